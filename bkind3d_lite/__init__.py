@@ -1,0 +1,8 @@
+"""bkind3d_lite: a 3D skeleton that nobody labelled, from synchronized, calibrated videos (BKinD-3D, Sun et al., CVPR 2023).
+
+Everything lies on one street, and the modules import only upwards:
+shapes, files, cameras, videos, clips, edges, synthetic, volumes, motion, networks, lifts, losses, model, training,
+evaluation, views, report, quickstart.
+"""
+
+__version__ = "0.1.0"

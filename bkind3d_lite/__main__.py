@@ -1,0 +1,29 @@
+"""The command line: the same verbs as the notebooks, no logic of its own."""
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("bkind3d_lite", description="3D skeletons from calibrated videos, without labels")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    quick = verbs.add_parser("quickstart", help="train on a bundled clip, score on its held-out part, write a report")
+    quick.add_argument("--clip", choices=("rat", "human"), default="rat")
+    quick.add_argument("--steps", type=int, help="training steps (default: the preset's)")
+    quick.add_argument("--out", default="runs/quickstart", help="output folder")
+    quick.add_argument("--seed", type=int, default=0)
+    quick.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out")
+    given = parser.parse_args(arguments)
+    from .quickstart import quickstart  # after parsing: --help needs no torch
+
+    try:
+        quickstart(given.clip, given.steps, given.out, given.seed, given.resume)
+    except (OSError, ValueError, FloatingPointError) as error:  # bad input: one clear line, no traceback
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""Clips: synchronized views of one animal, as typed batches of frame pairs."""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .cameras import CameraRig, load_calibration
+from .files import write_atomically
+from .videos import VIDEO_SUFFIXES, Frames, Video
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Names of K points and the (E, 2) pairs of them that are joined by a bone."""
+
+    names: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What static cameras give for nothing, without labels; `motion.survey(clip)` makes it."""
+
+    background: Tensor  # (V, H, W, 3) uint8, the median frame
+    noise: Tensor  # (V,) standard deviation of |frame - background| where nothing moves, in [0, 1]
+    contrast: Tensor  # (V,) |frame - background| on the animal, in [0, 1]
+    centre: Tensor  # (T, 3) centre of the visual hull, world units
+    thumbs: Tensor  # (T, V, h, w) uint8, small foreground images
+    floor: float  # frame-to-frame change of `thumbs` from noise alone: less than this is 'nothing moves'
+
+    def stir(self, gap: int) -> Tensor:
+        """How much moves between t and t + gap, (T - gap,), as a share of the mean foreground."""
+        now, later = self.thumbs[:-gap].float(), self.thumbs[gap:].float()
+        return (later - now).abs().mean((1, 2, 3)) / self.thumbs.float().mean().clamp(min=1e-6)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B frame sets at `now` and, in training, at `later`. Channels are RGB in [0, 1], then (surveyed clips) the foreground."""
+
+    now: Tensor  # (B, V, 3 or 4, H, W)
+    later: Tensor | None  # as `now`
+    rig: CameraRig  # tensors lead with (B, V) or (V)
+    index: Tensor  # (B,) time of `now`
+    centre: Tensor | None = None  # (B, 3) where the volume goes, if it follows the animal
+    turn: Tensor | None = None  # (B,) angle of the volume about the vertical axis, radians
+
+    def to(self, device) -> Batch:
+        moved = {k: getattr(self, k).to(device) for k in ("now", "later", "rig", "index", "centre", "turn") if getattr(self, k) is not None}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class MultiViewClip:
+    """T synchronized frames of V calibrated static cameras, and the truth where it is known."""
+
+    frames: Frames | Tensor  # (T, V, H, W, 3) uint8, indexable by time
+    rig: CameraRig
+    fps: float
+    truth: Tensor | None = None  # (T, J, 3) world units; never seen by training
+    skeleton: Skeleton | None = None
+    body_length: float | None = None
+    name: str = "clip"
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def batch(self, times: Sequence[int], gap: int | None, size: tuple[int, int], survey: Survey | None = None,
+              follow: float | None = None, views: Sequence[int] | None = None, turn: Tensor | None = None) -> Batch:
+        """The frames at `times` (and `times + gap`), resized to `size` = (W, H), or cropped around the animal.
+
+        `follow` is the side of a cube about the survey's centre (the middle of now and later): each view is cropped to it.
+        """
+        views = list(range(self.rig.views)) if views is None else list(views)
+        times = torch.as_tensor(times)
+        rig, corner, window, centre = self.rig.take(views).batched(len(times)), None, None, None
+        if follow is not None:
+            centre = survey.centre[times] if gap is None else (survey.centre[times] + survey.centre[times + gap]) / 2
+            corner, window = footprint(rig, centre, follow)
+            rig = rig.cropped(corner, window, size)
+        else:
+            rig = rig.resized(size)
+
+        def seen(at: Tensor) -> Tensor:
+            images = _planes(self.frames[at.tolist()][:, views])
+            if survey is not None:
+                images = torch.cat([images, foreground(images, survey, views)], 2)
+            return _cut(images, self.rig.size, corner, window, size)
+
+        return Batch(seen(times), None if gap is None else seen(times + gap), rig, times, centre, turn)
+
+    def batches(self, size: tuple[int, int], gap: int | Sequence[int], batch: int = 1, seed: int = 0, start: int = 0,
+                survey: Survey | None = None, follow: float | None = None, views: int | None = None,
+                by_motion: bool = False, turn: bool = False) -> Iterator[Batch]:
+        """Endless seeded batches of frame pairs; step i depends on (seed, i) alone, so `start=i` resumes exactly.
+
+        gap: frames between now and later, or several to draw from. views: draw so many of the views at each step.
+        by_motion: draw pairs in proportion to how much moves in them. turn: random turn of the volume about the vertical.
+        """
+        gaps = [gap] if isinstance(gap, int) else list(gap)
+        if max(gaps) >= len(self):
+            raise ValueError(f"{self.name}: a gap of {max(gaps)} frames needs more than the clip's {len(self)}")
+        chance = [survey.stir(g) if by_motion else torch.ones(len(self) - g) for g in gaps]
+        for step in _count(start):
+            random = torch.Generator().manual_seed(seed * 1_000_003 + step)
+            pick = int(torch.randint(len(gaps), (), generator=random))
+            times = torch.multinomial(chance[pick], batch, replacement=True, generator=random)
+            some = torch.randperm(self.rig.views, generator=random)[:views].sort().values.tolist()
+            angle = torch.rand(batch, generator=random) * 2 * math.pi
+            yield self.batch(times, gaps[pick], size, survey, follow, some, angle if turn else None)
+
+
+@dataclass(frozen=True)
+class Track:
+    """Keypoints over time: world (T, K, 3) in the rig's unit, weight (T, K) confidence in [0, 1]."""
+
+    world: Tensor
+    weight: Tensor
+    skeleton: Skeleton
+    fps: float
+    unit: str = "mm"
+
+    def save(self, path: str | Path) -> Path:
+        """Write `.csv` (one row a frame: frame, time_s, then x, y, z, confidence of each keypoint) or `.npz`."""
+        path = Path(path)
+        if path.suffix == ".npz":
+            arrays = dict(positions=self.world.numpy(), confidence=self.weight.numpy(), names=np.array(self.skeleton.names),
+                          edges=np.array(self.skeleton.edges, np.int64).reshape(-1, 2), fps=self.fps, unit=self.unit)
+            return write_atomically(path, lambda temporary: np.savez_compressed(temporary, **arrays))
+        frame = torch.arange(len(self.world), dtype=torch.float64)
+        columns = torch.cat([self.world, self.weight[..., None]], -1).flatten(1).double()
+        table = torch.cat([frame[:, None], frame[:, None] / self.fps, columns], 1).numpy()
+        heads = ["frame", "time_s"] + [f"{name}_{c}" for name in self.skeleton.names for c in ("x", "y", "z", "confidence")]
+        formats = ["%d", "%.4f"] + ["%.3f", "%.3f", "%.3f", "%.4f"] * len(self.skeleton.names)
+        return write_atomically(path, lambda temporary: np.savetxt(temporary, table, formats, ",", header=",".join(heads), comments=""))
+
+
+# ---- images ------------------------------------------------------------------------------------------------------
+def _count(start: int) -> Iterator[int]:
+    while True:
+        yield start
+        start += 1
+
+
+def _planes(frames: Tensor) -> Tensor:
+    """(..., H, W, 3) uint8 -> (..., 3, H, W) float in [0, 1]."""
+    return frames.movedim(-1, -3).float() / 255
+
+
+def foreground(images: Tensor, survey: Survey, views: Sequence[int]) -> Tensor:
+    """Soft foreground in [0, 1], (B, V, 1, H, W): |image - background| from 3 x each view's noise up to its contrast."""
+    difference = (images - _planes(survey.background[list(views)])).abs().amax(2, keepdim=True)
+    difference = F.avg_pool2d(difference.flatten(0, 1), 3, 1, 1, count_include_pad=False).view_as(difference)
+    low = 3 * survey.noise[list(views), None, None, None]
+    high = survey.contrast[list(views), None, None, None]
+    return ((difference - low) / (high - low).clamp(min=1e-3)).clamp(0, 1)
+
+
+def footprint(rig: CameraRig, centre: Tensor, side: float) -> tuple[Tensor, Tensor]:
+    """Corner and extent in pixels, each (B, V, 2), of the square window that a ball of diameter `side` at `centre` fills."""
+    depth = rig.cam_from_world(centre[:, None])[..., 0, 2].clamp(min=1e-3)
+    middle = rig.px_from_world(centre[:, None])[..., 0, :]
+    extent = side / depth * rig.K[..., 0, 0]
+    aspect = rig.K[..., 1, 1] / rig.K[..., 0, 0]  # a square of the scene, whatever the pixels' shape
+    window = torch.stack([extent, extent * aspect], -1)
+    return middle - window / 2, window
+
+
+def _cut(images: Tensor, have: tuple[int, int], corner: Tensor | None, window: Tensor | None, size: tuple[int, int]) -> Tensor:
+    """(B, V, C, H, W) -> the windows (outside the image: black), resized to `size` = (W, H); no windows: whole images."""
+    flat = images.flatten(0, 1)
+    if corner is None:
+        same = tuple(images.shape[-2:]) == (size[1], size[0])
+        out = flat if same else F.interpolate(flat, (size[1], size[0]), mode="bilinear", antialias=True)
+    else:
+        whole = corner.new_tensor(have)
+        low, span = (2 * corner / whole - 1).flatten(0, 1), (2 * window / whole).flatten(0, 1)
+        theta = torch.zeros(len(flat), 2, 3)
+        theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = span[:, 0] / 2, span[:, 1] / 2, low + span / 2
+        grid = F.affine_grid(theta, (len(flat), 1, size[1], size[0]), align_corners=False)
+        out = F.grid_sample(flat, grid, align_corners=False)
+    return out.unflatten(0, images.shape[:2])
+
+
+# ---- opening -----------------------------------------------------------------------------------------------------
+def _truth(path: Path, frames: int) -> dict:
+    with np.load(path, allow_pickle=False) as data:
+        positions = torch.from_numpy(data["positions"]).float()
+        if len(positions) != frames:
+            raise ValueError(f"{path}: {len(positions)} poses for {frames} frames; write one pose per frame")
+        skeleton = Skeleton(tuple(str(n) for n in data["names"]), tuple((int(a), int(b)) for a, b in data["edges"]))
+        return dict(truth=positions, skeleton=skeleton, body_length=float(data["body_length"]) if "body_length" in data else None)
+
+
+def open_clip(folder: str | Path, size: tuple[int, int] | None = None, budget: int = 2 << 30) -> MultiViewClip:
+    """Open a folder with one video per camera, named as in the calibration, and `calibration.toml` there or one level up.
+
+    `truth.npz` beside the videos (positions, names, edges, body_length) is read if it is there. `size` = (W, H) decodes
+    smaller frames and scales the rig. Nothing is decoded yet. Raises with the file, the value and the remedy.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; a clip is a folder with one video per camera and a calibration.toml")
+    calibration = next((p for p in (folder / "calibration.toml", folder.parent / "calibration.toml") if p.is_file()), None)
+    if calibration is None:
+        raise FileNotFoundError(f"{folder}: no calibration.toml here or one level up")
+    rig = load_calibration(calibration)
+    paths = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in VIDEO_SUFFIXES}
+    missing, extra = [n for n in rig.names if n not in paths], [n for n in paths if n not in rig.names]
+    if missing:
+        raise ValueError(f"{folder}: no video for camera {', '.join(missing)} of {calibration}; expected {missing[0]}.mp4")
+    if extra:
+        raise ValueError(f"{folder}: video {paths[extra[0]].name} has no camera in {calibration} (it has {', '.join(rig.names)}); "
+                         "rename the video or remove it")
+    videos = [Video(paths[name]) for name in rig.names]
+    counts = {video.path.name: len(video) for video in videos}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"{folder}: the cameras differ in frames: {counts}; cut them to the same synchronized stretch")
+    _same_aspect(videos, rig, calibration)
+    size = rig.size if size is None else tuple(size)
+    known = _truth(folder / "truth.npz", len(videos[0])) if (folder / "truth.npz").is_file() else {}
+    return MultiViewClip(Frames(videos, size, budget), rig.resized(size), videos[0].fps, name=str(folder), **known)
+
+
+def _same_aspect(videos: Sequence[Video], rig: CameraRig, calibration: Path) -> None:
+    for video in videos:
+        if video.size != rig.size and abs(video.size[0] / video.size[1] - rig.size[0] / rig.size[1]) > 0.01:
+            raise ValueError(f"{video.path}: {video.size[0]} x {video.size[1]} pixels, but {calibration} was made for "
+                             f"{rig.size[0]} x {rig.size[1]}; a crop needs its own calibration")

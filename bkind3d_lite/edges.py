@@ -1,0 +1,94 @@
+"""Edges: the drawing that everything about the motion must pass through."""
+from __future__ import annotations
+
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .clips import Skeleton
+from .shapes import cells, shaped
+
+
+def segment_distance2(points: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Squared distance of `points` (..., 2) to the segments a-b (..., 2), broadcast; exact, in closed form."""
+    along = b - a
+    s = ((points - a) * along).sum(-1) / along.square().sum(-1).clamp(min=1e-12)
+    return (points - a - s.clamp(0, 1)[..., None] * along).square().sum(-1)
+
+
+def edge_maps(ndc: Tensor, pairs: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
+    """One map per edge, exp(-d^2 / sigma^2), d the distance to the segment (paper section 3.2; its printed sign is a slip).
+
+    ndc (..., K, 2), pairs (E, 2), size (h, w) -> (..., E, h, w). Distances are in half image widths, also on non-square images.
+    """
+    shaped(ndc, "... K 2", "ndc")
+    h, w = size
+    square = ndc.new_tensor([1.0, h / w])
+    a, b = ((ndc * square)[..., pairs[:, i], None, None, :] for i in (0, 1))
+    return (-segment_distance2(cells(h, w, like=ndc) * square, a, b) / sigma**2).exp()
+
+
+class EdgeBottleneck(nn.Module):
+    """Draws keypoints as a graph with one learned weight per pair, shared over views and times: E = max_e weight_e E_e.
+
+    active: `relu` gives weight max(w, 0), an edge is active if w > 0 (the paper); `softplus` lets every edge draw a little,
+    so that none is ever lost (the released code). sigma: width of a line in half image widths, at least one map cell.
+    """
+
+    def __init__(self, keypoints: int, sigma: float = 0.06, active: str = "softplus", start: float = 0.0, noise: float = 0.5, seed: int = 0):
+        super().__init__()
+        if active not in ("relu", "softplus"):
+            raise ValueError(f"active = {active!r}; expected relu or softplus")
+        pairs = torch.tensor(list(combinations(range(keypoints), 2)))
+        random = torch.randn(len(pairs), generator=torch.Generator().manual_seed(seed))
+        self.w = nn.Parameter(start + noise * random)
+        self.register_buffer("pairs", pairs, persistent=False)
+        self.sigma, self.active = sigma, active
+
+    @property
+    def weights(self) -> Tensor:
+        """(E,) non-negative drawing weights."""
+        return F.relu(self.w) if self.active == "relu" else F.softplus(self.w)
+
+    def forward(self, ndc: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, V, K, 2) -> (B, V, 1, h, w)."""
+        shaped(ndc, "B V K 2", "ndc")
+        return strongest(ndc, self.pairs, self.weights, size, max(self.sigma, 2 / size[1]))[:, :, None]
+
+
+def strongest(ndc: Tensor, pairs: Tensor, weights: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
+    """max over edges of weight_e exp(-d_e^2 / sigma^2), (..., K, 2) -> (..., h, w), as `(weights * edge_maps(...)).amax(-3)`.
+
+    Only the strongest edge of a pixel has a gradient, so the search for it runs without a graph, in the log domain (no
+    exponential per edge), and the graph holds one segment per pixel instead of all E.
+    """
+    h, w = size
+    square = ndc.new_tensor([1.0, h / w])
+    pixels, points = cells(h, w, like=ndc) * square, ndc * square
+    log_weight = weights.clamp(min=1e-12).log()
+    with torch.no_grad():
+        a, b = (points[..., pairs[:, i], None, None, :] for i in (0, 1))
+        best = (log_weight[:, None, None] - segment_distance2(pixels, a, b) / sigma**2).argmax(-3)  # (..., h, w)
+    ends = [points.gather(-2, pairs[best, i].flatten(-2)[..., None].expand(*best.shape[:-2], h * w, 2)) for i in (0, 1)]
+    d2 = segment_distance2(pixels.flatten(0, 1), *ends).unflatten(-1, (h, w))
+    return (log_weight[best] - d2 / sigma**2).exp()
+
+
+def strongest_edges(pairs: Tensor, weights: Tensor, keypoints: int, extra: float = 0.9) -> Skeleton:
+    """The skeleton to draw: a maximum spanning tree of the learned weights, and edges above `extra` x the strongest.
+
+    pairs (E, 2), weights (E,). Every keypoint is in it, so nothing is hidden.
+    """
+    order = weights.argsort(descending=True).tolist()
+    group = list(range(keypoints))
+    kept: list[tuple[int, int]] = []
+    for e in order:
+        i, j = pairs[e].tolist()
+        joins = group[i] != group[j]
+        if joins:
+            group = [group[i] if g == group[j] else g for g in group]
+        if joins or weights[e] > extra * weights[order[0]]:
+            kept.append((i, j))
+    return Skeleton(tuple(f"k{i}" for i in range(keypoints)), tuple(sorted(kept)))

@@ -1,0 +1,83 @@
+"""Lifts: roads from maps to keypoints. A lift is the only thing in which the methods of this package differ."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .cameras import CameraRig
+from .clips import Batch
+from .networks import V2V
+from .volumes import Grid, fuse, hull, soft_argmax, unproject
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    ndc: Tensor  # (B, V, K, 2) in [-1, 1] inside the image
+    world: Tensor | None  # (B, K, 3)
+    weight: Tensor  # (B, V, K) confidence in [0, 1]
+
+
+class Lift(Protocol):
+    channels: int  # maps it asks of the encoder
+
+    def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints: ...
+
+
+class Volumetric(nn.Module):
+    """maps -> voxels -> V2V -> 3D soft-argmax -> projected into every view (paper section 3.1).
+
+    maps (B, V, C, h, w). The cube of `side` world units stands at `centre` (world), or at the batch's own centre where the
+    clip follows the animal. Switches that go beyond the paper: sharpness, a factor on the logits before the softmax
+    (1: paper); hull, the weight of the visual hull as a prior on the volume (0: paper), taken from the images' fourth channel.
+    """
+
+    def __init__(self, keypoints: int, channels: int, voxels: int, side: float, centre=(0.0, 0.0, 0.0), width: int = 16,
+                 levels: int = 2, front: int = 3, sharpness: float = 1.0, hull: float = 0.0):
+        super().__init__()
+        if voxels % 2**levels:
+            raise ValueError(f"voxels = {voxels}: expected a multiple of {2**levels} for a hourglass of {levels} levels")
+        self.channels, self.voxels, self.side = channels, voxels, side
+        self.sharpness, self.hull = sharpness, hull
+        self.v2v = V2V(channels, keypoints, width, levels, front)
+        self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
+        self._still: tuple[CameraRig, Tensor, Tensor] | None = None  # static cameras: projected once per rig
+
+    def place(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Voxel centres (B, P, 3) and where they fall in each view, (B, V, P, 2) ndc."""
+        rig = batch.rig
+        if batch.centre is not None or batch.turn is not None:
+            centre = self.centre.expand(len(batch.index), 3) if batch.centre is None else batch.centre
+            points = Grid(centre, self.side, self.voxels, batch.turn).points.flatten(1, 3)
+            return points, rig.ndc_from_world(points)
+        if self._still is None or not _same(self._still[0], rig):
+            points = Grid(self.centre, self.side, self.voxels).points.flatten(0, 2)[None].expand(len(batch.index), -1, -1)
+            ndc = rig.ndc_from_world(points)
+            if not (ndc.abs() <= 1).all(-1).any():
+                raise ValueError(f"no camera sees any part of the volume (centre {self.centre.tolist()}, side {self.side}); "
+                                 "check its centre, its side and the calibration's unit")
+            self._still = rig, points, ndc
+        return self._still[1:]
+
+    def volume(self, maps: Tensor, images: Tensor, ndc: Tensor) -> Tensor:
+        """Logits (B, K, P) of the J volumes before the softmax."""
+        N = self.voxels
+        fused = fuse(unproject(maps, ndc))
+        logits = self.sharpness * self.v2v(fused.unflatten(-1, (N, N, N))).flatten(2)
+        if self.hull:
+            if images.shape[2] < 4:
+                raise ValueError("the hull prior needs the foreground channel: survey the clip (motion.survey) or set hull = 0")
+            logits = logits + self.hull * hull(images[:, :, 3:4], ndc)[:, None]
+        return logits
+
+    def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        points, ndc = self.place(batch)
+        world, weight = soft_argmax(self.volume(maps, images, ndc), points)
+        return Keypoints(batch.rig.ndc_from_world(world), world, weight[:, None].expand(-1, maps.shape[1], -1))
+
+
+def _same(a: CameraRig, b: CameraRig) -> bool:
+    return a.names == b.names and a.size == b.size and a.K.shape == b.K.shape and a.K.device == b.K.device and torch.equal(a.K, b.K) \
+        and torch.equal(a.R, b.R) and torch.equal(a.t, b.t)

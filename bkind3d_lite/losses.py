@@ -1,0 +1,137 @@
+"""Losses: tensors in, one scalar out. What the drawing must explain, and what keeps it honest."""
+from __future__ import annotations
+
+import torch
+from piq.functional import gaussian_filter
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .shapes import shaped
+
+
+def _blur(x: Tensor, window: int, sigma: float) -> Tensor:
+    """Valid Gaussian filter of every channel of (n, c, h, w)."""
+    kernel = gaussian_filter(window, sigma, dtype=x.dtype).to(x)
+    return F.conv2d(x, kernel.expand(x.shape[1], 1, window, window), groups=x.shape[1])
+
+
+def dissimilarity(now: Tensor, later: Tensor, structure_only: bool = False, window: int = 11, sigma: float = 1.5, smooth: float = 0.0) -> Tensor:
+    """How the frame changed: 1 - local SSIM, mean over colours. (n, 3, H, W) in [0, 1] -> (n, 1, H, W) in [0, 2].
+
+    structure_only: the contrast-structure part alone, without luminance (the released code, which then blurs with
+    `smooth` = 1.0). Wang et al. 2004, equation 13; paper section 3.2 (the target S).
+    """
+    shaped(now, "n c H W", "now")
+    margin = window // 2 + (window // 2 if smooth else 0)
+    if min(now.shape[-2:]) < window:
+        raise ValueError(f"images of {tuple(now.shape[-2:])} pixels are smaller than the SSIM window of {window}")
+    x, y = (F.pad(i, [margin] * 4, mode="replicate") for i in (now, later))
+    mx, my, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y], 1), window, sigma).chunk(5, 1)
+    c1, c2 = 0.01**2, 0.03**2
+    similar = (2 * (xy - mx * my) + c2) / (xx - mx * mx + yy - my * my + c2)
+    if not structure_only:
+        similar = similar * (2 * mx * my + c1) / (mx * mx + my * my + c1)
+    change = 1 - similar.mean(1, keepdim=True)
+    return _blur(change, window, smooth) if smooth else change
+
+
+class Perceptual(nn.Module):
+    """Mean squared differences in pixels and in the blocks of a frozen feature network (paper equation 1).
+
+    network: `pixels` (none), `random` (seeded random convolutions, no download), or `vgg19` (ImageNet weights by torchvision,
+    seeded random ones with a warning where they cannot be had). Each term is divided by a running average of the energy of
+    its own target, a buffer that is saved with the model: a frame pair in which little moves cannot explode.
+    """
+
+    def __init__(self, network: str = "random", width: int = 16, decay: float = 0.99, seed: int = 0):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.blocks = _blocks(network, width)
+        self.blocks.requires_grad_(False).eval()
+        self.decay = decay
+        self.register_buffer("energy", torch.zeros(len(self.blocks) + 1))
+
+    def features(self, maps: Tensor) -> list[Tensor]:
+        """(n, 1, H, W) -> the maps themselves and the output of every block."""
+        x, out = maps.expand(-1, 3, -1, -1), [maps]
+        for block in self.blocks:
+            x = block(x)
+            out.append(x)
+        return out
+
+    def forward(self, recon: Tensor, target: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = self.features(target)
+            energy = torch.stack([w.square().mean() for w in wanted])
+            if self.training:
+                self.energy.copy_(torch.where(self.energy > 0, self.decay * self.energy + (1 - self.decay) * energy, energy))
+        scale = torch.where(self.energy > 0, self.energy, energy).clamp(min=1e-8)
+        return torch.stack([(g - w).square().mean() / s for g, w, s in zip(self.features(recon), wanted, scale)]).mean()
+
+
+def _blocks(network: str, width: int) -> nn.ModuleList:
+    if network == "pixels":
+        return nn.ModuleList()
+    if network == "random":
+        sizes = [3, width, 2 * width, 2 * width]
+        blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(a, b, 3, 1, 1), nn.ReLU(), nn.AvgPool2d(2)) for a, b in zip(sizes, sizes[1:])])
+        for layer in blocks.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.orthogonal_(layer.weight, 2**0.5)
+                nn.init.zeros_(layer.bias)
+        return blocks
+    if network != "vgg19":
+        raise ValueError(f"perceptual = {network!r}; expected pixels, random or vgg19")
+    return _vgg19()
+
+
+def _vgg19() -> nn.ModuleList:
+    """VGG-19 up to relu1_2, 2_2, 3_2, 4_2, 5_2: the last layer used is the last one kept."""
+    import warnings
+
+    import torchvision
+
+    net = torchvision.models.vgg19(weights=None)
+    try:
+        net.load_state_dict(torchvision.models.VGG19_Weights.DEFAULT.get_state_dict(progress=True, check_hash=True))
+    except OSError as error:
+        warnings.warn(f"ImageNet weights for VGG-19 could not be loaded ({error}); using random features, "
+                      "which make a weaker perceptual loss", stacklevel=2)
+    ends = [0, 4, 9, 14, 23, 32]
+    return nn.ModuleList([nn.Sequential(*list(net.features[a:b])) for a, b in zip(ends, ends[1:])])
+
+
+def separation(world: Tensor, sigma: float) -> Tensor:
+    """Mean over pairs i != j of exp(-|U_i - U_j|^2 / (2 sigma^2)), paper equation 3. world (B, K, 3), sigma in the same unit."""
+    shaped(world, "B K D", "world")
+    K = world.shape[1]
+    d2 = (world[:, :, None] - world[:, None]).square().sum(-1)
+    near = (-d2 / (2 * sigma**2)).exp()
+    return (near.sum((1, 2)) - K).mean() / (K * (K - 1))
+
+
+def lengths(world: Tensor, pairs: Tensor) -> Tensor:
+    """(B, K, 3), (E, 2) -> (B, E) distances; the gradient at zero length is zero."""
+    return (world[:, pairs[:, 0]] - world[:, pairs[:, 1]]).square().sum(-1).clamp(min=1e-12).sqrt()
+
+
+class EdgeLength(nn.Module):
+    """Edges keep their length (paper equation 2): weighted mean of squared deviations from a running average per edge.
+
+    The average is of the lengths of *all* edges, whatever their weight, in units of `side`, detached and saved with the model.
+    """
+
+    def __init__(self, edges: int, side: float, decay: float = 0.99):
+        super().__init__()
+        self.side, self.decay = side, decay
+        self.register_buffer("average", torch.zeros(edges))
+
+    def forward(self, world: Tensor, pairs: Tensor, weights: Tensor) -> Tensor:
+        """world (B, K, 3), pairs (E, 2), weights (E,) >= 0, not trained by this loss -> scalar, unit free; 0 if no edge is active."""
+        now = lengths(world, pairs) / self.side
+        if self.training:
+            mean = now.detach().mean(0)
+            self.average.copy_(torch.where(self.average > 0, self.decay * self.average + (1 - self.decay) * mean, mean))
+        share = weights.detach() / weights.detach().sum().clamp(min=1e-9)
+        return ((now - self.average).square() * share).sum(-1).mean()

@@ -1,0 +1,74 @@
+"""Motion: what static cameras tell without a label - the background, each view's noise, where the animal is and how much it moves."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .cameras import CameraRig
+from .clips import MultiViewClip, Survey, foreground
+from .volumes import Grid, hull, overlap, soft_argmax
+
+THUMB = 64  # pixels of the longer side of a foreground thumbnail
+
+
+def _noise_and_contrast(frames: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, V, H, W, 3) and (V, H, W, 3) uint8 -> noise (V,) and contrast (V,), both of the largest colour difference."""
+    difference = (frames.float() - background.float()).abs().amax(-1).flatten(2) / 255
+    blurred = difference.movedim(1, 0).flatten(1)
+    few = blurred[:, :: max(1, blurred.shape[1] // 200_000)]
+    noise = (few.median(1).values * 1.48).clamp(min=1 / 255)
+    moving = few > (4 * noise[:, None]).clamp(min=8 / 255)
+    contrast = torch.stack([v[m].quantile(0.6) if m.sum() > 20 else v.new_tensor(0.0) for v, m in zip(few, moving)])
+    return noise, contrast
+
+
+def locate(thumbs: Tensor, rig: CameraRig, grid: Grid, sharpness: float = 12.0) -> Tensor:
+    """Centre of the visual hull in every frame: thumbs (T, V, h, w) uint8 and a `Grid` with centre (3) or (T, 3) -> (T, 3)."""
+    centres = []
+    fixed = grid.centre.ndim == 1
+    ndc = rig.ndc_from_world(grid.points.flatten(0, 2)) if fixed else None
+    for times in torch.arange(len(thumbs)).split(32):
+        points = grid.points.flatten(0, 2) if fixed else Grid(grid.centre[times], grid.side, grid.voxels).points.flatten(1, 3)
+        seen = ndc.expand(len(times), -1, -1, -1) if fixed else rig.ndc_from_world(points)
+        inner = hull(thumbs[times, :, None].float() / 255, seen)
+        centres.append(soft_argmax(sharpness * inner[:, None], points)[0][:, 0])
+    return torch.cat(centres)
+
+
+def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60) -> Survey:
+    """Look once at every frame of a clip of static cameras. No labels.
+
+    The background is the median of `samples` frames; the animal's centre is found with the visual hull of the foreground,
+    first in a cube of `side` world units where the views overlap (None: as wide as the views), then in a third of it around
+    that. Raises `ValueError` if the cameras are too few or nothing moves.
+    """
+    T, V, H, W, _ = clip.frames.shape
+    if V < 2:
+        raise ValueError(f"{clip.name}: {V} view(s); at least 2 calibrated views are needed for 3D")
+    picks = torch.linspace(0, T - 1, min(samples, T)).long().tolist()
+    frames = clip.frames[picks]
+    background = frames.median(0).values
+    noise, contrast = _noise_and_contrast(frames, background)
+    del frames
+    if (contrast < (5 * noise).clamp(min=10 / 255)).sum() > V - 2:
+        raise ValueError(f"{clip.name}: nothing moves here (in {int((contrast == 0).sum())} of {V} views no pixel leaves the background); "
+                         "a clip without motion cannot be learned from: choose a stretch in which the animal moves")
+    small = (max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W))))
+    raw = Survey(background, noise, contrast.clamp(min=1e-3), torch.zeros(T, 3), torch.zeros(0), 0.0)
+    thumbs = torch.cat([_thumbs(clip, raw, range(t, min(t + 16, T)), small) for t in range(0, T, 16)])
+    middle, width = overlap(clip.rig)
+    width = side or width
+    centre = locate(thumbs, clip.rig, Grid(middle, width, 28))
+    centre = locate(thumbs, clip.rig, Grid(centre, width / 3, 20))
+    found = Survey(background, noise, raw.contrast, centre, thumbs, 0.02)
+    if T > 2 and max(float(found.stir(g).max()) for g in {1, max(1, T // 4)}) < found.floor:
+        raise ValueError(f"{clip.name}: nothing moves here (the foreground changes by less than {found.floor:.0%} between frames); "
+                         "choose a stretch in which the animal moves")
+    return found
+
+
+def _thumbs(clip: MultiViewClip, raw: Survey, times: range, size: tuple[int, int]) -> Tensor:
+    images = clip.frames[list(times)].movedim(-1, -3).float() / 255
+    moving = foreground(images, raw, range(images.shape[1]))
+    return (F.adaptive_avg_pool2d(moving[:, :, 0], size) * 255).round().byte()

@@ -1,0 +1,128 @@
+"""Videos: frames by index, by presentation time, without dumping them to disk."""
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from .files import write_atomically
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm")
+CHUNK = 64  # frames decoded and cached together: about one seek, whatever the file's keyframe distance
+
+
+class Video:
+    """One video file. `len(video)` frames, in order of presentation time; `read(start, stop)` decodes a range.
+
+    The index is made by reading the packets' time stamps (no decoding), so it is right for variable frame rates and
+    B-frames, where a frame count in the header or a seek by seconds is not.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            with av.open(str(self.path)) as container:
+                stream = container.streams.video[0]
+                packets = [(p.pts, p.is_keyframe) for p in container.demux(stream) if p.pts is not None]
+                self.fps = float(stream.average_rate or 0)
+                self.size = (stream.codec_context.width, stream.codec_context.height)
+        except (av.FFmpegError, IndexError, OSError) as error:
+            raise ValueError(f"{self.path}: not a readable video ({error}); check that the file is complete, "
+                             "or write it again as H.264 mp4") from error
+        if not packets:
+            raise ValueError(f"{self.path}: holds no frames; check that the file is complete")
+        self.pts = np.array(sorted(pts for pts, _ in packets))
+        self.keys = np.array(sorted(pts for pts, key in packets if key))
+        self._place = {int(pts): i for i, pts in enumerate(self.pts)}
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Frames start..stop-1 as uint8 RGB (stop - start, H, W, 3), resized to `size` = (W, H) by area averaging."""
+        width, height = size or self.size
+        frames = np.empty((stop - start, height, width, 3), np.uint8)
+        found = np.zeros(stop - start, bool)
+        try:
+            with av.open(str(self.path)) as container:
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                before = self.keys[self.keys <= self.pts[start]]
+                container.seek(int(before[-1] if len(before) else self.pts[0]), stream=stream, backward=True)
+                for frame in container.decode(stream):
+                    at = self._place.get(frame.pts, -1)
+                    if start <= at < stop:
+                        frames[at - start] = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+                        found[at - start] = True
+                    if found.all() or at >= stop + 16:  # B-frames may come a little out of order
+                        break
+        except av.FFmpegError as error:
+            raise ValueError(f"{self.path}: broken near frame {start + int(found.sum())} ({error}); "
+                             "cut the video before it, or copy the file again") from error
+        if not found.all():
+            raise ValueError(f"{self.path}: frame {start + int(np.argmin(found))} of {len(self)} cannot be decoded; "
+                             "the file is damaged or was cut without re-encoding: encode it again as H.264")
+        return frames
+
+
+class Frames:
+    """(T, V, H, W, 3) uint8 frames of V equally long videos, decoded when asked for and kept within a memory budget.
+
+    `frames[t]` with an int is (V, H, W, 3), with a sequence of ints (n, V, H, W, 3). Least recently used chunks are
+    dropped when `budget` (bytes) is full.
+    """
+
+    def __init__(self, videos: Sequence[Video], size: tuple[int, int], budget: int = 2 << 30):
+        self.videos, self.size, self.budget = list(videos), tuple(size), budget
+        self.shape = (len(videos[0]), len(videos), size[1], size[0], 3)
+        self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._held = 0
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _chunk(self, view: int, number: int) -> np.ndarray:
+        key = (view, number)
+        if key not in self._chunks:
+            start = number * CHUNK
+            chunk = self.videos[view].read(start, min(start + CHUNK, len(self)), self.size)
+            self._chunks[key] = chunk
+            self._held += chunk.nbytes
+            while self._held > self.budget and len(self._chunks) > len(self.videos):
+                self._held -= self._chunks.popitem(last=False)[1].nbytes
+        self._chunks.move_to_end(key)
+        return self._chunks[key]
+
+    def __getitem__(self, times: int | Sequence[int]) -> Tensor:
+        if isinstance(times, (int, np.integer)):
+            if not -len(self) <= times < len(self):
+                raise IndexError(f"frame {times} of {len(self)}")
+            number, place = divmod(int(times) % len(self), CHUNK)
+            return torch.from_numpy(np.stack([self._chunk(v, number)[place] for v in range(len(self.videos))]))
+        times = range(*times.indices(len(self))) if isinstance(times, slice) else times
+        return torch.stack([self[int(t)] for t in times])
+
+
+def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> Path:
+    """Encode uint8 RGB frames (H, W, 3) as H.264 yuv420p mp4, which browsers play. Odd sizes lose their last row or column."""
+
+    def write(temporary: Path) -> None:
+        with av.open(str(temporary), "w", options={"movflags": "faststart"}) as container:
+            stream = None
+            for image in frames:
+                height, width = (n - n % 2 for n in image.shape[:2])
+                if stream is None:
+                    stream = container.add_stream("libx264", rate=round(fps), options={"crf": str(crf), "preset": "fast"})
+                    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
+                container.mux(stream.encode(frame))
+            if stream is None:
+                raise ValueError(f"{path}: no frames to write")
+            container.mux(stream.encode())
+
+    return write_atomically(path, write)

@@ -1,0 +1,105 @@
+"""Volumes: how flat pictures vote for a place in space."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .cameras import CameraRig
+from .shapes import cells, shaped
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A cube of N x N x N voxels: `side` world units about `centre` (3) or (B, 3), turned by `turn` (B) about the vertical z axis."""
+
+    centre: Tensor
+    side: float
+    voxels: int
+    turn: Tensor | None = None
+
+    @property
+    def points(self) -> Tensor:
+        """Voxel centres in the world, (N, N, N, 3) or (B, N, N, N, 3), volume axes [z, y, x], last axis (x, y, z)."""
+        local = cells(*[self.voxels] * 3, like=self.centre) * self.side / 2
+        if self.turn is not None:
+            c, s, o = self.turn.cos(), self.turn.sin(), torch.zeros_like(self.turn)
+            R = torch.stack([c, -s, o, s, c, o, o, o, torch.ones_like(o)], -1).view(-1, 1, 1, 3, 3)
+            local = local @ R.mT
+        return local + self.centre[..., None, None, None, :]
+
+
+def overlap(rig: CameraRig) -> tuple[Tensor, float]:
+    """Centre (3) and side of a cube where the views overlap: nearest point to all optical axes, and the width seen there.
+
+    The side is the median over views of the shorter image side at the centre's depth. For parallel axes, which meet
+    nowhere, the equations are damped towards the mean point at the cameras' own spread in front of them.
+    """
+    axes = rig.R[..., 2, :]
+    across = torch.eye(3) - axes[:, :, None] * axes[:, None, :]
+    spread = (rig.centres - rig.centres.mean(0)).norm(dim=-1).mean().clamp(min=1e-6)
+    guess = (rig.centres + spread * axes).mean(0)
+    right = (across @ (rig.centres - guess)[..., None]).sum(0) + 0
+    centre = guess + torch.linalg.solve(across.sum(0) + 1e-3 * torch.eye(3), right)[:, 0]
+    depth = rig.cam_from_world(centre[None])[:, 0, 2]
+    if (depth <= 0).all():
+        raise ValueError("the cameras look away from each other: no volume is seen by them; check the rotations (R or R transposed)")
+    width = torch.stack([rig.size[0] / rig.K[:, 0, 0], rig.size[1] / rig.K[:, 1, 1]]).amin(0)
+    return centre, float((width * depth)[depth > 0].median())
+
+
+def unproject(maps: Tensor, ndc: Tensor) -> Tensor:
+    """Bilinear samples of `maps` (B, V, C, h, w) at projected points `ndc` (B, V, P, 2) -> (B, V, C, P); outside: 0.
+
+    Paper section 3.1: V_c(i) = H_c(i) sampled at P(i) V_coords.
+    """
+    shaped(maps, "B V C h w", "maps")
+    flat = F.grid_sample(maps.flatten(0, 1), ndc.flatten(0, 1)[:, None].clamp(-1e4, 1e4), align_corners=False)
+    return flat[:, :, 0].unflatten(0, maps.shape[:2])
+
+
+def inside(ndc: Tensor) -> Tensor:
+    """Which projected points (..., 2) lie in the image, (...) bool."""
+    return (ndc.abs() <= 1).all(-1)
+
+
+def fuse(volumes: Tensor, how: str = "softmax") -> Tensor:
+    """(B, V, C, P) -> (B, C, P): over views, per channel, `softmax` weights sum_i softmax_i(V) V_i (paper), `mean`, `sum` or `max`."""
+    if how == "softmax":
+        return (volumes.softmax(1) * volumes).sum(1)
+    if how not in ("mean", "sum", "max"):
+        raise ValueError(f"fuse: how = {how!r}; expected softmax, mean, sum or max")
+    return volumes.amax(1) if how == "max" else getattr(volumes, how)(1)
+
+
+def hull(moving: Tensor, ndc: Tensor, least: float = 0.02) -> Tensor:
+    """Soft visual hull: mean over the views that see a point of log(foreground), (B, P) in [log(least), 0].
+
+    `moving` (B, V, 1, h, w) in [0, 1], `ndc` (B, V, P, 2). Points that no view sees get log(least).
+    """
+    seen = inside(ndc).to(moving.dtype)
+    votes = unproject(moving, ndc)[:, :, 0].clamp(min=least).log() * seen
+    count = seen.sum(1)
+    return torch.where(count > 0, votes.sum(1) / count.clamp(min=1), math.log(least))
+
+
+def soft_argmax(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Expected point and confidence of a softmax over P cells; one function for 2D and 3D.
+
+    logits (B, ..., P), points (P, D) or (B, P, D) -> (B, ..., D) and (B, ...). Confidence in [0, 1] is the geometric mean of
+    a peak term, 1 - log(1 / p_max) / log P, and a spread term, 1 - (spread of the softmax) / (spread of the flat one):
+    0 for a flat map, 1 for a single cell.
+    """
+    p = logits.softmax(-1)
+    flat = p.flatten(1, -2)
+    points = points.expand(len(p), -1, -1)
+    mean = flat @ points
+    variance = (flat @ points.square().sum(-1, keepdim=True) - mean.square().sum(-1, keepdim=True))[..., 0].clamp(min=0)
+    even = (points - points.mean(1, keepdim=True)).square().sum(-1).mean(1)
+    peak = 1 + flat.detach().amax(-1).clamp(min=1e-12).log() / math.log(p.shape[-1])
+    spread = 1 - (variance.detach() / even[:, None].clamp(min=1e-12)).sqrt()
+    weight = (peak.clamp(0, 1) * spread.clamp(0, 1)).sqrt()
+    return mean.unflatten(1, p.shape[1:-1]), weight.unflatten(1, p.shape[1:-1])
