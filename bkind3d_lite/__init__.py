@@ -2,7 +2,7 @@
 
 Everything lies on one street, and the modules import only upwards:
 shapes, files, cameras, videos, clips, edges, synthetic, volumes, motion, networks, lifts, losses, model, training,
-evaluation, views, report, quickstart.
+evaluation, overlays, views, report, quickstart.
 """
 
 __version__ = "0.1.0"

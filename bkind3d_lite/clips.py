@@ -155,8 +155,17 @@ def _planes(frames: Tensor) -> Tensor:
 
 
 def foreground(images: Tensor, survey: Survey, views: Sequence[int]) -> Tensor:
-    """Soft foreground in [0, 1], (B, V, 1, H, W): |image - background| from 3 x each view's noise up to its contrast."""
-    difference = (images - _planes(survey.background[list(views)])).abs().amax(2, keepdim=True)
+    """Soft foreground in [0, 1], (B, V, 1, H, W): |image - background| from 3 x each view's noise up to its contrast.
+
+    A shadow darkens all colours of the background alike, so where image = a x background with a in 0.5..1 only what is left
+    of the difference after that scaling counts; darker than 0.4 x the background is no shadow any more.
+    """
+    ground = _planes(survey.background[list(views)])
+    shade = (images * ground).sum(-3, keepdim=True) / ground.square().sum(-3, keepdim=True).clamp(min=1e-4)
+    whole = (images - ground).abs().amax(2, keepdim=True)
+    colour = (images - shade * ground).abs().amax(2, keepdim=True)
+    solid = torch.where(shade > 1, 1.0, ((0.5 - shade) / 0.1).clamp(0, 1))
+    difference = colour + (whole - colour).clamp(min=0) * solid
     difference = F.avg_pool2d(difference.flatten(0, 1), 3, 1, 1, count_include_pad=False).view_as(difference)
     low = 3 * survey.noise[list(views), None, None, None]
     high = survey.contrast[list(views), None, None, None]

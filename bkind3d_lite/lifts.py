@@ -31,16 +31,16 @@ class Volumetric(nn.Module):
 
     maps (B, V, C, h, w). The cube of `side` world units stands at `centre` (world), or at the batch's own centre where the
     clip follows the animal. Switches that go beyond the paper: sharpness, a factor on the logits before the softmax
-    (1: paper); hull, the weight of the visual hull as a prior on the volume (0: paper), taken from the images' fourth channel.
+    (1: paper); hull, the weight of the visual hull as a prior on the volume (0: paper), taken from the images' fourth channel blurred by `blur` px.
     """
 
     def __init__(self, keypoints: int, channels: int, voxels: int, side: float, centre=(0.0, 0.0, 0.0), width: int = 16,
-                 levels: int = 2, front: int = 3, sharpness: float = 1.0, hull: float = 0.0):
+                 levels: int = 2, front: int = 3, sharpness: float = 1.0, hull: float = 0.0, blur: int = 1):
         super().__init__()
         if voxels % 2**levels:
             raise ValueError(f"voxels = {voxels}: expected a multiple of {2**levels} for a hourglass of {levels} levels")
         self.channels, self.voxels, self.side = channels, voxels, side
-        self.sharpness, self.hull = sharpness, hull
+        self.sharpness, self.hull, self.blur = sharpness, hull, blur
         self.v2v = V2V(channels, keypoints, width, levels, front)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
         self._still: tuple[CameraRig, Tensor, Tensor] | None = None  # static cameras: projected once per rig
@@ -69,7 +69,7 @@ class Volumetric(nn.Module):
         if self.hull:
             if images.shape[2] < 4:
                 raise ValueError("the hull prior needs the foreground channel: survey the clip (motion.survey) or set hull = 0")
-            logits = logits + self.hull * hull(images[:, :, 3:4], ndc)[:, None]
+            logits = logits + self.hull * hull(images[:, :, 3:4], ndc, blur=self.blur)[:, None]
         return logits
 
     def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:

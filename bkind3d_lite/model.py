@@ -61,13 +61,15 @@ class Recipe:
     follow: float | None = None  # side of a cube that follows the visual hull, images cropped to it (None: one cube for the room)
     sharpness: float = 1.0  # factor on the volume logits before the softmax
     hull: float = 0.0  # weight of the visual hull as a prior on the volume
+    hull_blur: int = 1  # pixels; more draws the prior to the middle of the body
+    mask: bool = False  # explain change on the foreground only: shadows on the floor are not the animal
     by_motion: bool = False  # draw pairs in proportion to how much moves in them
     turn: bool = False  # turn the volume about the vertical at random, the same for now and later
     views: int | None = None  # views drawn at each step (None: all)
 
     @property
     def surveyed(self) -> bool:
-        return self.background or self.follow is not None or self.by_motion or self.hull > 0
+        return self.background or self.follow is not None or self.by_motion or self.hull > 0 or self.mask
 
 
 QUICK_RAT = Recipe("quick-rat", keypoints=15, size=(96, 96), gaps=(0.2, 0.4, 0.66), voxels=24, width=24, channels=16, v2v_width=16,
@@ -134,6 +136,9 @@ class Objective(nn.Module):
         """(B, V, 1, h, w): how the frame changed, at the reconstruction's size."""
         now, later = (x[:, :, :3].flatten(0, 1) for x in (batch.now, batch.later))
         change = dissimilarity(now, later, self.recipe.structure_only, smooth=1.0 if self.recipe.structure_only else 0.0)
+        if self.recipe.mask:
+            moving = torch.maximum(batch.now[:, :, 3:4], batch.later[:, :, 3:4]).flatten(0, 1)
+            change = change * F.max_pool2d(moving, 5, 1, 2)
         return F.adaptive_avg_pool2d(change, size).unflatten(0, batch.now.shape[:2])
 
     def forward(self, batch: Batch, out: Discovery, bottleneck: EdgeBottleneck, step: int) -> dict[str, Tensor]:
@@ -162,7 +167,7 @@ def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
         torch.manual_seed(seed)
         encoder = Encoder(3 + recipe.surveyed, recipe.channels, recipe.width, recipe.backbone, recipe.pretrained)
         lift = Volumetric(recipe.keypoints, recipe.channels, recipe.voxels, side, recipe.centre, recipe.v2v_width, recipe.v2v_levels,
-                          recipe.v2v_front, recipe.sharpness, recipe.hull)
+                          recipe.v2v_front, recipe.sharpness, recipe.hull, recipe.hull_blur)
         edges = EdgeBottleneck(recipe.keypoints, recipe.sigma, recipe.active, seed=seed)
         decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps)
         return Discoverer(encoder, lift, edges, decoder), Objective(recipe, len(edges.pairs), side)

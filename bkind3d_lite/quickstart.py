@@ -4,11 +4,10 @@ from __future__ import annotations
 import csv
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import __version__
@@ -17,8 +16,9 @@ from .evaluation import baselines, on_body, scores
 from .files import write_atomically
 from .model import QUICK_HUMAN, QUICK_RAT
 from .motion import survey
-from .report import score_table, write_report
+from .report import pictures, score_table, write_report
 from .training import Run, batches, begin, load, resume, save, track, train
+from .views import movie, overlay_video, save_html
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data_samples"
 RECIPES = {"rat": QUICK_RAT, "human": QUICK_HUMAN}
@@ -83,6 +83,7 @@ def judge(model, recipe, parts: tuple[Part, Part]) -> tuple[Track, dict[str, flo
 
 
 def shipped(clip: str) -> Path:
+    """Where the longer-trained checkpoint of a bundled clip lies."""
     return SAMPLES / "checkpoints" / f"{clip}.safetensors"
 
 
@@ -125,3 +126,18 @@ def _report(clip: str, run: Run, results: dict, seconds: float, steps: int) -> d
             "mpjpe_mm": column("mpjpe", rows), "pmpjpe_mm": column("pmpjpe", rows), "on_body": column("on_body", nets),
             "bone_distance_mm": column("bone_distance", nets), "device": f"cpu, {torch.get_num_threads()} threads, {platform.machine()}",
             "versions": {"bkind3d_lite": __version__, "torch": torch.__version__, "python": platform.python_version()}}
+
+
+def _write(out: Path, report: dict, found: Track, part: Part, run: Run) -> None:
+    """Everything a user opens; the report comes last because it links what is there."""
+    clip, recipe = part.clip, run.recipe
+    found.save(out / "keypoints.csv"), found.save(out / "keypoints.npz")
+    side = recipe.follow or recipe.side
+    centre = part.survey.centre.median(0).values if recipe.follow else torch.tensor(recipe.centre)
+    every = max(1, len(clip) // 200)
+    film = movie(found, clip.rig, clip.truth, clip.skeleton, centre, side, every, title=f"{report['clip']}: discovered without labels")
+    save_html(film, out / "skeleton.html")
+    times = range(0, len(clip), max(1, round(clip.fps / 15)))
+    overlay_video(clip, found, out / "overlay.mp4", tqdm(times, desc="drawing overlay.mp4", unit="frame"), 15)
+    rows = _kept_rows(out / "losses.csv", run.step)
+    write_report(out, report, pictures(clip, found, rows), asdict(recipe))

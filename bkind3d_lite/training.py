@@ -76,7 +76,7 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
         losses = run.objective(batch, out, run.model.edges, run.step)
         total = sum(losses.values())
         if not torch.isfinite(total):
-            values = ", ".join(f"{k} = {float(v):.3g}" for k, v in losses.items())
+            values = ", ".join(f"{k} = {float(v.detach()):.3g}" for k, v in losses.items())
             raise FloatingPointError(f"the loss is not finite at step {run.step + 1} ({values}); the weights of step {run.step} are "
                                      "untouched. Lower the learning rate (rate) and resume from the last checkpoint")
         for group, rate in zip(run.optimizer.param_groups, base):

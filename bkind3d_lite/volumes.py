@@ -75,11 +75,17 @@ def fuse(volumes: Tensor, how: str = "softmax") -> Tensor:
     return volumes.amax(1) if how == "max" else getattr(volumes, how)(1)
 
 
-def hull(moving: Tensor, ndc: Tensor, least: float = 0.02) -> Tensor:
+def hull(moving: Tensor, ndc: Tensor, least: float = 0.02, blur: int = 1) -> Tensor:
     """Soft visual hull: mean over the views that see a point of log(foreground), (B, P) in [log(least), 0].
 
-    `moving` (B, V, 1, h, w) in [0, 1], `ndc` (B, V, P, 2). Points that no view sees get log(least).
+    `moving` (B, V, 1, h, w) in [0, 1], `ndc` (B, V, P, 2). Points that no view sees get log(least). blur: odd width in
+    pixels of a tent filter on the foreground, which makes the hull highest along the middle of the body, not up to its rim.
     """
+    if blur > 1:
+        flat = moving.flatten(0, 1)
+        for _ in range(2):
+            flat = F.avg_pool2d(flat, blur, 1, blur // 2)
+        moving = flat.view_as(moving)
     seen = inside(ndc).to(moving.dtype)
     votes = unproject(moving, ndc)[:, :, 0].clamp(min=least).log() * seen
     count = seen.sum(1)

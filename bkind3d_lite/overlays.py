@@ -1,0 +1,217 @@
+"""Overlays: keypoints and edges drawn into images, exactly where they project; and small matplotlib helpers."""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from .clips import MultiViewClip, Track, footprint
+from .edges import segment_distance2
+from .shapes import cells, shaped
+from .videos import write_video
+
+GREY = "#8c8c8c"  # the truth, and whatever must not compete with the keypoints
+SAFE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#882255")  # Okabe and Ito 2008; wine for their black
+LOST = 8.0  # |ndc| beyond which a projection is not drawn: behind the camera, or so far out that its edges would only cross the image
+
+
+def palette(count: int) -> list[str]:
+    """`count` colours as #rrggbb. The first 8 are told apart by colour-blind eyes and on light and dark; then come their tints and shades."""
+    mixes = [0.0, 0.5, -0.4, 0.25, -0.2, 0.7, -0.6]  # towards white, towards black
+    colours = []
+    for k in range(count):
+        mix = mixes[k // len(SAFE) % len(mixes)]
+        base, end = rgb(SAFE[k % len(SAFE)]), 255.0 if mix > 0 else 0.0
+        colours.append("#" + "".join(f"{round(c + abs(mix) * (end - c)):02x}" for c in base))
+    return colours
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """#rrggbb -> red, green, blue in 0..255."""
+    return tuple(int(colour[i:i + 2], 16) for i in (1, 3, 5))
+
+
+# ---- drawing -----------------------------------------------------------------------------------------------------
+def stroke(image: Tensor, a: Tensor, b: Tensor, radius: float, colour: str, alpha: float = 1.0, hollow: float = 0.0) -> None:
+    """Blend a capsule from `a` to `b` (2) into `image` (H, W, 3) float, in place; a = b is a disc, `hollow` > 0 a ring so thick.
+
+    Corner-origin pixels; a pixel's share of colour falls from 1 to 0 over the one pixel about the rim (antialiasing).
+    """
+    H, W = image.shape[:2]
+    (ax, ay), (bx, by), r = a.tolist(), b.tolist(), radius + 1
+    left, right = max(0, math.floor(min(ax, bx) - r)), min(W, math.ceil(max(ax, bx) + r))
+    top, bottom = max(0, math.floor(min(ay, by) - r)), min(H, math.ceil(max(ay, by) + r))
+    if left >= right or top >= bottom:
+        return
+    y, x = torch.arange(top, bottom) + 0.5, torch.arange(left, right) + 0.5
+    centres = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], -1)
+    distance = segment_distance2(centres, a, b).sqrt()
+    cover = (radius + 0.5 - distance).clamp(0, 1)
+    if hollow:
+        cover = cover - (radius - hollow + 0.5 - distance).clamp(0, 1)
+    patch = image[top:bottom, left:right]
+    patch += alpha * cover[..., None] * (torch.tensor(rgb(colour)) - patch)
+
+
+def _skeleton(image: Tensor, px: Tensor, shown: Tensor, edges, colours: Sequence[str], weight: Tensor, unit: float, sure: float) -> None:
+    """Edges, then keypoints: a filled disc with a dark rim, or where the confidence is below `sure` a thin ring."""
+    for i, j in edges:
+        if shown[i] and shown[j]:
+            middle = (px[i] + px[j]) / 2
+            alpha = 0.3 + 0.6 * float(torch.minimum(weight[i], weight[j]))
+            stroke(image, px[i], middle, 1.1 * unit, colours[i], alpha)
+            stroke(image, middle, px[j], 1.1 * unit, colours[j], alpha)
+    for k in range(len(px)):
+        if shown[k] and weight[k] >= sure:
+            stroke(image, px[k], px[k], 3.0 * unit, "#000000", 0.7)
+            stroke(image, px[k], px[k], 2.4 * unit, colours[k])
+        elif shown[k]:
+            stroke(image, px[k], px[k], 2.4 * unit, colours[k], 0.75, 0.9 * unit)
+
+
+def _label(image: np.ndarray, text: str) -> np.ndarray:
+    canvas = Image.fromarray(image)
+    size = max(11, image.shape[0] // 26)
+    edge = dict(stroke_width=max(1, size // 8), stroke_fill="black")
+    ImageDraw.Draw(canvas).text((size // 2, size // 3), text, "white", ImageFont.load_default(size), **edge)
+    return np.asarray(canvas)
+
+
+def overlay(images: Tensor, ndc: Tensor | None, edges: Sequence[tuple[int, int]] = (), colours: Sequence[str] | None = None, frame: int | None = None,
+            scale: int = 2, truth_px: Tensor | None = None, truth_edges: Sequence[tuple[int, int]] = (), weight: Tensor | None = None,
+            names: Sequence[str] = (), columns: int | None = None, sure: float = 0.3) -> np.ndarray:
+    """All views in a grid, keypoints `ndc` (V, K, 2) and edges drawn in: images (V, H, W, 3) uint8 -> one uint8 RGB image.
+
+    The images grow by `scale`, so lines are crisp. truth_px (V, J, 2) in pixels of `images`, in white below. weight (V, K) or (K) in
+    [0, 1]: below `sure` a keypoint is a ring. Names and the frame number are written into the picture.
+    """
+    V, H, W, _ = shaped(torch.as_tensor(images), "V H W 3", "images").shape
+    K = 0 if ndc is None else shaped(ndc, "V K 2", "ndc").shape[1]
+    colours = palette(K) if colours is None else list(colours)
+    ndc = torch.zeros(V, 0, 2) if ndc is None else ndc.detach().cpu()
+    weight = torch.ones(V, K) if weight is None else torch.as_tensor(weight).detach().cpu().expand(V, K)
+    grown = torch.tensor([W * scale, H * scale])
+    tiles = []
+    for v, image in enumerate(np.asarray(images)):
+        canvas = torch.from_numpy(np.array(Image.fromarray(image).resize((W * scale, H * scale), Image.Resampling.BICUBIC))).float()
+        unit = max(1.0, min(H, W) * scale / 300)  # line widths follow the picture's size
+        if truth_px is not None:
+            _truth(canvas, truth_px[v] * scale, truth_edges, unit)
+        shown = (ndc[v].abs() < LOST).all(-1)  # False for NaN, too
+        _skeleton(canvas, (ndc[v] + 1) / 2 * grown, shown, edges if K else (), colours, weight[v], unit, sure)
+        text = "  ".join(([names[v]] if len(names) else []) + ([f"frame {frame}"] if frame is not None and v == 0 else []))
+        tiles.append(_label(canvas.round().clamp(0, 255).byte().numpy(), text))
+    return mosaic(tiles, columns)
+
+
+def _truth(image: Tensor, px: Tensor, edges, unit: float) -> None:
+    shown = (px.abs() < LOST * max(image.shape[:2])).all(-1)
+    for i, j in edges:
+        if shown[i] and shown[j]:
+            stroke(image, px[i], px[j], 0.7 * unit, "#ffffff", 0.6)
+    for k in range(len(px)):
+        if shown[k]:
+            stroke(image, px[k], px[k], 1.3 * unit, "#ffffff", 0.8)
+
+
+def mosaic(tiles: Sequence[np.ndarray], columns: int | None = None) -> np.ndarray:
+    """Equal pictures (H, W, 3) in rows: up to three side by side, 4 as 2 x 2, 6 as 3 x 2, 12 as 4 x 3; empty places are black."""
+    columns = (len(tiles) if len(tiles) <= 3 else math.ceil(math.sqrt(len(tiles)))) if columns is None else columns
+    rows = math.ceil(len(tiles) / columns)
+    H, W, _ = tiles[0].shape
+    sheet = np.zeros((rows * H, columns * W, 3), np.uint8)
+    for n, tile in enumerate(tiles):
+        y, x = divmod(n, columns)
+        sheet[y * H:(y + 1) * H, x * W:(x + 1) * W] = tile
+    return sheet
+
+
+def drawn_frames(clip: MultiViewClip, track: Track, times: Sequence[int] | None = None, truth: bool = False, **style) -> Iterator[np.ndarray]:
+    """The clip's frames at `times` (default: all) with the track projected into them by the clip's own rig, distortion included.
+
+    The track has a row for each frame of the clip, or for each of `times`. truth: draw the clip's truth below, in white.
+    """
+    for row, t in _rows(clip, track, times):
+        known = clip.rig.px_from_world(clip.truth[t]) if truth and clip.truth is not None else None
+        yield overlay(clip.frames[t], clip.rig.ndc_from_world(track.world[row]), track.skeleton.edges, frame=t, truth_px=known,
+                      truth_edges=clip.skeleton.edges if clip.skeleton else (), weight=track.weight[row], names=clip.rig.names, **style)
+
+
+def _rows(clip: MultiViewClip, track: Track, times: Sequence[int] | None) -> list[tuple[int, int]]:
+    """Pairs (row of the track, frame of the clip)."""
+    times = range(len(clip)) if times is None else [int(t) for t in times]
+    if len(track.world) not in (len(clip), len(times)):
+        raise ValueError(f"a track of {len(track.world)} frames fits neither the clip's {len(clip)} nor the {len(times)} asked for")
+    return [(t if len(track.world) == len(clip) else i, t) for i, t in enumerate(times)]
+
+
+def closeups(clip: MultiViewClip, track: Track, times: Sequence[int], side: float | None = None, views: Sequence[int] | None = None,
+             pixels: int = 240) -> np.ndarray:
+    """A row per time, a column per view, each cut to the square that a ball of diameter `side` about the keypoints fills.
+
+    side: world units (default: 1.2 times the keypoints' usual extent). `pixels`: width of each picture. One RGB image.
+    """
+    views = list(range(clip.rig.views)) if views is None else list(views)
+    extent = (track.world.amax(1) - track.world.amin(1)).amax(-1)
+    side = 1.2 * float(extent.nanmedian()) if side is None else side
+    whole, sheets = clip.rig.take(views).batched(1), []
+    for row, t in _rows(clip, track, times):
+        middle = (track.world[row].amax(0) + track.world[row].amin(0))[None] / 2
+        corner, window = footprint(whole, middle, side)
+        near = whole.cropped(corner, window, (pixels, pixels))
+        boxes = torch.cat([corner, corner + window], -1)[0].tolist()
+        cut = [Image.fromarray(np.asarray(clip.frames[t][v])).transform((pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
+               for v, box in zip(views, boxes)]
+        sheets.append(overlay(torch.from_numpy(np.stack(cut)), near.ndc_from_world(track.world[row][None])[0], track.skeleton.edges, frame=t, scale=1,
+                              weight=track.weight[row], names=near.names, columns=len(views)))
+    return np.concatenate(sheets)
+
+
+def overlay_video(clip: MultiViewClip, track: Track, path: str | Path, times: Sequence[int] | None = None, fps: float | None = None, **style) -> Path:
+    """Write `drawn_frames` as an H.264 mp4; `fps` of the film (default: the clip's)."""
+    return write_video(path, drawn_frames(clip, track, times, **style), clip.fps if fps is None else fps)
+
+
+# ---- matplotlib --------------------------------------------------------------------------------------------------
+def strip(images: Tensor, ndc: Tensor | None = None, edges: Sequence[tuple[int, int]] = (), ax: Axes | None = None, **style) -> Axes:
+    """A row of views (V, H, W, 3) uint8 in one matplotlib axes, with keypoints `ndc` (V, K, 2); `style` as in `overlay`."""
+    picture = overlay(images, ndc, edges, **dict(columns=len(images)) | style)
+    ax = plt.subplots(figsize=(12, 12 * picture.shape[0] / picture.shape[1]), layout="constrained")[1] if ax is None else ax
+    ax.imshow(picture)
+    ax.set_axis_off()
+    return ax
+
+
+def loss_curves(rows: Sequence[Mapping], ax: Axes | None = None, skip: Sequence[str] = ("step", "seconds", "rate")) -> Axes:
+    """One curve a term from the rows of losses.csv (`step` and a column per term; text is read as numbers), smoothed over 2 % of the rows.
+
+    A logarithmic axis where values are positive; terms that are still zero (a warm-up) begin where they begin.
+    """
+    ax = plt.subplots(figsize=(7, 3.6), layout="constrained")[1] if ax is None else ax
+    terms = [key for key in (rows[0] if rows else ()) if key not in skip]
+    steps = np.array([float(row["step"]) for row in rows])
+    for term, colour in zip(terms, (c for c in palette(len(terms) + 1) if c != SAFE[3])):  # yellow is lost on white
+        values = np.array([float(row[term] or "nan") if row.get(term) is not None else np.nan for row in rows])
+        values[values <= 0] = np.nan
+        ax.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
+        ax.plot(steps, _smooth(values, max(1, len(rows) // 50)), color=colour, linewidth=1.8, label=term)
+    ax.set(xlabel="step", ylabel="loss (weighted)", yscale="log")
+    ax.spines[["top", "right"]].set_visible(False)
+    if terms:
+        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    return ax
+
+
+def _smooth(values: np.ndarray, width: int) -> np.ndarray:
+    """Centred mean over 2 `width` + 1 values, NaN left out and kept."""
+    known = np.isfinite(values)
+    kernel = np.ones(min(2 * width + 1, len(values)))
+    total, count = (np.convolve(a, kernel, "same") for a in (np.where(known, values, 0.0), known.astype(float)))
+    return np.where(known, total / np.maximum(count, 1), np.nan)

@@ -1,0 +1,344 @@
+"""Cameras: where a point lands in every view, and back. H != W throughout."""
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from bkind3d_lite.cameras import (BEHIND, CameraRig, distort, load_calibration, look_at, natural, ring, save_calibration, triangulate,
+                                  undistort)
+
+LENSES = [(0.0, 0.0, 0.0, 0.0, 0.0), (-0.3, 0.0, 0.0, 0.0, 0.0), (-0.28, 0.1, 0.001, -0.002, -0.02), (0.15, 0.05, 0.0, 0.0, 0.01),
+          (-0.1, 0.02, 0.006, -0.004, 0.0)]
+
+
+def rigs(lead=(), lens=LENSES[4], views=4):
+    """A float64 ring with distortion, 96 x 64, with batch axes `lead`."""
+    rig = ring(views, size=(96, 64), target=(30.0, -20.0, 40.0), distortion=lens).to(torch.float64)
+    R, t = look_at(rig.centres, torch.tensor([30.0, -20, 40]).double(), torch.tensor([0.0, 0, 1]).double())  # a rotation to 1e-16
+    rig = replace(rig, R=R, t=t)
+    return replace(rig, **{k: getattr(rig, k).expand(*lead, *getattr(rig, k).shape) for k in ("K", "R", "t", "distortion")})
+
+
+def points(*lead, seed=0):
+    return 120 * torch.randn(*lead, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# ---- projection ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("lens", LENSES)
+@pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+def test_triangulation_undoes_projection(lead, lens):
+    rig, world = rigs(lead, lens), points(*lead, 7)
+    px = rig.px_from_world(world)
+    assert px.shape == (*lead, 4, 7, 2)
+    assert_close(triangulate(rig, px, torch.ones(px.shape[:-1])), world, atol=1e-6, rtol=0)
+
+
+def test_a_rig_without_batch_axes_takes_batched_points():
+    rig, world = rigs(), points(5, 7)
+    assert_close(rig.px_from_world(world)[3], rig.px_from_world(world[3]))
+
+
+def test_projection_agrees_with_opencv_written_by_hand():
+    rig, world = rigs(lens=LENSES[2]), points(9)
+    px = rig.px_from_world(world)
+    for v in range(rig.views):
+        for p in range(len(world)):
+            X, Y, Z = (sum(float(rig.R[v, i, j] * world[p, j]) for j in range(3)) + float(rig.t[v, i]) for i in range(3))
+            x, y = X / Z, Y / Z
+            k1, k2, p1, p2, k3 = rig.distortion[v].tolist()
+            r = math.hypot(x, y)
+            bend = 1 + k1 * r**2 + k2 * r**4 + k3 * r**6
+            u = x * bend + 2 * p1 * x * y + p2 * (r**2 + 2 * x**2)
+            w = y * bend + p1 * (r**2 + 2 * y**2) + 2 * p2 * x * y
+            K = rig.K[v].tolist()
+            assert px[v, p].tolist() == pytest.approx([K[0][0] * u + K[0][2], K[1][1] * w + K[1][2]], abs=1e-9)
+
+
+def test_behind_and_at_a_camera_is_far_outside_with_finite_gradients():
+    rig = rigs()
+    for behind in (0.0, 100.0):
+        x = (rig.centres[0] - behind * rig.R[0, 2])[None].requires_grad_()
+        px = rig.px_from_world(x)
+        assert (px[0] == BEHIND).all() and (rig.ndc_from_px(px)[0] < -1).all()
+        px.sum().backward()
+        assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_a_point_on_the_optical_axis_has_a_finite_gradient(lens):
+    flat = torch.zeros(1, 3, 2, dtype=torch.float64, requires_grad=True)
+    distort(flat, torch.tensor([lens], dtype=torch.float64)).sum().backward()
+    assert_close(flat.grad, torch.ones_like(flat), msg=lambda m: f"distortion is the identity to first order on the axis: {m}")
+
+
+def test_gradients_of_projection():
+    rig = rigs()
+    assert torch.autograd.gradcheck(rig.px_from_world, points(2, 3).requires_grad_(), atol=1e-6)
+
+
+def test_gradients_of_triangulation():
+    rig = rigs()
+    px = rig.px_from_world(points(3)) + torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weight = torch.rand(4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64) + 0.2
+    assert torch.autograd.gradcheck(lambda p, w: triangulate(rig, p, w), (px.requires_grad_(), weight.requires_grad_()), atol=1e-4)
+
+
+# ---- distortion ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("lens", LENSES)
+def test_undistort_undoes_distort_over_the_field_of_view(lens):
+    x, y = torch.meshgrid(torch.linspace(-0.7, 0.7, 15), torch.linspace(-0.5, 0.5, 11), indexing="ij")
+    flat = torch.stack([x, y], -1).double().view(1, -1, 2)
+    lens = torch.tensor([lens], dtype=torch.float64)
+    assert_close(undistort(distort(flat, lens), lens), flat, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("lens", [(-0.3, 0.0, 0.0, 0.0, 0.0), (-0.5, 0.05, 0.002, -0.002, 0.0), (0.1, -0.2, 0.0, 0.0, 0.0)])
+def test_points_past_the_fold_stay_outside(lens):
+    """The raw polynomial brings r = 1.8 back inside; ours keeps growing, so nothing from far off enters the picture."""
+    lens = torch.tensor([lens], dtype=torch.float64)
+    for angle in torch.linspace(0, 2 * math.pi, 9).double()[:-1]:
+        radii = torch.linspace(0, 12, 400, dtype=torch.float64)
+        ray = torch.stack([radii * angle.cos(), radii * angle.sin()], -1)
+        r = distort(ray[None], lens)[0].norm(dim=-1)
+        assert (r.diff() > -1e-3).all() and r[-1] == r.max() and r[-1] > 2
+
+
+def test_distort_treats_every_view_with_its_own_lens():
+    flat = torch.randn(3, 5, 2, dtype=torch.float64) / 3
+    lenses = torch.tensor(LENSES[1:4], dtype=torch.float64)
+    for v in range(3):
+        assert_close(distort(flat, lenses)[v], distort(flat[v:v + 1], lenses[v:v + 1])[0])
+
+
+# ---- pixels --------------------------------------------------------------------------------------------------------
+def test_ndc_of_corners_and_centre():
+    rig = rigs()
+    px = torch.tensor([[0, 0], [96, 64], [48, 32], [96, 0]], dtype=torch.float64)
+    ndc = torch.tensor([[-1, -1], [1, 1], [0, 0], [1, -1]], dtype=torch.float64)
+    assert_close(rig.ndc_from_px(px), ndc)
+    assert_close(rig.px_from_ndc(ndc), px)
+
+
+def test_resizing_is_scaling_and_keeps_ndc():
+    rig, world = rigs(), points(6)
+    small = rig.resized((40, 50))
+    assert small.size == (40, 50)
+    assert_close(small.px_from_world(world), rig.px_from_world(world) * torch.tensor([40 / 96, 50 / 64]))
+    assert_close(small.ndc_from_world(world), rig.ndc_from_world(world))
+
+
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_projecting_with_the_cropped_rig_is_cropping_the_pixels(lead):
+    rig, world = rigs(), points(*lead, 6)
+    generator = torch.Generator().manual_seed(3)
+    corner = 20 * torch.randn(*lead, 4, 2, generator=generator, dtype=torch.float64)
+    window = 10 + 40 * torch.rand(*lead, 4, 2, generator=generator, dtype=torch.float64)
+    cut = rig.cropped(corner, window, (30, 20))
+    want = (rig.px_from_world(world) - corner[..., None, :]) / window[..., None, :] * torch.tensor([30.0, 20.0])
+    assert cut.size == (30, 20)
+    assert_close(cut.px_from_world(world), want, atol=1e-9, rtol=0)
+
+
+def test_changes_leave_the_rig_alone():
+    rig = rigs()
+    before = {k: getattr(rig, k).clone() for k in ("K", "R", "t", "distortion")}
+    rig.resized((10, 10)), rig.cropped(rig.K.new_zeros(4, 2), rig.K.new_ones(4, 2), (5, 5)), rig.take([1]), rig.batched(3)
+    assert rig.size == (96, 64) and all(torch.equal(getattr(rig, k), x) for k, x in before.items())
+    with pytest.raises(AttributeError):
+        rig.size = (1, 1)
+
+
+def test_take_keeps_order_and_names():
+    rig, world = rigs(lens=LENSES[2]), points(6)
+    some = rig.take([3, 1])
+    assert some.names == ("cam3", "cam1") and some.views == 2
+    assert_close(some.px_from_world(world), rig.px_from_world(world)[[3, 1]])
+    assert_close(rigs((2,)).take([3, 1]).px_from_world(world), rigs((2,)).px_from_world(world)[:, [3, 1]])
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_the_ray_of_a_pixel_hits_the_point(lens):
+    rig, world = rigs(lens=lens), points(2, 6)
+    origin, ray = rig.ray_from_px(rig.px_from_world(world))
+    assert_close(ray.norm(dim=-1), torch.ones(2, 4, 6, dtype=torch.float64))
+    along = ((world[:, None] - origin) * ray).sum(-1, keepdim=True)
+    assert (along > 0).all()
+    assert_close(origin + along * ray, world[:, None].expand(2, 4, 6, 3), atol=1e-6, rtol=0)
+
+
+# ---- triangulation -------------------------------------------------------------------------------------------------
+def test_views_of_weight_zero_are_ignored_even_if_nan():
+    rig, world = rigs(), points(5)
+    px = rig.px_from_world(world)
+    weight = torch.ones(4, 5, dtype=torch.float64)
+    weight[1], px[1, ::2], px[1, 1::2] = 0, 1e6, math.nan
+    assert_close(triangulate(rig, px, weight), world, atol=1e-6, rtol=0)
+
+
+def test_fewer_than_two_views_is_nan():
+    rig, world = rigs(), points(3)
+    weight = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 0, 0]], dtype=torch.float64)
+    found = triangulate(rig, rig.px_from_world(world), weight)
+    assert_close(found[0], world[0], atol=1e-6, rtol=0)
+    assert found[1:].isnan().all()
+
+
+def test_weights_pull_towards_the_trusted_views():
+    rig, world = rigs(lens=LENSES[0]), points(1)
+    px = rig.px_from_world(world)
+    px[0] += 6
+    weight = torch.ones(4, 1, dtype=torch.float64)
+    error = []
+    for w in (1.0, 0.3, 0.05):
+        weight[0] = w
+        error.append(float((triangulate(rig, px, weight) - world).norm()))
+    assert error[0] > error[1] > error[2] and error[2] < 0.05 * error[0]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_triangulation_in_any_unit_in_float32(scale):
+    rig = ring(4, size=(96, 64), distortion=LENSES[1])
+    rig = replace(rig, t=rig.t * scale)
+    world = points(6).float() * scale
+    assert_close(triangulate(rig, rig.px_from_world(world)), world, atol=0.05 * scale, rtol=0)
+
+
+# ---- making --------------------------------------------------------------------------------------------------------
+def test_ring_looks_at_its_target_with_the_sky_above():
+    rig = ring(5, target=(10.0, 20.0, 30.0), size=(96, 64))
+    target = torch.tensor([[10.0, 20.0, 30.0]])
+    assert_close(rig.ndc_from_world(target), torch.zeros(5, 1, 2), atol=1e-4, rtol=0)
+    higher = rig.px_from_world(target + torch.tensor([0.0, 0.0, 20.0]))
+    assert (higher[..., 1] < 32).all() and (higher[..., 0] - 48).abs().max() < 1e-3, "pixel rows count downwards"
+    assert_close(rig.R @ rig.R.mT, torch.eye(3).expand(5, 3, 3), atol=1e-5, rtol=0)
+    assert_close(torch.linalg.det(rig.R), torch.ones(5))
+    assert_close(rig.centres[:, 2], torch.full((5,), 600.0))
+
+
+def test_look_at_puts_the_target_ahead():
+    R, t = look_at(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 6.0, 3.0]), torch.tensor([0.0, 0.0, 1.0]))
+    assert_close(R @ torch.tensor([4.0, 6.0, 3.0]) + t, torch.tensor([0.0, 0.0, 5.0]), atol=1e-5, rtol=0)
+
+
+def test_P_is_the_pinhole_projection():
+    rig, world = rigs(lens=LENSES[0]), points(4)
+    h = torch.cat([world, torch.ones(4, 1)], -1) @ rig.P.mT
+    assert_close(h[..., :2] / h[..., 2:], rig.px_from_world(world))
+
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+def table(name="a", **change):
+    values = dict(name=f'"{name}"', size="[96, 64]", matrix="[[80.0, 0.0, 47.5], [0.0, 82.0, 31.5], [0.0, 0.0, 1.0]]",
+                  distortions="[-0.1, 0.02, 0.001, -0.001, 0.003]", rotation="[0.1, -0.2, 0.3]", translation="[1.0, 2.0, 300.0]") | change
+    return "\n".join(f"{key} = {value}" for key, value in values.items() if value is not None)
+
+
+def written(tmp_path, *tables, keys=None):
+    path = tmp_path / "calibration.toml"
+    keys = keys or [f"cam_{i}" for i in range(len(tables))]
+    path.write_text("\n\n".join(f"[{key}]\n{text}" for key, text in zip(keys, tables)))
+    return path
+
+
+def test_calibration_survives_saving_and_loading(tmp_path):
+    rig = replace(ring(11, size=(96, 64), distortion=LENSES[2], unit="cm"), names=tuple(f"view{v}" for v in range(11)))
+    save_calibration(rig, tmp_path / "c.toml")
+    again = load_calibration(tmp_path / "c.toml")
+    assert (again.names, again.size, again.unit) == (rig.names, rig.size, "cm")
+    for key in ("K", "R", "t", "distortion"):
+        assert_close(getattr(again, key), getattr(rig, key), atol=1e-4, rtol=1e-5)
+    assert_close(again.px_from_world(points(6).float()), rig.px_from_world(points(6).float()), atol=1e-2, rtol=0)
+
+
+def test_opencv_pixels_gain_half_a_pixel(tmp_path):
+    rig = load_calibration(written(tmp_path, table("a"), table("b")))
+    assert_close(rig.K[0], torch.tensor([[80.0, 0, 48], [0, 82, 32], [0, 0, 1]]))
+
+
+def test_cam_10_comes_after_cam_2(tmp_path):
+    keys = ["cam_10", "cam_2", "cam_1"]
+    rig = load_calibration(written(tmp_path, *(table(k) for k in keys), keys=keys))
+    assert rig.names == ("cam_1", "cam_2", "cam_10")
+    assert sorted(["b1", "10", "a2", "a10", "9"], key=natural) == ["9", "10", "a2", "a10", "b1"]
+
+
+def test_four_coefficients_are_padded_and_none_is_zero(tmp_path):
+    rig = load_calibration(written(tmp_path, table("a", distortions="[-0.1, 0.02, 0.001, -0.001]"), table("b", distortions=None)))
+    assert_close(rig.distortion, torch.tensor([[-0.1, 0.02, 0.001, -0.001, 0], [0, 0, 0, 0, 0]]))
+
+
+def test_a_matrix_and_its_rodrigues_vector_are_one_rotation(tmp_path):
+    c, s = math.cos(0.3), math.sin(0.3)
+    rig = load_calibration(written(tmp_path, table("a", rotation="[0.0, 0.0, 0.3]"),
+                                   table("b", rotation=f"[[{c}, {-s}, 0.0], [{s}, {c}, 0.0], [0.0, 0.0, 1.0]]")))
+    assert_close(rig.R[0], rig.R[1], atol=1e-6, rtol=0)
+    assert_close(rig.R[0, 0], torch.tensor([c, -s, 0.0]))
+
+
+def test_cameras_of_other_sizes_are_rescaled_to_the_first(tmp_path):
+    twice = "[[160.0, 0.0, 95.5], [0.0, 164.0, 63.5], [0.0, 0.0, 1.0]]"
+    rig = load_calibration(written(tmp_path, table("a"), table("b", size="[192, 128]", matrix=twice)))
+    assert rig.size == (96, 64)
+    assert_close(rig.K[0], rig.K[1])
+
+
+@pytest.mark.parametrize("change, says", [
+    (dict(rotation="[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]]"), "rotation.*-1.0.*not a rotation"),
+    (dict(rotation="[[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]"), "rotation.*2.0.*not a rotation"),
+    (dict(rotation="[0.1, 0.2]"), "rotation.*0.2"),
+    (dict(translation="[nan, 0.0, 1.0]"), "translation.*nan.*not finite"),
+    (dict(translation="[0.0, 7.25]"), "translation.*7.25"),
+    (dict(matrix="[[80.0, 0.0, inf], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]"), "matrix.*inf.*not finite"),
+    (dict(matrix="[[80.0, 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.5, 1.0]]"), "matrix.*0.5"),
+    (dict(matrix="[[-80.0, 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]"), "matrix.*-80"),
+    (dict(matrix="[[80.0, 0.0, 48.0], [0.0, 80.0], [0.0, 0.0, 1.0]]"), "matrix.*80"),
+    (dict(matrix='[["x", 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]'), "matrix.*x"),
+    (dict(distortions="[0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]"), "8 distortion"),
+    (dict(fisheye="true"), "fisheye"),
+    (dict(size="[96]"), "size.*96"),
+    (dict(size="[96, 0]"), "size.*0"),
+    (dict(matrix=None), "1 camera|matrix"),
+    (dict(rotation=None), "no rotation"),
+], ids=lambda x: str(x)[:48] if isinstance(x, dict) else "")
+def test_a_bad_camera_is_one_clear_error(tmp_path, change, says):
+    path = written(tmp_path, table("a"), table("b", **change))
+    with pytest.raises(ValueError, match=rf"calibration\.toml(.|\n)*({says})"):
+        load_calibration(path)
+
+
+def test_one_camera_only(tmp_path):
+    with pytest.raises(ValueError, match=r"calibration\.toml: 1 camera.*at least 2"):
+        load_calibration(written(tmp_path, table("a")))
+
+
+def test_repeated_names(tmp_path):
+    with pytest.raises(ValueError, match=r"calibration\.toml.*twin.*repeat"):
+        load_calibration(written(tmp_path, table("twin"), table("twin")))
+
+
+@pytest.mark.parametrize("content", [b"cam_0 = [", b"\xff\xfe\x00\x81 no text"], ids=["half", "binary"])
+def test_not_toml(tmp_path, content):
+    path = tmp_path / "calibration.toml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"calibration\.toml.*not a TOML file"):
+        load_calibration(path)
+
+
+def test_no_calibration(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"calibration\.toml.*no calibration"):
+        load_calibration(tmp_path / "calibration.toml")
+
+
+def test_the_files_unit_is_read_in_both_spellings(tmp_path):
+    for word in ("unit", "units"):
+        path = written(tmp_path, table("a"), table("b"))
+        path.write_text(path.read_text() + f'\n\n[metadata]\n{word} = "m"\n')
+        assert load_calibration(path).unit == "m", word
+
+
+def test_rig_is_a_value():
+    rig = rigs()
+    assert isinstance(rig.to(torch.float32), CameraRig) and rig.to(torch.float32).K.dtype == torch.float32
+    assert rig.batched(3).K.shape == (3, 4, 3, 3) and rig.batched(3).views == 4

@@ -1,0 +1,221 @@
+"""Losses: what the drawing must explain, and what keeps it honest."""
+import math
+
+import piq
+import pytest
+import torch
+from torch.testing import assert_close
+from torchvision.models._api import WeightsEnum
+
+from bkind3d_lite.losses import EdgeLength, Perceptual, dissimilarity, lengths, separation
+
+
+def images(seed, n=2, size=(24, 40), dtype=torch.float64):
+    return torch.rand(n, 3, *size, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+# ---- dissimilarity -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("structure_only", [False, True])
+@pytest.mark.parametrize("smooth", [0.0, 1.0])
+def test_equal_images_differ_by_nothing(structure_only, smooth):
+    change = dissimilarity(images(0), images(0), structure_only, smooth=smooth)
+    assert change.shape == (2, 1, 24, 40)
+    assert_close(change, torch.zeros_like(change), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("structure_only", [False, True])
+def test_dissimilarity_is_symmetric_and_bounded(structure_only):
+    a, b = dissimilarity(images(0), images(1), structure_only), dissimilarity(images(1), images(0), structure_only)
+    assert_close(a, b)
+    assert a.min() >= 0 and a.max() <= 2 and a.mean() > 0.3
+
+
+@pytest.mark.parametrize("structure_only", [False, True])
+def test_inside_the_border_it_is_one_minus_piqs_ssim(structure_only):
+    """piq filters without padding: its mean is over the pixels whose whole window lies in the image."""
+    a, b = images(0, 1), (images(0, 1) + 0.5 * images(1, 1)) / 1.5
+    ssim, cs = piq.ssim(a, b, kernel_size=11, kernel_sigma=1.5, downsample=False, full=True, reduction="mean")
+    inner = dissimilarity(a, b, structure_only)[..., 5:-5, 5:-5]
+    assert float(inner.mean()) == pytest.approx(1 - float(cs if structure_only else ssim), abs=1e-9)
+
+
+def test_structure_alone_does_not_see_brightness():
+    a = images(0) * 0.5
+    brighter = a + 0.4
+    assert dissimilarity(a, brighter, structure_only=True).abs().max() < 1e-9
+    assert dissimilarity(a, brighter).mean() > 0.1
+
+
+def test_change_is_seen_where_it_happens():
+    a = images(0)
+    b = a.clone()
+    b[..., 10:14, 28:32] = 1 - b[..., 10:14, 28:32]
+    change = dissimilarity(a, b)[:, 0]
+    assert change[:, 10:14, 28:32].min() > 0.2
+    assert change[:, :, :20].abs().max() < 1e-9, "further than the window nothing changes"
+
+
+def test_constant_images_by_hand():
+    """No variance: only the luminance term is left, (2 a b + c1) / (a^2 + b^2 + c1)."""
+    a, b = torch.full((1, 3, 16, 20), 0.2, dtype=torch.float64), torch.full((1, 3, 16, 20), 0.6, dtype=torch.float64)
+    want = 1 - (2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4)
+    assert_close(dissimilarity(a, b), torch.full((1, 1, 16, 20), want, dtype=torch.float64))
+
+
+def test_float32_is_good_enough():
+    a, b = images(0), images(1)
+    assert_close(dissimilarity(a.float(), b.float()).double(), dissimilarity(a, b), atol=1e-4, rtol=0)
+
+
+def test_images_smaller_than_the_window_are_refused():
+    with pytest.raises(ValueError, match=r"\(8, 40\).*window of 11"):
+        dissimilarity(images(0, size=(8, 40)), images(1, size=(8, 40)))
+
+
+# ---- perceptual ----------------------------------------------------------------------------------------------------
+def maps(seed, n=2, size=(16, 24)):
+    return torch.rand(n, 1, *size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("network", ["pixels", "random"])
+def test_perceptual_is_zero_at_equality_and_positive_elsewhere(network):
+    loss = Perceptual(network)
+    assert float(loss(maps(0), maps(0))) == 0
+    assert float(loss(maps(1), maps(0))) > 0.01
+
+
+def test_pixels_by_hand():
+    recon, target = torch.full((1, 1, 8, 8), 0.5), torch.full((1, 1, 8, 8), 0.2)
+    assert float(Perceptual("pixels")(recon, target)) == pytest.approx(0.3**2 / 0.2**2, rel=1e-5)
+
+
+@pytest.mark.parametrize("network", ["pixels", "random"])
+def test_perceptual_is_normalized_by_its_target(network):
+    """Predicting nothing costs 1, however faint the target: a pair in which little moves counts as much as any."""
+    for scale in (1.0, 0.01):
+        loss = Perceptual(network)
+        target = scale * maps(0)
+        zero = float(loss(torch.zeros_like(target), target))
+        assert zero == pytest.approx(1.0, rel=0.05 if network == "pixels" else 0.5)
+
+
+def test_energy_is_a_running_average_that_only_training_moves():
+    loss = Perceptual("pixels", decay=0.9)
+    ones = torch.ones(1, 1, 4, 4)
+    loss(ones, 2 * ones)
+    assert loss.energy.tolist() == pytest.approx([4.0])  # the first target as it is
+    loss(ones, ones)
+    assert loss.energy.tolist() == pytest.approx([0.9 * 4 + 0.1])
+    loss.eval()
+    assert float(loss(0 * ones, 3 * ones)) == pytest.approx(9 / 3.7)
+    assert loss.energy.tolist() == pytest.approx([3.7])
+    assert "energy" in loss.state_dict()
+
+
+def test_perceptual_is_seeded_and_leaves_the_global_seed_alone():
+    torch.manual_seed(0)
+    before = torch.rand(3)
+    torch.manual_seed(0)
+    a, b, c = (Perceptual("random", seed=s)(maps(0), maps(1)) for s in (4, 4, 5))
+    assert torch.equal(torch.rand(3), before)
+    assert a == b and a != c
+
+
+def test_perceptual_teaches_the_reconstruction_and_nothing_else():
+    loss, recon, target = Perceptual("random"), maps(0).requires_grad_(), maps(1).requires_grad_()
+    loss(recon, target).backward()
+    assert recon.grad.abs().sum() > 0 and target.grad is None
+    assert not any(p.requires_grad for p in loss.parameters())
+
+
+def test_vgg19_without_a_download_warns_and_works(monkeypatch):
+    def offline(self, *args, **kwargs):
+        raise OSError("no network today")
+
+    monkeypatch.setattr(WeightsEnum, "get_state_dict", offline)
+    with torch.device("meta"), pytest.warns(UserWarning, match="VGG-19 could not be loaded.*no network today.*random"):
+        from bkind3d_lite.losses import _vgg19
+
+        blocks = _vgg19()
+    assert len(blocks) == 5 and all(isinstance(b[-1], torch.nn.ReLU) for b in blocks)
+    widths = [[m.out_channels for m in b if isinstance(m, torch.nn.Conv2d)][-1] for b in blocks]
+    assert widths == [64, 128, 256, 512, 512], "relu1_2, 2_2, 3_2, 4_2, 5_2"
+    assert [sum(isinstance(m, torch.nn.Conv2d) for m in b) for b in blocks] == [2, 2, 2, 4, 4]
+
+
+def test_unknown_network():
+    with pytest.raises(ValueError, match="alexnet.*pixels, random or vgg19"):
+        Perceptual("alexnet")
+
+
+# ---- separation ----------------------------------------------------------------------------------------------------
+def test_separation_by_hand():
+    """Points at 0, 1, 3 on a line, sigma 1: pairs at distances 1, 3, 2."""
+    world = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [3, 0, 0]]])
+    want = (math.exp(-0.5) + math.exp(-4.5) + math.exp(-2)) / 3
+    assert float(separation(world, 1.0)) == pytest.approx(want, rel=1e-6)
+    assert float(separation(100 * world, 100.0)) == pytest.approx(want, rel=1e-6), "the same in any unit"
+
+
+def test_separation_runs_from_one_to_zero_and_pushes_apart():
+    assert float(separation(torch.zeros(2, 5, 3), 1.0)) == pytest.approx(1.0)
+    far = 100 * torch.arange(5.0)[None, :, None].expand(1, 5, 3)
+    assert float(separation(far, 1.0)) == pytest.approx(0.0, abs=1e-6)
+    world = torch.tensor([[[0.0, 0, 0], [0.5, 0, 0]]], requires_grad=True)
+    separation(world, 1.0).backward()
+    assert world.grad[0, 0, 0] > 0 > world.grad[0, 1, 0], "descending this gradient moves them apart"
+
+
+def test_gradients_of_separation():
+    world = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: separation(x, 0.8), (world,))
+
+
+# ---- length --------------------------------------------------------------------------------------------------------
+PAIRS = torch.tensor([[0, 1], [0, 2], [1, 2]])
+
+
+def triangle(*sides):
+    """(1, 3, 3): points 0, 1, 2 of a right triangle with legs `sides`."""
+    return torch.tensor([[[0.0, 0, 0], [sides[0], 0, 0], [0, sides[1], 0]]])
+
+
+def test_lengths_by_hand_with_finite_gradients_at_zero():
+    assert_close(lengths(triangle(3.0, 4.0), PAIRS), torch.tensor([[3.0, 4.0, 5.0]]))
+    world = torch.zeros(1, 3, 3, requires_grad=True)
+    lengths(world, PAIRS).sum().backward()
+    assert (world.grad == 0).all()
+
+
+def test_edge_length_by_hand():
+    loss, weights = EdgeLength(3, side=10.0, decay=0.9), torch.tensor([3.0, 1.0, 0.0])
+    assert float(loss(triangle(3.0, 4.0), PAIRS, weights)) == pytest.approx(0.0, abs=1e-12)
+    assert_close(loss.average, torch.tensor([0.3, 0.4, 0.5]))
+    value = float(loss(triangle(6.0, 8.0), PAIRS, weights))
+    assert_close(loss.average, torch.tensor([0.33, 0.44, 0.55]))
+    assert value == pytest.approx(0.75 * (0.6 - 0.33) ** 2 + 0.25 * (0.8 - 0.44) ** 2, rel=1e-5)
+
+
+def test_edge_length_remembers_only_in_training():
+    loss = EdgeLength(3, side=1.0, decay=0.9)
+    loss(triangle(3.0, 4.0), PAIRS, torch.ones(3))
+    kept = loss.average.clone()
+    loss.eval()
+    assert float(loss(triangle(6.0, 8.0), PAIRS, torch.ones(3))) == pytest.approx((9 + 16 + 25) / 3, rel=1e-5)
+    assert torch.equal(loss.average, kept) and "average" in loss.state_dict()
+
+
+def test_edge_length_moves_points_not_weights_and_never_divides_by_nothing():
+    loss, weights = EdgeLength(3, side=1.0), torch.ones(3, requires_grad=True)
+    loss(triangle(3.0, 4.0), PAIRS, weights)
+    world = triangle(4.0, 4.0).requires_grad_()
+    loss(world, PAIRS, weights).backward()
+    assert weights.grad is None and world.grad[0, 1, 0] > 0
+    assert float(loss(triangle(9.0, 9.0), PAIRS, torch.zeros(3))) == 0
+
+
+def test_edge_length_does_not_see_where_the_animal_is():
+    loss = EdgeLength(3, side=1.0)
+    loss(triangle(3.0, 4.0), PAIRS, torch.ones(3))
+    turned = triangle(3.0, 4.0) @ torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]) + 7
+    assert float(loss(turned, PAIRS, torch.ones(3))) == pytest.approx(0.0, abs=1e-9)

@@ -1,0 +1,116 @@
+"""Motion: where the animal is, without a label; and plain words when nothing moves."""
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from bkind3d_lite.clips import MultiViewClip, open_clip
+from bkind3d_lite.motion import locate, survey
+from bkind3d_lite.synthetic import draw, figure, poses
+from bkind3d_lite.volumes import Grid
+
+
+def missed(clip):
+    return (survey(clip).centre - clip.truth.mean(1)).norm(dim=-1) / clip.body_length
+
+
+def test_the_centre_is_on_the_body(clip, seen):
+    error = (seen.centre - clip.truth.mean(1)).norm(dim=-1) / clip.body_length
+    assert error.median() < 0.25 and error.max() < 0.5
+
+
+@pytest.mark.parametrize("views", [2, 3])
+def test_the_centre_is_on_the_body_with_few_views(views):
+    error = missed(figure(40, views=views))
+    assert error.median() < 0.3 and error.max() < 0.6
+
+
+def test_the_centre_follows_an_animal_that_crosses_the_room(clip):
+    path = torch.stack([torch.linspace(-220, 220, 60), torch.linspace(150, -150, 60), torch.zeros(60)], -1)
+    joints = poses(60)
+    joints = joints - joints.mean(1, keepdim=True) + torch.tensor([0.0, 0.0, 50.0]) + path[:, None]
+    walk = MultiViewClip(draw(clip.rig, joints), clip.rig, 30.0, joints, clip.skeleton, clip.body_length, "walk")
+    found, truth = survey(walk).centre, joints.mean(1)
+    assert ((found - truth).norm(dim=-1) / walk.body_length).median() < 0.25
+    for axis in (0, 1):
+        assert torch.corrcoef(torch.stack([found[:, axis], truth[:, axis]]))[0, 1] > 0.95
+
+
+def test_a_world_moved_in_space_gives_a_centre_moved_alike(clip, seen):
+    """Nothing may depend on where the origin is, nor on the unit."""
+    shift = torch.tensor([700.0, -400.0, 200.0])
+    rig = clip.rig
+    moved = replace(clip, rig=replace(rig, t=(rig.t - (rig.R @ shift))))
+    assert_close(survey(moved).centre, seen.centre + shift, atol=2.0, rtol=0)
+    metres = replace(clip, rig=replace(rig, t=rig.t / 1000))
+    assert_close(survey(metres).centre * 1000, seen.centre, atol=2.0, rtol=0)
+
+
+def test_what_a_survey_holds(clip, seen):
+    T, V, H, W, _ = clip.frames.shape
+    assert seen.background.shape == (V, H, W, 3) and seen.background.dtype == torch.uint8
+    assert seen.noise.shape == seen.contrast.shape == (V,) and (seen.contrast > 4 * seen.noise).all()
+    assert seen.centre.shape == (T, 3) and seen.thumbs.shape[:2] == (T, V) and seen.thumbs.dtype == torch.uint8
+    assert max(seen.thumbs.shape[2:]) <= 64 and seen.thumbs.shape[3] > seen.thumbs.shape[2], "thumbs keep the aspect"
+
+
+def test_the_background_is_the_room_without_the_animal(clip, seen):
+    empty = draw(clip.rig, clip.truth[:1] + torch.tensor([0.0, 0.0, 1e5]), seed=0)[0].float()
+    assert ((seen.background.float() - empty).abs().amax(-1) < 20).float().mean() > 0.95
+
+
+def test_locate_finds_a_point_where_silhouettes_meet(clip):
+    truth = torch.tensor([[60.0, -40.0, 80.0], [-90.0, 30.0, 20.0]])
+    px = clip.rig.px_from_world(truth[:, None])[:, :, 0]
+    y, x = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(96) + 0.5, indexing="ij")
+    near = ((torch.stack([x, y], -1) - px[:, :, None, None]).norm(dim=-1) < 5).to(torch.uint8) * 255
+    fixed = locate(near, clip.rig, Grid(torch.tensor([0.0, 0.0, 50.0]), 400.0, 24))
+    assert ((fixed - truth).norm(dim=-1) < 20).all()
+    around = locate(near, clip.rig, Grid(truth + torch.tensor([20.0, 10.0, -15.0]), 160.0, 16))
+    assert ((around - truth).norm(dim=-1) < 12).all()
+
+
+# ---- plain words ---------------------------------------------------------------------------------------------------
+def test_a_still_clip_is_refused(clip):
+    noise = torch.randint(-2, 3, clip.frames.shape, generator=torch.Generator().manual_seed(0))
+    still = replace(clip, frames=(clip.frames[:1].int() + noise).clamp(0, 255).byte())
+    with pytest.raises(ValueError, match="synthetic-0: nothing moves.*choose a stretch"):
+        survey(still)
+
+
+def test_a_frozen_clip_without_any_noise_is_refused(clip):
+    with pytest.raises(ValueError, match="nothing moves"):
+        survey(replace(clip, frames=clip.frames[:1].expand(40, -1, -1, -1, -1)))
+
+
+def test_one_view_is_refused(clip):
+    with pytest.raises(ValueError, match=r"1 view\(s\); at least 2"):
+        survey(replace(clip, frames=clip.frames[:, :1], rig=clip.rig.take([0])))
+
+
+# ---- recordings ----------------------------------------------------------------------------------------------------
+def recording(shared, name):
+    path = shared / "realdata" / name
+    if not path.is_dir():
+        pytest.skip(f"no recording {name} in the shared folder")
+    return path
+
+
+def test_a_recorded_mouse_that_sits_still_is_refused(shared):
+    clip = open_clip(recording(shared, "mouse4_sleapanipose_io"), size=(160, 128))
+    assert len(clip) == 120 and clip.rig.names == ("back", "mid", "side", "top")
+    with pytest.raises(ValueError, match="mouse4.*nothing moves"):
+        survey(clip)
+
+
+def test_recorded_points_project_into_every_view(shared):
+    import numpy as np
+
+    path = recording(shared, "mouse4_sleapanipose_io")
+    clip = open_clip(path)
+    with np.load(path / "reference3d.npz", allow_pickle=False) as data:
+        points = next(torch.from_numpy(data[k]).float() for k in data if data[k].ndim >= 3 and data[k].shape[-1] == 3 and len(data[k]) == 120)
+    points = points.reshape(120, -1, 3)[60]
+    ndc = clip.rig.ndc_from_world(points[points.isfinite().all(-1)])
+    assert (ndc.abs() < 1).float().mean() > 0.9
