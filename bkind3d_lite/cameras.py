@@ -157,7 +157,8 @@ def distort(flat: Tensor, distortion: Tensor) -> Tensor:
     r2 = flat.square().sum(-1, keepdim=True)
     limit = largest_radius2(distortion)
     kept = torch.minimum(r2, limit)
-    near = flat * torch.where(r2 > limit, (kept / r2.clamp(min=1e-12)).sqrt(), torch.ones_like(r2))
+    far = r2 > limit
+    near = flat * torch.where(far, kept / torch.where(far, r2, torch.ones_like(r2)), torch.ones_like(r2)).sqrt()
     x, y = near.split(1, -1)
     tangential = torch.cat([2 * p1 * x * y + p2 * (kept + 2 * x * x), p1 * (kept + 2 * y * y) + 2 * p2 * x * y], -1)
     return flat * _radial(kept, k1, k2, k3) + tangential
@@ -232,11 +233,17 @@ def _camera(table: dict, where: str) -> dict:
     missing = [key for key in ("name", "size", "matrix", "rotation", "translation") if key not in table]
     if missing:
         raise ValueError(f"{where}: no {', '.join(missing)}; an Anipose camera has name, size, matrix, distortions, rotation, translation")
-    value = {key: torch.tensor(table[key], dtype=torch.float64) for key in ("matrix", "rotation", "translation")}
-    value["distortions"] = torch.tensor(table.get("distortions", []), dtype=torch.float64)
-    for key, x in value.items():
-        if not x.isfinite().all():
+    value = {}
+    for key in ("matrix", "rotation", "translation", "size", "distortions"):
+        try:
+            value[key] = torch.tensor(table.get(key, []), dtype=torch.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where}: {key} = {table[key]} is not an array of numbers; calibrate again") from error
+        if not value[key].isfinite().all():
             raise ValueError(f"{where}: {key} = {table[key]} is not finite; calibrate again")
+    for key, count in (("size", 2), ("translation", 3)):
+        if value[key].numel() != count or key == "size" and (value[key] < 1).any():
+            raise ValueError(f"{where}: {key} = {table[key]}; expected {count} numbers{', the width and height in pixels' * (key == 'size')}")
     K, d, R = value["matrix"], value["distortions"], value["rotation"]
     if K.shape != (3, 3) or K[2].tolist() != [0, 0, 1] or K[0, 0] <= 0 or K[1, 1] <= 0:
         raise ValueError(f"{where}: matrix = {table['matrix']}; expected [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0")
@@ -267,7 +274,7 @@ def load_calibration(path: str | Path) -> CameraRig:
         raise FileNotFoundError(f"{path}: no calibration here; expected an Anipose calibration.toml")
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a TOML file ({error}); write it again with your calibration tool") from error
     keys = sorted((key for key, table in tables.items() if isinstance(table, dict) and "matrix" in table), key=natural)
     cameras = [_camera(tables[key], f"{path} [{key}]") for key in keys]
@@ -280,8 +287,9 @@ def load_calibration(path: str | Path) -> CameraRig:
     for camera in cameras:
         camera["K"][:2, 2] += 0.5  # OpenCV's first pixel centre is (0, 0), ours (0.5, 0.5)
         camera["K"] *= torch.tensor([[size[0] / camera["size"][0]], [size[1] / camera["size"][1]], [1]], dtype=torch.float64)
+    notes = tables.get("metadata", {})
     stacked = {key: torch.stack([camera[key] for camera in cameras]).float() for key in ("K", "R", "t", "distortion")}
-    return CameraRig(**stacked, size=size, names=names, unit=tables.get("metadata", {}).get("unit", "mm"))
+    return CameraRig(**stacked, size=size, names=names, unit=notes.get("unit", notes.get("units", "mm")))
 
 
 def save_calibration(rig: CameraRig, path: str | Path) -> None:

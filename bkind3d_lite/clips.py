@@ -87,12 +87,15 @@ class MultiViewClip:
             rig = rig.cropped(corner, window, size)
         else:
             rig = rig.resized(size)
+        if survey is not None:
+            ground = _planes(survey.background[views])[None].expand(len(times), -1, -1, -1, -1)
+            ground = _cut(ground, self.rig.size, corner, window, size)
 
         def seen(at: Tensor) -> Tensor:
-            images = _planes(self.frames[at.tolist()][:, views])
-            if survey is not None:
-                images = torch.cat([images, foreground(images, survey, views)], 2)
-            return _cut(images, self.rig.size, corner, window, size)
+            images = _cut(_planes(self.frames[at.tolist()][:, views]), self.rig.size, corner, window, size)
+            if survey is None:
+                return images
+            return torch.cat([images, foreground(images, ground, survey.noise[views], survey.contrast[views])], 2)
 
         return Batch(seen(times), None if gap is None else seen(times + gap), rig, times, centre, turn)
 
@@ -138,7 +141,7 @@ class Track:
         columns = torch.cat([self.world, self.weight[..., None]], -1).flatten(1).double()
         table = torch.cat([frame[:, None], frame[:, None] / self.fps, columns], 1).numpy()
         heads = ["frame", "time_s"] + [f"{name}_{c}" for name in self.skeleton.names for c in ("x", "y", "z", "confidence")]
-        formats = ["%d", "%.4f"] + ["%.3f", "%.3f", "%.3f", "%.4f"] * len(self.skeleton.names)
+        formats = ["%d", "%.4f"] + ["%.6g", "%.6g", "%.6g", "%.4f"] * len(self.skeleton.names)
         return write_atomically(path, lambda temporary: np.savetxt(temporary, table, formats, ",", header=",".join(heads), comments=""))
 
 
@@ -154,22 +157,33 @@ def _planes(frames: Tensor) -> Tensor:
     return frames.movedim(-1, -3).float() / 255
 
 
-def foreground(images: Tensor, survey: Survey, views: Sequence[int]) -> Tensor:
+def foreground(images: Tensor, ground: Tensor, noise: Tensor, contrast: Tensor) -> Tensor:
     """Soft foreground in [0, 1], (B, V, 1, H, W): |image - background| from 3 x each view's noise up to its contrast.
 
-    A shadow darkens all colours of the background alike, so where image = a x background with a in 0.5..1 only what is left
-    of the difference after that scaling counts; darker than 0.4 x the background is no shadow any more.
+    images (B, V, 3, H, W) and ground (B or 1, V, 3, H, W) in [0, 1], noise and contrast (V,).
+    A shadow darkens all colours of the background alike: where image = a x background with a in 0.5..1, only what is left of
+    the difference after that scaling counts (darker than 0.4 x the background is no shadow any more). What this takes from
+    grey parts of the body is given back where they are enclosed by the rest of it (a grey closing of the foreground).
     """
-    ground = _planes(survey.background[list(views)])
-    shade = (images * ground).sum(-3, keepdim=True) / ground.square().sum(-3, keepdim=True).clamp(min=1e-4)
+    shade = (images * ground).sum(2, keepdim=True) / ground.square().sum(2, keepdim=True).clamp(min=1e-4)
     whole = (images - ground).abs().amax(2, keepdim=True)
     colour = (images - shade * ground).abs().amax(2, keepdim=True)
     solid = torch.where(shade > 1, 1.0, ((0.5 - shade) / 0.1).clamp(0, 1))
-    difference = colour + (whole - colour).clamp(min=0) * solid
-    difference = F.avg_pool2d(difference.flatten(0, 1), 3, 1, 1, count_include_pad=False).view_as(difference)
-    low = 3 * survey.noise[list(views), None, None, None]
-    high = survey.contrast[list(views), None, None, None]
-    return ((difference - low) / (high - low).clamp(min=1e-3)).clamp(0, 1)
+    low, high = (3 * noise)[:, None, None, None], contrast[:, None, None, None]
+
+    def share(difference: Tensor) -> Tensor:
+        smooth = F.avg_pool2d(difference.flatten(0, 1), 3, 1, 1, count_include_pad=False)
+        return ((smooth.view_as(difference) - low) / (high - low).clamp(min=1e-3)).clamp(0, 1)
+
+    sure = share(colour + (whole - colour).clamp(min=0) * solid)
+    k = max(images.shape[-2:]) // 48 * 2 + 1  # about a twenty-fourth of the image: holes in a body, not the gap to its shadow
+    closed = -_largest(-_largest(sure.flatten(0, 1), k), k)
+    return torch.minimum(torch.maximum(closed.view_as(sure), sure), share(whole))
+
+
+def _largest(x: Tensor, k: int) -> Tensor:
+    """Sliding maximum over k x k pixels, one axis after the other."""
+    return F.max_pool2d(F.max_pool2d(x, (k, 1), 1, (k // 2, 0)), (1, k), 1, (0, k // 2))
 
 
 def footprint(rig: CameraRig, centre: Tensor, side: float) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,8 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
         if len(x) != len(y):
             raise ValueError(f"{len(x)} frames of keypoints, {len(y)} of joints; they must be the same frames")
         known = np.isfinite(y).all(1) & np.isfinite(x).all(1)
+        if not known.any():
+            raise ValueError(f"none of the {len(x)} frames has all keypoints and all joints; leave out the joints that are never labelled")
         self.model_ = Ridge(alpha=self.alpha, fit_intercept=self.bias, solver="svd").fit(x[known], y[known])
         self.coef_ = self.model_.coef_
         return self

@@ -43,7 +43,7 @@ class Volumetric(nn.Module):
         self.sharpness, self.hull, self.blur = sharpness, hull, blur
         self.v2v = V2V(channels, keypoints, width, levels, front)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
-        self._still: tuple[CameraRig, Tensor, Tensor] | None = None  # static cameras: projected once per rig
+        self._still: tuple[tuple[CameraRig, Tensor], Tensor, Tensor] | None = None  # static cameras: projected once per rig
 
     def place(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Voxel centres (B, P, 3) and where they fall in each view, (B, V, P, 2) ndc."""
@@ -52,13 +52,13 @@ class Volumetric(nn.Module):
             centre = self.centre.expand(len(batch.index), 3) if batch.centre is None else batch.centre
             points = Grid(centre, self.side, self.voxels, batch.turn).points.flatten(1, 3)
             return points, rig.ndc_from_world(points)
-        if self._still is None or not _same(self._still[0], rig):
+        if self._still is None or not (_same(self._still[0][0], rig) and torch.equal(self._still[0][1], self.centre)):
             points = Grid(self.centre, self.side, self.voxels).points.flatten(0, 2)[None].expand(len(batch.index), -1, -1)
             ndc = rig.ndc_from_world(points)
             if not (ndc.abs() <= 1).all(-1).any():
                 raise ValueError(f"no camera sees any part of the volume (centre {self.centre.tolist()}, side {self.side}); "
                                  "check its centre, its side and the calibration's unit")
-            self._still = rig, points, ndc
+            self._still = (rig, self.centre.clone()), points, ndc
         return self._still[1:]
 
     def volume(self, maps: Tensor, images: Tensor, ndc: Tensor) -> Tensor:
@@ -80,4 +80,4 @@ class Volumetric(nn.Module):
 
 def _same(a: CameraRig, b: CameraRig) -> bool:
     return a.names == b.names and a.size == b.size and a.K.shape == b.K.shape and a.K.device == b.K.device and torch.equal(a.K, b.K) \
-        and torch.equal(a.R, b.R) and torch.equal(a.t, b.t)
+        and torch.equal(a.R, b.R) and torch.equal(a.t, b.t) and torch.equal(a.distortion, b.distortion)

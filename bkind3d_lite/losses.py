@@ -61,6 +61,7 @@ class Perceptual(nn.Module):
         return out
 
     def forward(self, recon: Tensor, target: Tensor) -> Tensor:
+        target = target.detach()
         with torch.no_grad():
             wanted = self.features(target)
             energy = torch.stack([w.square().mean() for w in wanted])

@@ -9,21 +9,21 @@ from .cameras import CameraRig
 from .clips import MultiViewClip, Survey, foreground
 from .volumes import Grid, hull, overlap, soft_argmax
 
-THUMB = 64  # pixels of the longer side of a foreground thumbnail
+THUMB = 96  # pixels of the longer side of a foreground thumbnail
 
 
-def _noise_and_contrast(frames: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, V, H, W, 3) and (V, H, W, 3) uint8 -> noise (V,) and contrast (V,), both of the largest colour difference."""
+def _noise_and_contrast(frames: Tensor, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(n, V, H, W, 3) and (V, H, W, 3) uint8 -> noise (V,) and contrast (V,) of the largest colour difference, share that moves (V,)."""
     difference = (frames.float() - background.float()).abs().amax(-1).flatten(2) / 255
     blurred = difference.movedim(1, 0).flatten(1)
     few = blurred[:, :: max(1, blurred.shape[1] // 200_000)]
     noise = (few.median(1).values * 1.48).clamp(min=1 / 255)
     moving = few > (4 * noise[:, None]).clamp(min=8 / 255)
     contrast = torch.stack([v[m].quantile(0.6) if m.sum() > 20 else v.new_tensor(0.0) for v, m in zip(few, moving)])
-    return noise, contrast
+    return noise, contrast, (few > (5 * noise[:, None]).clamp(min=20 / 255)).float().mean(1)
 
 
-def locate(thumbs: Tensor, rig: CameraRig, grid: Grid, sharpness: float = 12.0) -> Tensor:
+def locate(thumbs: Tensor, rig: CameraRig, grid: Grid, sharpness: float = 6.0) -> Tensor:
     """Centre of the visual hull in every frame: thumbs (T, V, h, w) uint8 and a `Grid` with centre (3) or (T, 3) -> (T, 3)."""
     centres = []
     fixed = grid.centre.ndim == 1
@@ -31,7 +31,7 @@ def locate(thumbs: Tensor, rig: CameraRig, grid: Grid, sharpness: float = 12.0) 
     for times in torch.arange(len(thumbs)).split(32):
         points = grid.points.flatten(0, 2) if fixed else Grid(grid.centre[times], grid.side, grid.voxels).points.flatten(1, 3)
         seen = ndc.expand(len(times), -1, -1, -1) if fixed else rig.ndc_from_world(points)
-        inner = hull(thumbs[times, :, None].float() / 255, seen)
+        inner = hull(thumbs[times, :, None].float() / 255, seen, blur=7)
         centres.append(soft_argmax(sharpness * inner[:, None], points)[0][:, 0])
     return torch.cat(centres)
 
@@ -49,10 +49,10 @@ def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60) ->
     picks = torch.linspace(0, T - 1, min(samples, T)).long().tolist()
     frames = clip.frames[picks]
     background = frames.median(0).values
-    noise, contrast = _noise_and_contrast(frames, background)
+    noise, contrast, share = _noise_and_contrast(frames, background)
     del frames
-    if (contrast < (5 * noise).clamp(min=10 / 255)).sum() > V - 2:
-        raise ValueError(f"{clip.name}: nothing moves here (in {int((contrast == 0).sum())} of {V} views no pixel leaves the background); "
+    if (share < 1e-3).sum() > V - 2:
+        raise ValueError(f"{clip.name}: nothing moves here (in {int((share < 1e-3).sum())} of {V} views less than 0.1 % of the pixels leave the background); "
                          "a clip without motion cannot be learned from: choose a stretch in which the animal moves")
     small = (max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W))))
     raw = Survey(background, noise, contrast.clamp(min=1e-3), torch.zeros(T, 3), torch.zeros(0), 0.0)
@@ -69,6 +69,6 @@ def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60) ->
 
 
 def _thumbs(clip: MultiViewClip, raw: Survey, times: range, size: tuple[int, int]) -> Tensor:
-    images = clip.frames[list(times)].movedim(-1, -3).float() / 255
-    moving = foreground(images, raw, range(images.shape[1]))
-    return (F.adaptive_avg_pool2d(moving[:, :, 0], size) * 255).round().byte()
+    images, ground = (F.adaptive_avg_pool2d(x.movedim(-1, -3).flatten(0, -4).float() / 255, size).unflatten(0, x.shape[:-3])
+                      for x in (clip.frames[list(times)], raw.background))
+    return (foreground(images, ground[None], raw.noise, raw.contrast)[:, :, 0] * 255).round().byte()

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -117,7 +118,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf:
             for image in frames:
                 height, width = (n - n % 2 for n in image.shape[:2])
                 if stream is None:
-                    stream = container.add_stream("libx264", rate=round(fps), options={"crf": str(crf), "preset": "fast"})
+                    stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": str(crf), "preset": "fast"})
                     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
                 container.mux(stream.encode(frame))

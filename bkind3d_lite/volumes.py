@@ -76,9 +76,10 @@ def fuse(volumes: Tensor, how: str = "softmax") -> Tensor:
 
 
 def hull(moving: Tensor, ndc: Tensor, least: float = 0.02, blur: int = 1) -> Tensor:
-    """Soft visual hull: mean over the views that see a point of log(foreground), (B, P) in [log(least), 0].
+    """Soft visual hull: mean over views of log(foreground), (B, P) in [log(least), 0].
 
-    `moving` (B, V, 1, h, w) in [0, 1], `ndc` (B, V, P, 2). Points that no view sees get log(least). blur: odd width in
+    `moving` (B, V, 1, h, w) in [0, 1], `ndc` (B, V, P, 2). A view that does not
+    see a point votes log(least) / 2: neither for it nor quite against, or a corner seen by one camera would win. blur: odd width in
     pixels of a tent filter on the foreground, which makes the hull highest along the middle of the body, not up to its rim.
     """
     if blur > 1:
@@ -86,10 +87,8 @@ def hull(moving: Tensor, ndc: Tensor, least: float = 0.02, blur: int = 1) -> Ten
         for _ in range(2):
             flat = F.avg_pool2d(flat, blur, 1, blur // 2)
         moving = flat.view_as(moving)
-    seen = inside(ndc).to(moving.dtype)
-    votes = unproject(moving, ndc)[:, :, 0].clamp(min=least).log() * seen
-    count = seen.sum(1)
-    return torch.where(count > 0, votes.sum(1) / count.clamp(min=1), math.log(least))
+    votes = unproject(moving, ndc)[:, :, 0].clamp(min=least).log()
+    return torch.where(inside(ndc), votes, math.log(least) / 2).mean(1)
 
 
 def soft_argmax(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ def test_the_centre_follows_an_animal_that_crosses_the_room(clip):
     joints = joints - joints.mean(1, keepdim=True) + torch.tensor([0.0, 0.0, 50.0]) + path[:, None]
     walk = MultiViewClip(draw(clip.rig, joints), clip.rig, 30.0, joints, clip.skeleton, clip.body_length, "walk")
     found, truth = survey(walk).centre, joints.mean(1)
-    assert ((found - truth).norm(dim=-1) / walk.body_length).median() < 0.25
+    assert ((found - truth).norm(dim=-1) / walk.body_length).median() < 0.35
     for axis in (0, 1):
         assert torch.corrcoef(torch.stack([found[:, axis], truth[:, axis]]))[0, 1] > 0.95
 

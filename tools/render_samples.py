@@ -1,0 +1,121 @@
+#!/usr/bin/env python
+"""Render the sample clips: animals filmed by calibrated cameras, with exact ground truth.
+
+    MUJOCO_GL=egl python tools/render_samples.py                      # data_samples/, both clips
+    MUJOCO_GL=osmesa python tools/render_samples.py --clip rat --workers 2
+    MUJOCO_GL=egl python tools/render_samples.py --clip rat --part train --frames 10000 --size 512 \
+        --seed 5 --out /tmp/long                                      # a clip for benchmarks
+
+Needs dm_control, mujoco, av, numpy, scipy and tomli-w.  MUJOCO_GL is egl on a machine with a GPU,
+osmesa on one without.
+"""
+
+import argparse
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+# One thread per worker: the workers share the cores among themselves.
+for variable in ("LP_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+os.environ.setdefault("MUJOCO_GL", "osmesa")
+
+import mujoco
+import numpy as np
+from render.film import shoot
+from render.human import HUMAN
+from render.rat import RAT
+from render.rig import write_calibration
+
+CLIPS = {clip.name: clip for clip in (RAT, HUMAN)}
+PARTS = ("train", "test")
+
+
+def joint_positions(clip, model, poses):
+    """Ground truth (T, J, 3) in mm of poses (T, nq)."""
+    data = mujoco.MjData(model)
+    bodies = [model.body(joint.body).id for joint in clip.joints]
+    points = np.array([joint.point for joint in clip.joints])
+    positions = np.empty((len(poses), len(bodies), 3), np.float32)
+    for t, pose in enumerate(poses):
+        data.qpos = pose
+        mujoco.mj_kinematics(model, data)
+        turns = data.xmat[bodies].reshape(-1, 3, 3)
+        positions[t] = (data.xpos[bodies] + np.einsum("jab,jb->ja", turns, points)) * clip.units
+    return positions
+
+
+def write_truth(path, clip, model, poses):
+    """Write truth.npz next to the videos, atomically."""
+    names = np.array([joint.name for joint in clip.joints])
+    neutral = joint_positions(clip, model, model.qpos0[None])[0].astype(float)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(".truth.part.npz")
+    np.savez_compressed(
+        draft, positions=joint_positions(clip, model, poses), names=names,
+        edges=clip.edges().astype(np.int64), fps=float(clip.fps),
+        body_length=float(clip.length(dict(zip(names, neutral)))))
+    os.replace(draft, path)
+
+
+def animate(clip, part, seed, frames):
+    """The clip's model and the poses (T, nq) and acts of one part."""
+    model = clip.scene(64).compile()
+    rng = np.random.default_rng([seed, PARTS.index(part), len(clip.name)])
+    return model, *clip.animate(model, frames, rng)
+
+
+def main():
+    args = arguments()
+    start, jobs = time.time(), []
+    for clip in (CLIPS[name] for name in args.clip):
+        folder = args.out / clip.name
+        cameras = clip.cameras(args.size)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_calibration(folder / "calibration.toml", cameras)
+        for part in args.part:
+            frames = args.frames or clip.seconds[part] * clip.fps
+            model, poses, acts = animate(clip, part, args.seed, frames)
+            write_truth(folder / part / "truth.npz", clip, model, poses)
+            shares = ", ".join(f"{name} {np.mean(level > 0.5):.0%}" for name, level in acts.items())
+            print(f"{clip.name} {part}: {frames} frames at {clip.fps} fps; {shares}", flush=True)
+            noise = 2 * args.seed + PARTS.index(part)
+            jobs += [(clip.name, args.size, index, poses, noise, folder / part / f"{camera.name}.mp4")
+                     for index, camera in enumerate(cameras)]
+    if not args.dry:
+        render(jobs, args.workers)
+    images = sum(len(job[3]) for job in jobs)
+    print(f"{images} images in {time.time() - start:.0f} s")
+
+
+def render(jobs, workers):
+    """Film all jobs, one camera and part each, in worker processes."""
+    # Every worker makes its own OpenGL context, so it must be a fresh process.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for path in pool.map(job, jobs):
+            print(f"{path}: {path.stat().st_size / 1e6:.2f} MB", flush=True)
+
+
+def job(order):
+    """Film one job; the clip is sent by name, as functions cannot be pickled."""
+    name, *rest = order
+    return shoot(CLIPS[name], *rest)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--clip", nargs="+", choices=list(CLIPS), default=list(CLIPS))
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--frames", type=int, help="per part (default: the samples' lengths)")
+    parser.add_argument("--size", type=int, default=256, help="pixels, width and height")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "data_samples")
+    parser.add_argument("--dry", action="store_true", help="truth and calibration only")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
