@@ -161,14 +161,14 @@ def foreground(images: Tensor, ground: Tensor, noise: Tensor, contrast: Tensor) 
     """Soft foreground in [0, 1], (B, V, 1, H, W): |image - background| from 3 x each view's noise up to its contrast.
 
     images (B, V, 3, H, W) and ground (B or 1, V, 3, H, W) in [0, 1], noise and contrast (V,).
-    A shadow darkens all colours of the background alike: where image = a x background with a in 0.5..1, only what is left of
-    the difference after that scaling counts (darker than 0.4 x the background is no shadow any more). What this takes from
+    A shadow darkens all colours of the background alike: where image = a x background with a in 0.42..1, only what is left of
+    the difference after that scaling counts (darker than 0.34 x the background is no shadow any more). What this takes from
     grey parts of the body is given back where they are enclosed by the rest of it (a grey closing of the foreground).
     """
     shade = (images * ground).sum(2, keepdim=True) / ground.square().sum(2, keepdim=True).clamp(min=1e-4)
     whole = (images - ground).abs().amax(2, keepdim=True)
     colour = (images - shade * ground).abs().amax(2, keepdim=True)
-    solid = torch.where(shade > 1, 1.0, ((0.5 - shade) / 0.1).clamp(0, 1))
+    solid = torch.where(shade > 1, 1.0, ((0.42 - shade) / 0.08).clamp(0, 1))
     low, high = (3 * noise)[:, None, None, None], contrast[:, None, None, None]
 
     def share(difference: Tensor) -> Tensor:

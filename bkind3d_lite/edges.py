@@ -68,12 +68,26 @@ def strongest(ndc: Tensor, pairs: Tensor, weights: Tensor, size: tuple[int, int]
     square = ndc.new_tensor([1.0, h / w])
     pixels, points = cells(h, w, like=ndc) * square, ndc * square
     log_weight = weights.clamp(min=1e-12).log()
-    with torch.no_grad():
-        a, b = (points[..., pairs[:, i], None, None, :] for i in (0, 1))
-        best = (log_weight[:, None, None] - segment_distance2(pixels, a, b) / sigma**2).argmax(-3)  # (..., h, w)
+    best = _strongest_index(points.detach(), pairs, log_weight.detach(), pixels, sigma)
     ends = [points.gather(-2, pairs[best, i].flatten(-2)[..., None].expand(*best.shape[:-2], h * w, 2)) for i in (0, 1)]
     d2 = segment_distance2(pixels.flatten(0, 1), *ends).unflatten(-1, (h, w))
     return (log_weight[best] - d2 / sigma**2).exp()
+
+
+@torch.no_grad()
+def _strongest_index(points: Tensor, pairs: Tensor, log_weight: Tensor, pixels: Tensor, sigma: float) -> Tensor:
+    """Which edge is strongest at each pixel, (..., h, w). The distances are products of matrices and few passes, in place:
+    with u = b - a and q = (p - a) . u,  d^2 = |p - a|^2 - s (2 q - s |u|^2),  s = clamp(q / |u|^2, 0, 1).
+    """
+    p = pixels.flatten(0, 1)
+    a = points[..., pairs[:, 0], :]
+    u = points[..., pairs[:, 1], :] - a
+    u2 = u.square().sum(-1, keepdim=True).clamp(min=1e-12)
+    q = u @ p.T - (a * u).sum(-1, keepdim=True)  # (..., E, h w)
+    d2 = (a @ p.T).mul_(-2).add_(a.square().sum(-1, keepdim=True))  # + |p|^2, the same for every edge
+    s = (q / u2).clamp_(0, 1)
+    d2.sub_(q.mul_(2).sub_(s * u2).mul_(s))
+    return d2.div_(-(sigma**2)).add_(log_weight[:, None]).argmax(-2).unflatten(-1, pixels.shape[:2])
 
 
 def strongest_edges(pairs: Tensor, weights: Tensor, keypoints: int, extra: float = 0.9) -> Skeleton:

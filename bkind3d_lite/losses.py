@@ -6,7 +6,7 @@ from piq.functional import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .shapes import shaped
+from .shapes import cells, shaped
 
 
 def _blur(x: Tensor, window: int, sigma: float) -> Tensor:
@@ -115,6 +115,20 @@ def separation(world: Tensor, sigma: float) -> Tensor:
 def lengths(world: Tensor, pairs: Tensor) -> Tensor:
     """(B, K, 3), (E, 2) -> (B, E) distances; the gradient at zero length is zero."""
     return (world[:, pairs[:, 0]] - world[:, pairs[:, 1]]).square().sum(-1).clamp(min=1e-12).sqrt()
+
+
+def cover(ndc: Tensor, moving: Tensor, size: tuple[int, int] = (32, 32)) -> Tensor:
+    """Squared distance of the foreground to its nearest keypoint: k-means on the silhouettes (beyond the paper).
+
+    ndc (B, V, K, 2), moving (B, V, 1, H, W) -> scalar in units of the image's width, squared. Without it all keypoints may
+    gather on the part that moves most; with it a tail far from every keypoint draws one.
+    """
+    shaped(ndc, "B V K 2", "ndc")
+    mass = F.adaptive_avg_pool2d(moving.flatten(0, 1), size).flatten(1)
+    square = ndc.new_tensor([0.5, 0.5 * moving.shape[-2] / moving.shape[-1]])
+    pixels = (cells(*size, like=ndc) * square).flatten(0, 1)
+    d2 = (pixels[:, None] - (ndc * square).flatten(0, 1)[:, None]).square().sum(-1).amin(-1)
+    return ((d2 * mass).sum(-1) / mass.sum(-1).clamp(min=1e-6)).mean()
 
 
 class EdgeLength(nn.Module):

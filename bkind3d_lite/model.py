@@ -11,7 +11,7 @@ from .cameras import CameraRig
 from .clips import Batch
 from .edges import EdgeBottleneck
 from .lifts import Keypoints, Lift, Volumetric
-from .losses import EdgeLength, Perceptual, dissimilarity, separation
+from .losses import EdgeLength, Perceptual, cover, dissimilarity, separation
 from .networks import Decoder, Encoder, over_views
 from .volumes import overlap
 
@@ -62,6 +62,8 @@ class Recipe:
     sharpness: float = 1.0  # factor on the volume logits before the softmax
     hull: float = 0.0  # weight of the visual hull as a prior on the volume
     hull_blur: int = 1  # pixels; more draws the prior to the middle of the body
+    cover: float = 0.0  # weight of the squared distance of the foreground to its nearest keypoint (k-means on the silhouettes)
+    sure: float = 0.0  # weight of 1 - confidence: no keypoint may be the mean of several places
     mask: bool = False  # explain change on the foreground only: shadows on the floor are not the animal
     by_motion: bool = False  # draw pairs in proportion to how much moves in them
     turn: bool = False  # turn the volume about the vertical at random, the same for now and later
@@ -69,12 +71,13 @@ class Recipe:
 
     @property
     def surveyed(self) -> bool:
-        return self.background or self.follow is not None or self.by_motion or self.hull > 0 or self.mask
+        return self.background or self.follow is not None or self.by_motion or self.hull > 0 or self.mask or self.cover > 0
 
 
-QUICK_RAT = Recipe("quick-rat", keypoints=15, size=(96, 96), gaps=(0.2, 0.4, 0.66), voxels=24, width=24, channels=16, v2v_width=16,
-                   decoder_width=24, steps=900, background=True, follow=420.0, sharpness=4.0, hull=2.0, by_motion=True, turn=True, views=4)
-QUICK_HUMAN = replace(QUICK_RAT, name="quick-human", follow=2400.0, gaps=(0.2, 0.4))
+QUICK_RAT = Recipe("quick-rat", keypoints=18, size=(96, 96), gaps=(0.2, 0.4, 0.66), voxels=24, width=24, channels=16, v2v_width=16,
+                   decoder_width=24, warmup=50, length=20.0, steps=900, background=True, follow=460.0, sharpness=4.0, hull=6.0, hull_blur=3,
+                   cover=20.0, mask=True, by_motion=True, turn=True, views=4)
+QUICK_HUMAN = replace(QUICK_RAT, name="quick-human", follow=2300.0, gaps=(0.2, 0.4), views=None)
 RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN)}
 
 
@@ -148,6 +151,10 @@ class Objective(nn.Module):
         losses = {"reconstruct": self.perceptual(out.recon.flatten(0, 1), target.flatten(0, 1))}
         world = torch.cat([out.now.world, out.later.world])
         stretch = self.length(world, bottleneck.pairs, bottleneck.weights)  # the average is kept from the first step on
+        if r.cover:
+            losses["cover"] = r.cover / 2 * sum(cover(k.ndc, x[:, :, 3:]) for k, x in ((out.now, batch.now), (out.later, batch.later)))
+        if r.sure:
+            losses["sure"] = r.sure * (1 - (out.now.weight.mean() + out.later.weight.mean()) / 2)
         if step >= r.warmup:
             losses["separate"] = r.separate * separation(world, r.separate_sigma * self.side)
             losses["length"] = r.length * stretch

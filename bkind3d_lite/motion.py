@@ -19,7 +19,7 @@ def _noise_and_contrast(frames: Tensor, background: Tensor) -> tuple[Tensor, Ten
     few = blurred[:, :: max(1, blurred.shape[1] // 200_000)]
     noise = (few.median(1).values * 1.48).clamp(min=1 / 255)
     moving = few > (4 * noise[:, None]).clamp(min=8 / 255)
-    contrast = torch.stack([v[m].quantile(0.6) if m.sum() > 20 else v.new_tensor(0.0) for v, m in zip(few, moving)])
+    contrast = torch.stack([v[m].quantile(0.3) if m.sum() > 20 else v.new_tensor(0.0) for v, m in zip(few, moving)])
     return noise, contrast, (few > (5 * noise[:, None]).clamp(min=20 / 255)).float().mean(1)
 
 

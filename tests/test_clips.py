@@ -252,27 +252,34 @@ def test_outside_the_image_a_crop_is_black(dots):
 
 
 def test_foreground_is_zero_on_the_background_and_one_on_the_animal():
-    survey = Survey(torch.full((2, 9, 9, 3), 51, dtype=torch.uint8), torch.tensor([0.02, 0.05]), torch.tensor([0.4, 0.6]), torch.zeros(1, 3),
-                    torch.zeros(0), 0.0)
-    images = torch.full((1, 2, 3, 9, 9), 0.2)
+    ground, noise, contrast = torch.full((1, 2, 3, 9, 9), 0.2), torch.tensor([0.02, 0.05]), torch.tensor([0.4, 0.6])
+    images = ground.clone()
     images[:, :, 1] = 0.2 + 0.23  # half way between 3 x noise = 0.06 and contrast = 0.4; and 0.08 / 0.45 of the second view's
-    assert_close(foreground(images, survey, [0, 1])[0, :, 0, 4, 4], torch.tensor([0.5, 0.08 / 0.45]))
-    assert_close(foreground(images, survey, [1, 1]), foreground(images[:, [1, 1]], survey, [1, 1]))
-    images[:] = 0.2
-    assert foreground(images, survey, [0, 1]).max() == 0
-    images[:] = 0.9
-    assert foreground(images, survey, [0, 1]).min() == 1
+    found = foreground(images, ground, noise, contrast)
+    assert found.shape == (1, 2, 1, 9, 9)
+    assert_close(found[0, :, 0, 4, 4], torch.tensor([0.5, 0.08 / 0.45]))
+    assert foreground(ground, ground, noise, contrast).max() == 0
+    assert foreground(torch.full_like(ground, 0.9), ground, noise, contrast).min() == 1
 
 
 def test_a_shadow_is_not_the_animal():
-    """Half as bright in all colours: a shadow. The same darkness in another colour, or all but black: not a shadow."""
-    ground = torch.tensor([160, 120, 80], dtype=torch.uint8).expand(1, 9, 9, 3)
-    survey = Survey(ground, torch.tensor([0.01]), torch.tensor([0.2]), torch.zeros(1, 3), torch.zeros(0), 0.0)
-    colour = ground[0].movedim(-1, 0)[None, None] / 255
+    """0.7 x as bright in all colours: a shadow. The same darkness in another colour, or all but black: not a shadow."""
+    colour = (torch.tensor([160, 120, 80]) / 255)[:, None, None].expand(1, 1, 3, 9, 9)
+    noise, contrast = torch.tensor([0.01]), torch.tensor([0.2])
     shadow, tinted, black = 0.7 * colour, 0.7 * colour.flip(2), 0.1 * colour
-    assert foreground(shadow, survey, [0]).max() < 0.05
-    assert foreground(tinted, survey, [0]).min() > 0.5 and foreground(black, survey, [0]).min() == 1
-    assert foreground(shadow, survey, [0]).shape == (1, 1, 1, 9, 9)
+    assert foreground(shadow, colour, noise, contrast).max() < 0.05
+    assert foreground(tinted, colour, noise, contrast).min() > 0.5 and foreground(black, colour, noise, contrast).min() == 1
+
+
+def test_a_grey_patch_inside_the_body_is_the_body():
+    """What looks like a shadow but is enclosed by the animal counts; the same patch beside it does not."""
+    ground = torch.full((1, 1, 3, 96, 96), 0.6)
+    images = ground.clone()
+    images[..., 30:60, 30:60] = 0.1
+    images[..., 44:46, 44:46] = 0.4  # shadow-like, enclosed
+    images[..., 70:90, 70:90] = 0.4  # shadow-like, free
+    found = foreground(images, ground, torch.tensor([0.01]), torch.tensor([0.2]))[0, 0, 0]
+    assert found[45, 45] > 0.9 and found[32, 32] == 1 and found[80, 80] < 0.05
 
 
 def test_a_batch_moves_as_one(clip):

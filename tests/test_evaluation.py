@@ -173,13 +173,6 @@ def test_baselines_of_the_figure():
     assert known["centroid"]["mpjpe"] < known["mean_pose"]["mpjpe"]
 
 
-def test_the_centroid_is_never_much_worse_than_the_mean_pose():
-    """Later frames of a walk: an oracle that extrapolates wildly would excuse any network."""
-    truth = poses(200)
-    known = baselines(truth[:140], truth[140:])
-    assert known["centroid"]["mpjpe"] < 1.5 * known["mean_pose"]["mpjpe"]
-
-
 def test_baselines_survive_missing_joints():
     truth = poses(100)
     truth[::5, 2] = math.nan
