@@ -51,9 +51,10 @@ class Batch:
     index: Tensor  # (B,) time of `now`
     centre: Tensor | None = None  # (B, 3) where the volume goes, if it follows the animal
     turn: Tensor | None = None  # (B,) angle of the volume about the vertical axis, radians
+    turn_later: Tensor | None = None  # (B,) the same for `later`; None: as `turn`
 
     def to(self, device) -> Batch:
-        moved = {k: getattr(self, k).to(device) for k in ("now", "later", "rig", "index", "centre", "turn") if getattr(self, k) is not None}
+        moved = {k: getattr(self, k).to(device) for k in ("now", "later", "rig", "index", "centre", "turn", "turn_later") if getattr(self, k) is not None}
         return replace(self, **moved)
 
 
@@ -73,16 +74,19 @@ class MultiViewClip:
         return len(self.frames)
 
     def batch(self, times: Sequence[int], gap: int | None, size: tuple[int, int], survey: Survey | None = None,
-              follow: float | None = None, views: Sequence[int] | None = None, turn: Tensor | None = None) -> Batch:
+              follow: float | None = None, views: Sequence[int] | None = None, turn: Tensor | None = None,
+              shift: Tensor | float = 0.0) -> Batch:
         """The frames at `times` (and `times + gap`), resized to `size` = (W, H), or cropped around the animal.
 
-        `follow` is the side of a cube about the survey's centre (the middle of now and later): each view is cropped to it.
+        `follow` is the side of a cube about the survey's centre (the middle of now and later) plus `shift` (B, 3): each view is
+        cropped to it.
         """
         views = list(range(self.rig.views)) if views is None else list(views)
         times = torch.as_tensor(times)
         rig, corner, window, centre = self.rig.take(views).batched(len(times)), None, None, None
         if follow is not None:
             centre = survey.centre[times] if gap is None else (survey.centre[times] + survey.centre[times + gap]) / 2
+            centre = centre + shift
             corner, window = footprint(rig, centre, follow)
             rig = rig.cropped(corner, window, size)
         else:
@@ -101,11 +105,12 @@ class MultiViewClip:
 
     def batches(self, size: tuple[int, int], gap: int | Sequence[int], batch: int = 1, seed: int = 0, start: int = 0,
                 survey: Survey | None = None, follow: float | None = None, views: int | None = None,
-                by_motion: bool = False, turn: bool = False) -> Iterator[Batch]:
+                by_motion: bool = False, turn: bool = False, jitter: float = 0.0) -> Iterator[Batch]:
         """Endless seeded batches of frame pairs; step i depends on (seed, i) alone, so `start=i` resumes exactly.
 
         gap: frames between now and later, or several to draw from. views: draw so many of the views at each step.
-        by_motion: draw pairs in proportion to how much moves in them. turn: random turn of the volume about the vertical.
+        by_motion: draw pairs in proportion to how much moves in them. turn: random turns of the volume about the vertical, another one for later. jitter: random shift of
+        the cube that follows the animal, up to this share of its side along each axis.
         """
         gaps = [gap] if isinstance(gap, int) else list(gap)
         if max(gaps) >= len(self):
@@ -117,7 +122,9 @@ class MultiViewClip:
             times = torch.multinomial(chance[pick], batch, replacement=True, generator=random)
             some = torch.randperm(self.rig.views, generator=random)[:views].sort().values.tolist()
             angle = torch.rand(batch, generator=random) * 2 * math.pi
-            yield self.batch(times, gaps[pick], size, survey, follow, some, angle if turn else None)
+            shift = (2 * torch.rand(batch, 3, generator=random) - 1) * jitter * (follow or 0.0)
+            made = self.batch(times, gaps[pick], size, survey, follow, some, angle if turn else None, shift)
+            yield replace(made, turn_later=torch.rand(batch, generator=random) * 2 * math.pi) if turn else made
 
 
 @dataclass(frozen=True)

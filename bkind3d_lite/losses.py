@@ -103,6 +103,17 @@ def _vgg19() -> nn.ModuleList:
     return nn.ModuleList([nn.Sequential(*list(net.features[a:b])) for a, b in zip(ends, ends[1:])])
 
 
+def steadiness(now: Tensor, later: Tensor, side: float) -> Tensor:
+    """Mean squared change of the centred keypoints between two moments, in units of `side` (beyond the paper).
+
+    (B, K, 3) each. An animal's shape changes little in a fraction of a second; keypoints that swap places change it a lot.
+    With the volume turned differently at the two moments this asks that they are told apart by looks, not by compass.
+    """
+    shaped(now, "B K 3", "now"), shaped(later, "B K 3", "later")
+    change = (later - later.mean(1, keepdim=True)) - (now - now.mean(1, keepdim=True))
+    return (change / side).square().sum(-1).mean()
+
+
 def separation(world: Tensor, sigma: float) -> Tensor:
     """Mean over pairs i != j of exp(-|U_i - U_j|^2 / (2 sigma^2)), paper equation 3. world (B, K, 3), sigma in the same unit."""
     shaped(world, "B K D", "world")

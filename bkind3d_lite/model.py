@@ -11,7 +11,7 @@ from .cameras import CameraRig
 from .clips import Batch
 from .edges import EdgeBottleneck
 from .lifts import Keypoints, Lift, Volumetric
-from .losses import EdgeLength, Perceptual, cover, dissimilarity, separation
+from .losses import EdgeLength, Perceptual, cover, dissimilarity, separation, steadiness
 from .networks import Decoder, Encoder, over_views
 from .volumes import overlap
 
@@ -63,10 +63,12 @@ class Recipe:
     hull: float = 0.0  # weight of the visual hull as a prior on the volume
     hull_blur: int = 1  # pixels; more draws the prior to the middle of the body
     cover: float = 0.0  # weight of the squared distance of the foreground to its nearest keypoint (k-means on the silhouettes)
+    steady: float = 0.0  # weight of the change of the keypoints' shape from now to later: who is who must not depend on the turn
     sure: float = 0.0  # weight of 1 - confidence: no keypoint may be the mean of several places
     mask: bool = False  # explain change on the foreground only: shadows on the floor are not the animal
     by_motion: bool = False  # draw pairs in proportion to how much moves in them
     turn: bool = False  # turn the volume about the vertical at random, the same for now and later
+    jitter: float = 0.0  # random shift of the following cube, up to this share of its side
     views: int | None = None  # views drawn at each step (None: all)
 
     @property
@@ -115,8 +117,10 @@ class Discoverer(nn.Module):
 
 
 def _doubled(batch: Batch) -> Batch:
-    """The same cameras, volume and turn for now and later, stacked along the batch."""
+    """The same cameras and volume for now and later, stacked along the batch; each with its own turn."""
     twice = {k: torch.cat([x, x]) for k in ("index", "centre", "turn") if (x := getattr(batch, k)) is not None}
+    if batch.turn_later is not None:
+        twice["turn"] = torch.cat([batch.turn, batch.turn_later])
     rig = replace(batch.rig, **{k: torch.cat([x, x]) for k in ("K", "R", "t", "distortion") if (x := getattr(batch.rig, k)) is not None})
     return replace(batch, rig=rig, **twice)
 
@@ -153,6 +157,8 @@ class Objective(nn.Module):
         stretch = self.length(world, bottleneck.pairs, bottleneck.weights)  # the average is kept from the first step on
         if r.cover:
             losses["cover"] = r.cover / 2 * sum(cover(k.ndc, x[:, :, 3:]) for k, x in ((out.now, batch.now), (out.later, batch.later)))
+        if r.steady:
+            losses["steady"] = r.steady * steadiness(out.now.world, out.later.world, self.side)
         if r.sure:
             losses["sure"] = r.sure * (1 - (out.now.weight.mean() + out.later.weight.mean()) / 2)
         if step >= r.warmup:

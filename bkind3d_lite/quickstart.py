@@ -18,7 +18,8 @@ from .model import QUICK_HUMAN, QUICK_RAT
 from .motion import survey
 from .report import pictures, score_table, write_report
 from .training import Run, batches, begin, load, resume, save, track, train
-from .views import movie, overlay_video, save_html
+from .videos import write_video
+from .views import drawn_frames, movie, save_html
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data_samples"
 RECIPES = {"rat": QUICK_RAT, "human": QUICK_HUMAN}
@@ -138,6 +139,6 @@ def _write(out: Path, report: dict, found: Track, part: Part, run: Run) -> None:
     film = movie(found, clip.rig, clip.truth, clip.skeleton, centre, side, every, title=f"{report['clip']}: discovered without labels")
     save_html(film, out / "skeleton.html")
     times = range(0, len(clip), max(1, round(clip.fps / 15)))
-    overlay_video(clip, found, out / "overlay.mp4", tqdm(times, desc="drawing overlay.mp4", unit="frame"), 15)
+    write_video(out / "overlay.mp4", tqdm(drawn_frames(clip, found, times), "drawing", len(times), unit="frame"), 15)
     rows = _kept_rows(out / "losses.csv", run.step)
     write_report(out, report, pictures(clip, found, rows), asdict(recipe))

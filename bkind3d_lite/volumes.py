@@ -106,5 +106,5 @@ def soft_argmax(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     even = (points - points.mean(1, keepdim=True)).square().sum(-1).mean(1)
     peak = 1 + flat.amax(-1).clamp(min=1e-12).log() / math.log(p.shape[-1])
     spread = 1 - (variance / even[:, None].clamp(min=1e-12)).clamp(min=1e-8).sqrt()
-    weight = (peak.clamp(0, 1) * spread.clamp(0, 1)).clamp(min=1e-8).sqrt()
+    weight = (peak.clamp(0, 1) * spread.clamp(0, 1)).clamp(min=1e-9).sqrt()
     return mean.unflatten(1, p.shape[1:-1]), weight.unflatten(1, p.shape[1:-1])

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 from torchvision.models._api import WeightsEnum
 
-from bkind3d_lite.losses import EdgeLength, Perceptual, dissimilarity, lengths, separation
+from bkind3d_lite.losses import cover, steadiness, EdgeLength, Perceptual, dissimilarity, lengths, separation
 
 
 def images(seed, n=2, size=(24, 40), dtype=torch.float64):
@@ -219,3 +219,29 @@ def test_edge_length_does_not_see_where_the_animal_is():
     loss(triangle(3.0, 4.0), PAIRS, torch.ones(3))
     turned = triangle(3.0, 4.0) @ torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]) + 7
     assert float(loss(turned, PAIRS, torch.ones(3))) == pytest.approx(0.0, abs=1e-9)
+
+
+# ---- beyond the paper ----------------------------------------------------------------------------------------------
+def test_cover_by_hand():
+    """Foreground in one cell of a wide image; the distance counts in image widths on both axes."""
+    moving = torch.zeros(1, 1, 1, 4, 8)
+    moving[..., 0, 0] = 1.0  # its centre: ndc (-7/8, -3/4)
+    ndc = torch.tensor([[[[-0.875, 0.25], [1.0, 1.0]]]])  # one unit of ndc below it: half the height, a quarter of the width
+    assert_close(cover(ndc, moving, (4, 8)), torch.tensor(0.25**2))
+
+
+def test_cover_draws_a_keypoint_to_what_is_not_covered():
+    moving = torch.zeros(1, 1, 1, 32, 32)
+    moving[..., 2:6, 2:6], moving[..., 26:30, 26:30] = 1.0, 1.0
+    ndc = torch.tensor([[[[-0.7, -0.7], [-0.2, -0.2]]]], requires_grad=True)
+    for _ in range(60):
+        (grad,) = torch.autograd.grad(cover(ndc, moving), ndc)
+        ndc = (ndc - 1.5 * grad).detach().requires_grad_()
+    assert_close(ndc.detach()[0, 0], torch.tensor([[-0.75, -0.75], [0.75, 0.75]]), atol=0.05, rtol=0)
+
+
+def test_steadiness_by_hand():
+    now = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    assert steadiness(now, now + torch.tensor([3.0, -1.0, 2.0]), 1.0) < 1e-10, "walking is not a change of shape"
+    swapped = now[:, [1, 0, 2, 3, 4]]
+    assert_close(steadiness(now, swapped, 2.0), 2 * ((now[:, 0] - now[:, 1]) / 2).square().sum(-1).mean() / 5)

@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from bkind3d_lite.clips import MultiViewClip, open_clip
-from bkind3d_lite.motion import locate, survey
+from bkind3d_lite.motion import THUMB, locate, survey
 from bkind3d_lite.synthetic import draw, figure, poses
 from bkind3d_lite.volumes import Grid
 
@@ -52,7 +52,7 @@ def test_what_a_survey_holds(clip, seen):
     assert seen.background.shape == (V, H, W, 3) and seen.background.dtype == torch.uint8
     assert seen.noise.shape == seen.contrast.shape == (V,) and (seen.contrast > 4 * seen.noise).all()
     assert seen.centre.shape == (T, 3) and seen.thumbs.shape[:2] == (T, V) and seen.thumbs.dtype == torch.uint8
-    assert max(seen.thumbs.shape[2:]) <= 64 and seen.thumbs.shape[3] > seen.thumbs.shape[2], "thumbs keep the aspect"
+    assert max(seen.thumbs.shape[2:]) <= THUMB and seen.thumbs.shape[3] > seen.thumbs.shape[2], "thumbs keep the aspect"
 
 
 def test_the_background_is_the_room_without_the_animal(clip, seen):

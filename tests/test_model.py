@@ -1,0 +1,102 @@
+"""Model: one breath from batch to losses; recipes as values; what the paper does is what the switches' defaults do."""
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from bkind3d_lite.model import QUICK_HUMAN, QUICK_RAT, RECIPES, Objective, Recipe, build, placed
+from bkind3d_lite.motion import survey
+from bkind3d_lite.synthetic import figure
+
+TINY = replace(QUICK_RAT, keypoints=5, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2,
+               follow=500.0, warmup=0, views=None, sure=0.1)
+PAPER = Recipe("paper-small", keypoints=5, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2, warmup=0)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return figure(30, views=3)
+
+
+@pytest.fixture(scope="module")
+def seen(clip):
+    return survey(clip)
+
+
+def batch_of(clip, recipe, seen, times=(3, 9), turn=None):
+    return clip.batch(times, 5, recipe.size, seen if recipe.surveyed else None, recipe.follow, turn=turn)
+
+
+@pytest.mark.parametrize("recipe", [TINY, PAPER], ids=lambda r: r.name)
+def test_shapes_on_images_that_are_not_square(clip, seen, recipe):
+    model, objective = build(placed(recipe, clip.rig))
+    batch = batch_of(clip, recipe, seen)
+    out = model(batch)
+    assert out.now.world.shape == (2, 5, 3) and out.later.ndc.shape == (2, 3, 5, 2) and out.now.weight.shape == (2, 3, 5)
+    assert out.recon.shape == (2, 3, 1, 8, 12)
+    losses = objective(batch, out, model.edges, 0)
+    wanted = {"reconstruct", "separate", "length"} | ({"cover", "sure"} if recipe is TINY else set())
+    assert set(losses) == wanted and all(x.ndim == 0 and x.isfinite() for x in losses.values())
+
+
+@pytest.mark.parametrize("recipe", [TINY, PAPER], ids=lambda r: r.name)
+def test_every_weight_has_a_gradient(clip, seen, recipe):
+    model, objective = build(placed(recipe, clip.rig))
+    batch = batch_of(clip, recipe, seen)
+    sum(objective(batch, model(batch), model.edges, 0).values()).backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert silent == []
+    assert all(not p.requires_grad for p in objective.parameters())
+
+
+def test_keypoints_of_inference_are_those_of_training(clip, seen):
+    model, _ = build(placed(TINY, clip.rig))
+    batch = batch_of(clip, TINY, seen)
+    assert_close(model.keypoints(batch).world, model(batch).now.world, atol=1e-3, rtol=1e-5)
+
+
+def test_views_may_come_in_any_order(clip, seen):
+    model, _ = build(placed(TINY, clip.rig))
+    whole = clip.batch([3], 5, TINY.size, seen, TINY.follow)
+    other = clip.batch([3], 5, TINY.size, seen, TINY.follow, views=[2, 0, 1])
+    a, b = model(whole), model(other)
+    assert_close(a.now.world, b.now.world, atol=0.05, rtol=1e-5)
+    assert_close(a.recon[:, [2, 0, 1]], b.recon, atol=1e-3, rtol=1e-3)
+
+
+def test_a_turned_volume_is_the_same_place_in_the_world(clip, seen):
+    """The turn moves voxels, not the animal: the hull's own centre stays where it is."""
+    recipe = replace(TINY, hull=50.0, voxels=16)
+    model, _ = build(placed(recipe, clip.rig))
+    still, turned = (model.keypoints(batch_of(clip, recipe, seen, turn=t)).world for t in (None, torch.tensor([0.7, 2.1])))
+    assert (still - turned).norm(dim=-1).max() < 0.12 * recipe.follow
+
+
+def test_losses_begin_after_the_warmup(clip, seen):
+    recipe = placed(replace(TINY, warmup=10), clip.rig)
+    model, objective = build(recipe)
+    batch = batch_of(clip, recipe, seen)
+    out = model(batch)
+    assert not {"length", "separate"} & set(objective(batch, out, model.edges, 9))
+    assert {"length", "separate"} <= set(objective(batch, out, model.edges, 10))
+
+
+def test_the_mask_leaves_the_ground_out(clip, seen):
+    batch = batch_of(clip, TINY, seen)
+    bare, masked = (Objective(placed(replace(TINY, mask=m), clip.rig), 10, 500.0).target(batch, (32, 48)) for m in (False, True))
+    off = (batch.now[:, :, 3:] + batch.later[:, :, 3:]) == 0
+    far = torch.nn.functional.max_pool2d((~off).flatten(0, 1).float(), 7, 1, 3).view_as(off) == 0
+    assert far.any() and bare[far].max() > 0 and masked[far].max() == 0
+
+
+def test_switches_are_off_in_a_plain_recipe_and_on_in_the_quick_ones():
+    plain = Recipe("paper")
+    assert not plain.surveyed and plain.sharpness == 1 and not plain.turn and plain.views is None and plain.cover == plain.sure == 0
+    assert QUICK_RAT.surveyed and QUICK_HUMAN.surveyed and set(RECIPES) == {"quick-rat", "quick-human"}
+    assert {f.name for f in fields(Recipe)} >= {"background", "follow", "hull", "mask", "cover", "by_motion", "turn"}
+
+
+def test_seeded(clip):
+    a, b, c = (build(placed(TINY, clip.rig), seed)[0].state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(a[k], b[k]) for k in a) and any(not torch.equal(a[k], c[k]) for k in a)
