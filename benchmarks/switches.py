@@ -21,6 +21,7 @@ from bkind3d_lite.training import batches, begin, train
 OFF = {
     "all on": {}, "background off": {"background": False, "hull": 0.0, "cover": 0.0, "mask": False}, "follow off": {"follow": None},
     "sharpness 1": {"sharpness": 1.0}, "hull off": {"hull": 0.0}, "cover off": {"cover": 0.0}, "mask off": {"mask": False},
+    "turn off": {"turn": False}, "steady off": {"steady": 0.0}, "sure off": {"sure": 0.0}, "jitter off": {"jitter": 0.0},
     "by_motion off": {"by_motion": False}, "length off": {"length": 0.0}, "all views at each step": {"views": None},
 }
 

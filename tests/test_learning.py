@@ -12,8 +12,9 @@ from bkind3d_lite.training import batches, begin, track, train
 
 def test_a_tiny_model_learns_the_figure():
     recipe = replace(QUICK_RAT, keypoints=8, size=(64, 64), voxels=16, width=16, channels=8, v2v_width=8, decoder_width=12, follow=420.0,
-                     steps=120, views=3, gaps=(0.2,))
-    first, second = figure(160, 4, (96, 96), seed=0), figure(60, 4, (96, 96), seed=5)
+                     steps=150, views=3, gaps=(0.1, 0.2))
+    clip = figure(420, 4, (96, 96), seed=0)
+    first, second = (replace(clip, frames=clip.frames[part], truth=clip.truth[part]) for part in (slice(0, 300), slice(300, 420)))
     seen = survey(first), survey(second)
     run = begin(recipe, first)
     losses = []
@@ -21,9 +22,10 @@ def test_a_tiny_model_learns_the_figure():
         losses.append(step.losses["reconstruct"])
         if step.index >= recipe.steps:
             break
-    assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
-    a, b = (track(run.model, run.recipe, c, s) for c, s in zip((first, second), seen))
-    score, known = scores((a.world, first.truth), (b.world, second.truth)), baselines(first.truth, second.truth)
-    assert score["mpjpe"] < 0.75 * min(known["centroid"]["mpjpe"], known["mean_pose"]["mpjpe"])
-    assert on_body(b.world, second.truth, second.skeleton, LENGTH)["share"] > 0.6
+    assert sum(losses[-20:]) < 0.6 * sum(losses[:20])
+    a, b = (track(run.model, run.recipe, c, s, range(0, len(c), 2)) for c, s in zip((first, second), seen))
+    score, known = scores((a.world, first.truth[::2]), (b.world, second.truth[::2])), baselines(first.truth, second.truth)
+    for key in ("mpjpe", "pmpjpe"):
+        assert score[key] < 0.75 * min(known["centroid"][key], known["mean_pose"][key]), key
+    assert on_body(b.world, second.truth[::2], second.skeleton, LENGTH)["share"] > 0.7
     assert torch.isfinite(b.world).all()
