@@ -36,7 +36,7 @@ def test_shapes_on_images_that_are_not_square(clip, seen, recipe):
     assert out.now.world.shape == (2, 5, 3) and out.later.ndc.shape == (2, 3, 5, 2) and out.now.weight.shape == (2, 3, 5)
     assert out.recon.shape == (2, 3, 1, 8, 12)
     losses = objective(batch, out, model.edges, 0)
-    wanted = {"reconstruct", "separate", "length"} | ({"cover", "sure"} if recipe is TINY else set())
+    wanted = {"reconstruct", "separate", "length"} | ({"cover", "sure", "steady"} if recipe is TINY else set())
     assert set(losses) == wanted and all(x.ndim == 0 and x.isfinite() for x in losses.values())
 
 
