@@ -22,6 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError, FloatingPointError) as error:  # bad input: one clear line, no traceback
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"stopped; the last checkpoint is in {given.out}, continue with --resume", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -81,6 +81,8 @@ class MultiViewClip:
         `follow` is the side of a cube about the survey's centre (the middle of now and later) plus `shift` (B, 3): each view is
         cropped to it.
         """
+        if follow is not None and survey is None:
+            raise ValueError(f"{self.name}: to follow the animal the clip must be surveyed first: survey=motion.survey(clip)")
         views = list(range(self.rig.views)) if views is None else list(views)
         times = torch.as_tensor(times)
         rig, corner, window, centre = self.rig.take(views).batched(len(times)), None, None, None
@@ -113,6 +115,9 @@ class MultiViewClip:
         the cube that follows the animal, up to this share of its side along each axis.
         """
         gaps = [gap] if isinstance(gap, int) else list(gap)
+        if min(gaps) < 1 or (by_motion and survey is None):
+            raise ValueError(f"{self.name}: gaps = {gaps}, by_motion = {by_motion}; a gap is at least 1 frame, and drawing pairs by "
+                             "motion needs survey=motion.survey(clip)")
         if max(gaps) >= len(self):
             raise ValueError(f"{self.name}: a gap of {max(gaps)} frames needs more than the clip's {len(self)}")
         chance = [survey.stir(g) if by_motion else torch.ones(len(self) - g) for g in gaps]

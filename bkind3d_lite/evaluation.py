@@ -102,7 +102,7 @@ def on_body(points: Tensor, joints: Tensor, skeleton: Skeleton, body_length: flo
     Needs no regression, so no regression can flatter it. Every keypoint counts, dead ones too.
     """
     d = bone_distance(points, joints, skeleton)
-    return {"share": float((d <= within * body_length).float().mean()), "median_mm": float(d.median())}
+    return {"share": float((d <= within * body_length).float().mean()), "median": float(d.median())}
 
 
 def scores(fit_on: tuple[Tensor, Tensor], test_on: tuple[Tensor, Tensor], alpha: float | None = None) -> dict[str, float]:

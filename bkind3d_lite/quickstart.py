@@ -80,7 +80,7 @@ def judge(model, recipe, parts: tuple[Part, Part]) -> tuple[Track, dict[str, flo
     found = track(model, recipe, second.clip, second.survey)
     near = on_body(found.world, second.clip.truth, second.clip.skeleton, second.clip.body_length)
     score = scores((known.world, first.clip.truth[seen]), (found.world, second.clip.truth))
-    return found, score | {"on_body": near["share"], "bone_distance": near["median_mm"]}
+    return found, score | {"on_body": near["share"], "bone_distance": near["median"]}
 
 
 def shipped(clip: str) -> Path:

@@ -282,6 +282,14 @@ def test_a_grey_patch_inside_the_body_is_the_body():
     assert found[45, 45] > 0.9 and found[32, 32] == 1 and found[80, 80] < 0.05
 
 
+def test_following_without_a_survey_is_refused(clip):
+    with pytest.raises(ValueError, match="surveyed first"):
+        clip.batch([0], 1, (24, 16), follow=300.0)
+    for bad in ({"gap": 0}, {"gap": 2, "by_motion": True}):
+        with pytest.raises(ValueError, match="at least 1 frame.*survey"):
+            next(clip.batches((24, 16), **bad))
+
+
 def test_a_batch_moves_as_one(clip):
     batch = next(clip.batches((24, 16), 2, survey=flat_survey(clip), follow=300.0, turn=True)).to(torch.float64)
     assert {x.dtype for x in (batch.now, batch.later, batch.centre, batch.turn, batch.rig.K, batch.rig.distortion)} == {torch.float64}

@@ -144,7 +144,7 @@ def test_bone_distance_by_hand():
 def test_on_body_by_hand():
     points = torch.tensor([[[50.0, 0, 7], [-30, 40, 0], [112, 50, 5], [50, 50, 0]]])
     report = on_body(points, JOINTS, CORNER, body_length=100.0, within=0.15)
-    assert report["share"] == pytest.approx(0.5) and 7 <= report["median_mm"] <= 50
+    assert report["share"] == pytest.approx(0.5) and 7 <= report["median"] <= 50
     assert on_body(points, JOINTS, CORNER, 400.0)["share"] == 1.0
 
 

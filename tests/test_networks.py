@@ -54,7 +54,9 @@ def test_the_trunk_halves_from_stride_4():
 def test_every_parameter_of_the_encoder_learns():
     torch.manual_seed(0)
     encoder = Encoder(4, 5, width=8)
-    all_learn(encoder, *encoder(torch.rand(2, 4, 32, 48)))
+    features, maps = encoder(torch.rand(2, 4, 32, 48))
+    assert features.requires_grad and maps.requires_grad
+    all_learn(encoder, features, maps)
 
 
 def test_one_image_is_as_good_as_many():

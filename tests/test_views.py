@@ -61,8 +61,9 @@ def test_an_unknown_point_lifts_the_pen(tracked):
 
 def test_what_still_has_gradients_is_drawn(tracked):
     points, weight = tracked[0].truth[0].clone().requires_grad_(), torch.ones(8, requires_grad=True)
-    views.bones(points, [(0, 1)], weight)
-    views.overlay(tracked[0].frames[0], tracked[0].rig.ndc_from_world(points), [(0, 1)], weight=weight, scale=1)
+    assert len(views.bones(points, [(0, 1)], weight).x) > 0
+    drawn = views.overlay(tracked[0].frames[0], tracked[0].rig.ndc_from_world(points), [(0, 1)], weight=weight, scale=1)
+    assert drawn.dtype == np.uint8 and drawn.std() > 0
 
 
 def test_axes_are_equal_named_and_hold_everything(tracked):
