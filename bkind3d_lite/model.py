@@ -67,7 +67,7 @@ class Recipe:
     sure: float = 0.0  # weight of 1 - confidence: no keypoint may be the mean of several places
     mask: bool = False  # explain change on the foreground only: shadows on the floor are not the animal
     by_motion: bool = False  # draw pairs in proportion to how much moves in them
-    turn: bool = False  # turn the volume about the vertical at random, the same for now and later
+    turn: bool = False  # turn the volume about the vertical at random, differently for now and later
     jitter: float = 0.0  # random shift of the following cube, up to this share of its side
     views: int | None = None  # views drawn at each step (None: all)
 
@@ -101,14 +101,18 @@ class Discoverer(nn.Module):
         super().__init__()
         self.encoder, self.lift, self.edges, self.decoder = encoder, lift, edges, decoder
 
+    def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and maps of (B, V, C, H, W); the foreground channel is shown only to an encoder that was built for it."""
+        return over_views(self.encoder, images[:, :, : self.encoder.channels])
+
     def keypoints(self, batch: Batch) -> Keypoints:
         """Keypoints of `batch.now` alone: all that inference needs."""
-        return self.lift(over_views(self.encoder, batch.now)[1], batch.now, batch)
+        return self.lift(self.encoded(batch.now)[1], batch.now, batch)
 
     def forward(self, batch: Batch) -> Discovery:
         B = len(batch.index)
         images = torch.cat([batch.now, batch.later])
-        features, maps = over_views(self.encoder, images)
+        features, maps = self.encoded(images)
         both = self.lift(maps, images, _doubled(batch))
         drawings = [self.edges(both.ndc, size) for size in self.decoder.sizes(features.shape[-2:])]
         now, later = ([d[s] for d in drawings] for s in (slice(0, B), slice(B, None)))
@@ -179,7 +183,7 @@ def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
     side = recipe.follow or recipe.side
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = Encoder(3 + recipe.surveyed, recipe.channels, recipe.width, recipe.backbone, recipe.pretrained)
+        encoder = Encoder(3 + recipe.background, recipe.channels, recipe.width, recipe.backbone, recipe.pretrained)
         lift = Volumetric(recipe.keypoints, recipe.channels, recipe.voxels, side, recipe.centre, recipe.v2v_width, recipe.v2v_levels,
                           recipe.v2v_front, recipe.sharpness, recipe.hull, recipe.hull_blur)
         edges = EdgeBottleneck(recipe.keypoints, recipe.sigma, recipe.active, seed=seed)

@@ -95,6 +95,7 @@ class Encoder(nn.Module):
 
     def __init__(self, channels: int, maps: int, width: int = 32, backbone: str = "small", pretrained: bool = False):
         super().__init__()
+        self.channels = channels
         self.trunk = Trunk(channels, width) if backbone == "small" else ResNetTrunk(channels, backbone, pretrained)
         self.features = self.trunk.out[-1]
         middle = 2 * width if backbone == "small" else 256

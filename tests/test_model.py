@@ -100,3 +100,11 @@ def test_switches_are_off_in_a_plain_recipe_and_on_in_the_quick_ones():
 def test_seeded(clip):
     a, b, c = (build(placed(TINY, clip.rig), seed)[0].state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(a[k], b[k]) for k in a) and any(not torch.equal(a[k], c[k]) for k in a)
+
+
+def test_the_background_switch_hides_the_foreground_from_the_encoder(clip, seen):
+    recipe = placed(replace(TINY, background=False, hull=0.0), clip.rig)
+    model, _ = build(recipe)
+    batch = batch_of(clip, recipe, seen)
+    blind = replace(batch, now=torch.cat([batch.now[:, :, :3], torch.rand_like(batch.now[:, :, 3:])], 2))
+    assert torch.equal(model.keypoints(batch).world, model.keypoints(blind).world)
