@@ -90,11 +90,14 @@ def _strongest_index(points: Tensor, pairs: Tensor, log_weight: Tensor, pixels: 
     return d2.div_(-(sigma**2)).add_(log_weight[:, None]).argmax(-2).unflatten(-1, pixels.shape[:2])
 
 
-def strongest_edges(pairs: Tensor, weights: Tensor, keypoints: int, extra: float = 0.9) -> Skeleton:
+def strongest_edges(pairs: Tensor, weights: Tensor, keypoints: int, extra: float = 0.9, length: Tensor | None = None) -> Skeleton:
     """The skeleton to draw: a maximum spanning tree of the learned weights, and edges above `extra` x the strongest.
 
-    pairs (E, 2), weights (E,). Every keypoint is in it, so nothing is hidden.
+    pairs (E, 2), weights (E,). Every keypoint is in it, so nothing is hidden. length (E,): mean length of each edge; then
+    the tree prefers what is strong *and* short, weight / length, as a body's bones are.
     """
+    if length is not None:
+        weights, extra = weights / length.clamp(min=1e-6), 2.0  # the tree alone: the very shortest pairs are no extra bones
     order = weights.argsort(descending=True).tolist()
     group = list(range(keypoints))
     kept: list[tuple[int, int]] = []

@@ -137,6 +137,7 @@ def _write(out: Path, report: dict, found: Track, part: Part, run: Run) -> None:
     centre = part.survey.centre.median(0).values if recipe.follow else torch.tensor(recipe.centre)
     every = max(1, len(clip) // 200)
     film = movie(found, clip.rig, clip.truth, clip.skeleton, centre, side, every, title=f"{report['clip']}: discovered without labels")
+    film.for_each_trace(lambda trace: trace.update(visible="legendonly"), {"name": "cube"})  # a click away: its lines cross the animal
     save_html(film, out / "skeleton.html")
     times = range(0, len(clip), max(1, round(clip.fps / 15)))
     write_video(out / "overlay.mp4", tqdm(drawn_frames(clip, found, times), "drawing", len(times), unit="frame"), 15)

@@ -15,6 +15,7 @@ from torch import Tensor
 from .clips import Batch, MultiViewClip, Survey, Track
 from .edges import strongest_edges
 from .files import write_atomically
+from .losses import lengths
 from .model import Discoverer, Discovery, Objective, Recipe, build, placed
 from .motion import survey as look
 
@@ -110,8 +111,10 @@ def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey
         found = [model.keypoints(replace(seen, turn=a) if turns > 1 else seen) for a in angles]
         world.append(torch.stack([f.world for f in found]).mean(0).cpu())
         weight.append(torch.stack([f.weight.mean(1) for f in found]).mean(0).cpu())
-    skeleton = strongest_edges(model.edges.pairs.cpu(), model.edges.weights.detach().cpu(), recipe.keypoints)
-    return Track(torch.cat(world), torch.cat(weight), skeleton, clip.fps, clip.rig.unit)
+    world = torch.cat(world)
+    pairs, typical = model.edges.pairs.cpu(), world[:: max(1, len(world) // 100)]
+    skeleton = strongest_edges(pairs, model.edges.weights.detach().cpu(), recipe.keypoints, length=lengths(typical, pairs).mean(0))
+    return Track(world, torch.cat(weight), skeleton, clip.fps, clip.rig.unit)
 
 
 # ---- checkpoints: safetensors with a JSON header, never unpickled --------------------------------------------------

@@ -163,3 +163,13 @@ def test_edges_as_strong_as_the_best_are_shown_beyond_the_tree():
     weights = torch.tensor([1.0, 0.95, 0.92])  # a triangle: the tree needs two
     assert strongest_edges(pairs(3), weights, 3, extra=0.9).edges == ((0, 1), (0, 2), (1, 2))
     assert strongest_edges(pairs(3), weights, 3, extra=0.94).edges == ((0, 1), (0, 2))
+
+
+def test_with_lengths_the_tree_prefers_short_strong_edges():
+    """Five points on a line, all weights alike: the chain of neighbours; a strong weight outbids a shorter way."""
+    pairs = torch.combinations(torch.arange(5))
+    length = (pairs[:, 1] - pairs[:, 0]).float()
+    weights = torch.ones(len(pairs))
+    assert strongest_edges(pairs, weights, 5, length=length).edges == ((0, 1), (1, 2), (2, 3), (3, 4))
+    weights[3] = 9.0  # the pair (0, 4)
+    assert (0, 4) in strongest_edges(pairs, weights, 5, length=length).edges
