@@ -2,7 +2,7 @@
 
     python tools/make_stills.py
 
-Writes docs/images/<clip>_overlay.png and docs/images/<clip>_skeleton.png (held-out frames).
+Writes docs/images/<clip>_overlay.jpg and docs/images/<clip>_skeleton.png (held-out frames).
 """
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def main() -> None:
         folder = Path(__file__).parents[1] / "docs" / "images"
         image = Image.fromarray(closeups(part.clip, found, times[:2], views=[0, 1, 2, 3]))
         image.thumbnail((1000, 700))
-        write_atomically(folder / f"{clip}_overlay.png", lambda p: image.quantize(200).save(p, optimize=True))
+        write_atomically(folder / f"{clip}_overlay.jpg", lambda p: image.save(p, quality=85))
         figure = stills(found, times, part.clip.truth, part.clip.skeleton)
         write_atomically(folder / f"{clip}_skeleton.png", lambda p: figure.savefig(p, dpi=90, bbox_inches="tight"))
         print(f"wrote {folder}/{clip}_*.png; mean confidence {float(torch.mean(found.weight)):.2f}")
