@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .clips import MultiViewClip, Track, footprint
 from .edges import segment_distance2
-from .shapes import cells, shaped
+from .shapes import shaped
 from .videos import write_video
 
 GREY = "#8c8c8c"  # the truth, and whatever must not compete with the keypoints

@@ -11,13 +11,14 @@ import torch
 from tqdm.auto import tqdm
 
 from . import __version__
+from .checkpoints import load, resume, save
 from .clips import MultiViewClip, Survey, Track, open_clip
 from .evaluation import baselines, on_body, scores
 from .files import write_atomically
-from .model import QUICK_HUMAN, QUICK_RAT
 from .motion import survey
+from .recipes import QUICK_HUMAN, QUICK_RAT
 from .report import pictures, score_table, write_report
-from .training import Run, batches, begin, load, resume, save, track, train
+from .training import Run, batches, begin, track, train
 from .videos import write_video
 from .views import drawn_frames, movie, save_html
 

@@ -6,7 +6,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
 ORDER = ["shapes", "files", "cameras", "videos", "clips", "edges", "synthetic", "volumes", "motion", "networks", "lifts", "losses",
-         "model", "training", "evaluation", "overlays", "views", "report", "quickstart"]
+         "recipes", "model", "training", "checkpoints", "evaluation", "overlays", "views", "report", "quickstart"]
 
 
 def imported_by(path: Path) -> set[str]:

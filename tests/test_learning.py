@@ -4,7 +4,7 @@ from dataclasses import replace
 import torch
 
 from bkind3d_lite.evaluation import baselines, on_body, scores
-from bkind3d_lite.model import QUICK_RAT
+from bkind3d_lite.recipes import QUICK_RAT
 from bkind3d_lite.motion import survey
 from bkind3d_lite.synthetic import LENGTH, figure
 from bkind3d_lite.training import batches, begin, track, train

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from bkind3d_lite.model import QUICK_HUMAN, QUICK_RAT, RECIPES, Objective, Recipe, build, placed
+from bkind3d_lite.model import Objective, build, placed
+from bkind3d_lite.recipes import QUICK_HUMAN, QUICK_RAT, RECIPES, Recipe
 from bkind3d_lite.motion import survey
 from bkind3d_lite.synthetic import figure
 

@@ -10,10 +10,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bkind3d_lite.model import QUICK_RAT, Recipe, placed
+from bkind3d_lite.model import placed
+from bkind3d_lite.recipes import QUICK_RAT, Recipe, load_recipe
 from bkind3d_lite.motion import survey
 from bkind3d_lite.synthetic import figure
-from bkind3d_lite.training import batches, begin, load, load_recipe, resume, save, track, train
+from bkind3d_lite.checkpoints import load, resume, save
+from bkind3d_lite.training import batches, begin, track, train
 
 TINY = replace(QUICK_RAT, keypoints=5, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2,
                follow=500.0, steps=40, warmup=3, views=2)
@@ -139,14 +141,14 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, clip, seen, monkey
     full = "/dev/full"
     if not os.path.exists(full):
         pytest.skip("this system has no /dev/full to write to")
-    import bkind3d_lite.training as training
+    import bkind3d_lite.checkpoints as checkpoints
 
     def to_full(tensors, name, metadata):
         with open(name, "wb") as handle, open(full, "wb") as sink:
             handle.write(b"half a file")
             sink.write(b"x" * 100_000)
 
-    monkeypatch.setattr(training, "save_file", to_full)
+    monkeypatch.setattr(checkpoints, "save_file", to_full)
     with pytest.raises(OSError, match="c.safetensors.*free some space"):
         save(run, path)
     assert path.read_bytes() == good and [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
