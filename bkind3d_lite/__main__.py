@@ -14,7 +14,14 @@ def main(arguments: list[str] | None = None) -> int:
     quick.add_argument("--out", default="runs/quickstart", help="output folder")
     quick.add_argument("--seed", type=int, default=0)
     quick.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out")
+    lab = verbs.add_parser("lab", help="for teachers: grade a folder of student notebooks")
+    grade = lab.add_subparsers(dest="task", required=True).add_parser("grade", help="check every notebook's exercises, write a table")
+    grade.add_argument("folder", help="one .ipynb per student")
+    grade.add_argument("--out", default="grades.csv", help="the table (CSV)")
+    grade.add_argument("--limit", type=float, default=60.0, help="seconds for each process (default: 60)")
     given = parser.parse_args(arguments)
+    if given.verb == "lab":
+        return _grade(given)
     from .quickstart import quickstart  # after parsing: --help needs no torch
 
     try:
@@ -25,6 +32,17 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"stopped; the last checkpoint is in {given.out}, continue with --resume", file=sys.stderr)
         return 130
+    return 0
+
+
+def _grade(given: argparse.Namespace) -> int:
+    from .grading import grade
+
+    try:
+        print(f"wrote {grade(given.folder, given.out, given.limit)}")
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
