@@ -104,7 +104,7 @@ def test_equation_3():
 
 def test_equation_4_the_curriculum():
     """L = L_recon + 1[after warm-up] (omega_r L_length + omega_s L_s): nothing but the reconstruction before."""
-    recipe = Recipe("tiny", keypoints=4, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=1,
+    recipe = Recipe("tiny", keypoints=4, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2,
                     warmup=5, length=3.0, separate=2.0, side=600.0, centre=(0.0, 0.0, 0.0))
     model, objective = build(recipe)
     batch = figure(12, views=2).batch([3], 5, recipe.size)
