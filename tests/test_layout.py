@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
-ORDER = ["shapes", "files", "cameras", "calibrations", "videos", "clips", "edges", "synthetic", "volumes", "motion", "networks", "lifts", "losses",
+ORDER = ["shapes", "files", "cameras", "calibrations", "videos", "clips", "exports", "edges", "synthetic", "volumes", "motion", "networks", "lifts", "losses",
          "recipes", "model", "training", "checkpoints", "evaluation", "overlays", "views", "report", "quickstart"]
 
 
