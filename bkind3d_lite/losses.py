@@ -41,15 +41,16 @@ class Perceptual(nn.Module):
     network: `pixels` (none), `random` (seeded random convolutions, no download), or `vgg19` (ImageNet weights by torchvision,
     seeded random ones with a warning where they cannot be had). Each term is divided by a running average of the energy of
     its own target, a buffer that is saved with the model: a frame pair in which little moves cannot explode.
+    printed: equation 1 to the letter, the sum over blocks of ||phi(S) - phi(S^)||_2, not squared, not normalized, mean over images.
     """
 
-    def __init__(self, network: str = "random", width: int = 16, decay: float = 0.99, seed: int = 0):
+    def __init__(self, network: str = "random", width: int = 16, decay: float = 0.99, seed: int = 0, printed: bool = False):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.blocks = _blocks(network, width)
         self.blocks.requires_grad_(False).eval()
-        self.decay = decay
+        self.decay, self.printed = decay, printed
         self.register_buffer("energy", torch.zeros(len(self.blocks) + 1))
 
     def features(self, maps: Tensor) -> list[Tensor]:
@@ -64,6 +65,9 @@ class Perceptual(nn.Module):
         target = target.detach()
         with torch.no_grad():
             wanted = self.features(target)
+        if self.printed:
+            return sum((g - w).flatten(1).norm(dim=1).mean() for g, w in zip(self.features(recon), wanted))
+        with torch.no_grad():
             energy = torch.stack([w.square().mean() for w in wanted])
             if self.training:
                 self.energy.copy_(torch.where(self.energy > 0, self.decay * self.energy + (1 - self.decay) * energy, energy))
@@ -146,11 +150,12 @@ class EdgeLength(nn.Module):
     """Edges keep their length (paper equation 2): weighted mean of squared deviations from a running average per edge.
 
     The average is of the lengths of *all* edges, whatever their weight, in units of `side`, detached and saved with the model.
+    printed: equation 2 to the letter, the sum over active edges of |l_avg - l|, not squared, every active edge alike.
     """
 
-    def __init__(self, edges: int, side: float, decay: float = 0.99):
+    def __init__(self, edges: int, side: float, decay: float = 0.99, printed: bool = False):
         super().__init__()
-        self.side, self.decay = side, decay
+        self.side, self.decay, self.printed = side, decay, printed
         self.register_buffer("average", torch.zeros(edges))
 
     def forward(self, world: Tensor, pairs: Tensor, weights: Tensor) -> Tensor:
@@ -159,5 +164,7 @@ class EdgeLength(nn.Module):
         if self.training:
             mean = now.detach().mean(0)
             self.average.copy_(torch.where(self.average > 0, self.decay * self.average + (1 - self.decay) * mean, mean))
+        if self.printed:
+            return ((now - self.average).abs() * (weights > 0)).sum(-1).mean()
         share = weights.detach() / weights.detach().sum().clamp(min=1e-9)
         return ((now - self.average).square() * share).sum(-1).mean()

@@ -74,8 +74,8 @@ class Objective(nn.Module):
     def __init__(self, recipe: Recipe, edges: int, side: float):
         super().__init__()
         self.recipe, self.side = recipe, side
-        self.perceptual = Perceptual(recipe.perceptual)
-        self.length = EdgeLength(edges, side)
+        self.perceptual = Perceptual(recipe.perceptual, printed=recipe.printed)
+        self.length = EdgeLength(edges, side, printed=recipe.printed)
 
     def target(self, batch: Batch, size: tuple[int, int]) -> Tensor:
         """(B, V, 1, h, w): how the frame changed, at the reconstruction's size."""
@@ -90,7 +90,8 @@ class Objective(nn.Module):
         r = self.recipe
         with torch.no_grad():
             target = self.target(batch, out.recon.shape[-2:])
-        losses = {"reconstruct": self.perceptual(out.recon.flatten(0, 1), target.flatten(0, 1))}
+        views = out.recon.shape[1] if r.printed else 1  # equation 1 sums over views
+        losses = {"reconstruct": views * self.perceptual(out.recon.flatten(0, 1), target.flatten(0, 1))}
         world = torch.cat([out.now.world, out.later.world])
         stretch = self.length(world, bottleneck.pairs, bottleneck.weights)  # the average is kept from the first step on
         if r.cover:

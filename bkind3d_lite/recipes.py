@@ -35,6 +35,7 @@ class Recipe:
     separate: float = 0.1
     separate_sigma: float = 0.05  # in units of the cube's side
     length: float = 1.0
+    printed: bool = False  # equations 1 and 2 as they are printed: norms, not normalized squares
     warmup: int = 200  # steps before the length and separation losses (the paper's curriculum)
     # optimization
     steps: int = 1000
