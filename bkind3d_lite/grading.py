@@ -132,8 +132,9 @@ def _judged(exercise: Exercise, cases: list[tuple], said: object) -> Result:
     try:
         if "stop" in said:
             state, message = said["stop"]
-            message = " ".join(str(message).split())[:300]
-            return Result(exercise.name, WAITING, "○ not attempted yet") if state == WAITING else Result(exercise.name, FAILED, f"✗ {message.lstrip('✗✓○ ')}")
+            if state == WAITING:
+                return Result(exercise.name, WAITING, "○ not attempted yet")
+            return Result(exercise.name, FAILED, f"✗ {' '.join(str(message).split()).lstrip('✗✓○ ')[:300]}")
         answers = [unplain(x) for x in said["answers"]]
         if len(answers) != len(cases):
             raise ValueError("answers are missing")

@@ -197,7 +197,8 @@ def _run(paths: list[Path], out: str, limit: float | None, html: bool) -> int:
     for path in paths:
         done = run(path, out, limit, html)
         bad += bool(done.faults)
-        print(f"{'✗' if done.faults else '✓'} {done.name:16} {done.seconds:6.1f} s {done.megabytes:5.2f} MB  {'; '.join(done.faults)}", flush=True)
+        mark = "✗" if done.faults else "✓"
+        print(f"{mark} {done.name:16} {done.seconds:6.1f} s {done.megabytes:5.2f} MB  {'; '.join(done.faults)}", flush=True)
     print(f"{len(paths) - bad} of {len(paths)} notebooks ran through; executed copies are in {out}")
     return bool(bad)
 
