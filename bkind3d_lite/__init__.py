@@ -2,7 +2,7 @@
 
 Everything lies on one street, and the modules import only upwards:
 shapes, files, cameras, videos, clips, edges, synthetic, volumes, motion, networks, lifts, losses, model, training,
-evaluation, overlays, views, report, quickstart.
+evaluation, overlays, views, report, quickstart; exercises, lab, grading for courses.
 """
 
 __version__ = "0.1.0"

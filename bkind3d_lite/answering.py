@@ -5,6 +5,7 @@ hands numbers back.
 """
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -40,7 +41,10 @@ def ask(function: Callable, cases: list[tuple]) -> tuple[list, tuple[str, str] |
 def _is_stub(answer: Callable) -> bool:
     """Nothing in its body but `...`, `pass` or a docstring."""
     code = getattr(answer, "__code__", None)
-    return code is not None and not code.co_names and code.co_nlocals == code.co_argcount + code.co_kwonlyargcount
+    if code is None:
+        return False
+    given = code.co_argcount + code.co_kwonlyargcount + sum(bool(code.co_flags & star) for star in (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS))
+    return not code.co_names and code.co_nlocals == given
 
 
 def _said(error: BaseException) -> str:

@@ -29,7 +29,7 @@ EXERCISES = (
                  "one camera gives a ray: the point may lie anywhere along it": lambda: 1,
                  "two rays that are not parallel already meet in one point; a third one guards against errors": lambda: 3}, triangulate),
     Exercise("gap_frames", LESSON, "gap_frames(seconds, fps) -> int: the whole number of frames nearest to `seconds`, at least 1",
-             _gap_frames, lambda dice: (dice.number(0.001, 0.9), dice.number(12.0, 60.0)), {
+             _gap_frames, lambda dice: (dice.number(0.001, 0.007 if dice.integer(0, 2) == 0 else 0.9), dice.number(12.0, 60.0)), {
                  "round to the nearest whole number, do not cut off": lambda s, fps: max(1, int(s * fps)),
                  "a gap of 0 frames compares a picture with itself: at least 1": lambda s, fps: round(s * fps),
                  "round to a whole number of frames": lambda s, fps: max(1, s * fps),
