@@ -25,7 +25,8 @@ from bkind3d_lite.quickstart import RECIPES as QUICK, Part, judge, opened
 from bkind3d_lite.recipes import PAPER, VARIANTS, Recipe
 from bkind3d_lite.training import batches, begin, train
 
-SMALL = replace(PAPER, name="reduced", size=(64, 64), voxels=24, width=24, channels=16, v2v_width=16, decoder_width=24, warmup=100)
+# a quarter of the paper's lengths: 64 of 256 px, 16 of 64 heatmap cells and voxels
+SMALL = replace(PAPER, name="reduced", size=(64, 64), voxels=16, width=24, channels=16, v2v_width=16, decoder_width=24, warmup=100)
 BASES = {"reduced": {"rat": replace(SMALL, gaps=(0.66,)), "human": replace(SMALL, gaps=(0.4,))}, "quick": QUICK}
 OFF = {  # the switches beyond the paper, one at a time
     "no-background": dict(background=False, hull=0.0, cover=0.0, mask=False), "no-follow": dict(follow=None), "no-sharpness": dict(sharpness=1.0),
@@ -51,21 +52,22 @@ def machine() -> str:
     return f"{platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"
 
 
-def measure(given: argparse.Namespace, parts: tuple[Part, Part], path: Path) -> list[dict]:
+def measure(given: argparse.Namespace, path: Path) -> list[dict]:
     """Every row with every seed, the first seed of all rows first; what is done is written at once."""
-    runs = json.loads(path.read_text())["runs"] if given.resume and path.is_file() else []
-    truth = baselines(parts[0].clip.truth, parts[1].clip.truth)
+    known = json.loads(path.read_text()) if given.resume and path.is_file() else {"runs": []}
+    runs, parts = known["runs"], None
     for seed in given.seeds:
         for row in ["untrained", *given.rows]:
             what = {"base": given.base, "row": row, "steps": given.steps if row in ROWS else 0, "seed": seed}
             if any(what.items() <= done.items() for done in runs):
                 continue
+            parts = parts or opened(given.clip)
             recipe = replace(BASES[given.base][given.clip], **{"steps": what["steps"]} | ROWS.get(row, {}))
             runs.append(what | one(recipe, parts, seed))
             print(row, f"seed {seed}", *(f"{k} {runs[-1][k]:.{digits}f}" for k, digits in DIGITS.items()), flush=True)
-            text = json.dumps({"clip": given.clip, "machine": machine(), "baselines": truth, "runs": runs}, indent=1)
-            write_atomically(path, lambda temporary: temporary.write_text(text))
-    return runs + [{"base": given.base, "row": k, "steps": 0, "seed": given.seeds[0]} | v for k, v in truth.items()]
+            known |= {"clip": given.clip, "machine": machine(), "baselines": baselines(parts[0].clip.truth, parts[1].clip.truth)}
+            write_atomically(path, lambda temporary: temporary.write_text(json.dumps(known, indent=1)))
+    return runs + [{"base": given.base, "row": k, "steps": 0, "seed": given.seeds[0]} | v for k, v in known["baselines"].items()]
 
 
 def cell(values: list[float], digits: int) -> str:
@@ -96,8 +98,7 @@ def main() -> None:
     given = parser.parse_args()
     given.rows = given.rows or USUAL[given.base]
     path = Path("build/bench") / f"accuracy-{given.clip}.json"
-    print(f"looking at the {given.clip} clip ...", flush=True)
-    runs = measure(given, opened(given.clip), path)
+    runs = measure(given, path)
     print(f"\n{given.clip}, base {given.base}, {given.steps} steps, seeds {given.seeds}; {machine()}\n\n{table(given, runs)}\n\nwrote {path}")
 
 

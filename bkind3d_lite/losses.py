@@ -132,6 +132,19 @@ def reprojection(ndc: Tensor, votes: Tensor) -> Tensor:
     return d2.sum() / ahead.sum().clamp(min=1)
 
 
+def equivariance(turned: list[Tensor], ndc: Tensor) -> Tensor:
+    """Turn the image, and its keypoints turn with it (2D B-KinD): mean squared distance, the upright keypoints detached.
+
+    turned: keypoints (B, V, K, 2) of the images after 1, 2, 3 quarter turns, as by `torch.rot90`; ndc: those of the images
+    themselves. B-KinD compares Gaussian maps of the points instead, whose gradient ends where the two no longer touch.
+    """
+    wanted, total = ndc.detach(), ndc.new_zeros(())
+    for found in turned:
+        wanted = torch.stack([wanted[..., 1], -wanted[..., 0]], -1)  # the image's right edge becomes its top
+        total = total + (found - wanted).square().sum(-1).mean()
+    return total / len(turned)
+
+
 def agreement(votes: Tensor, side: float) -> Tensor:
     """Mean squared distance between two views' points for the same keypoint, in units of `side`; votes (B, V, K, 3), V >= 2.
 

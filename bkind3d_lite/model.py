@@ -11,7 +11,7 @@ from .cameras import CameraRig
 from .clips import Batch
 from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Depth, Flat, Keypoints, Lift, Triangulated, Volumetric
-from .losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, reprojection, separation, steadiness
+from .losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, equivariance, reprojection, separation, steadiness
 from .networks import Decoder, Encoder, over_views
 from .recipes import Recipe
 from .volumes import overlap
@@ -25,13 +25,15 @@ class Discovery:
     later: Keypoints
     edges: tuple[list[Tensor], list[Tensor]]  # drawings of now and later, (B, V, 1, h, w) per scale; of points (B, V, K, h, w)
     recon: Tensor  # (B, V, 1, h, w) the change, or (B, V, 3, h, w) the later frame
+    turned: list[Keypoints] | None = None  # keypoints of the later images after 1, 2, 3 quarter turns, where a loss asks for them
 
 
 class Discoverer(nn.Module):
     """images -> maps -> keypoints -> drawing -> reconstruction; the lift decides how maps become keypoints, `edges` what is drawn."""
 
-    def __init__(self, encoder: Encoder, lift: Lift, edges: EdgeBottleneck | PointBottleneck, decoder: Decoder):
+    def __init__(self, encoder: Encoder, lift: Lift, edges: EdgeBottleneck | PointBottleneck, decoder: Decoder, rotate: bool = False):
         super().__init__()
+        self.rotate = rotate  # look at the later images in quarter turns, too
         self.encoder, self.lift, self.edges, self.decoder = encoder, lift, edges, decoder
 
     def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +53,8 @@ class Discoverer(nn.Module):
         now, later = ([d[s] for d in drawings] for s in (slice(0, B), slice(B, None)))
         pairs = [torch.cat([a, b], 2).flatten(0, 1) for a, b in zip(now, later)]
         recon = self.decoder(features[:B].flatten(0, 1), pairs).unflatten(0, features[:B].shape[:2])
-        return Discovery(_part(both, slice(0, B)), _part(both, slice(B, None)), (now, later), recon)
+        turned = [self.keypoints(replace(batch, now=batch.later.rot90(i, (-2, -1)))) for i in (1, 2, 3)] if self.rotate else None
+        return Discovery(_part(both, slice(0, B)), _part(both, slice(B, None)), (now, later), recon, turned)
 
 
 def _doubled(batch: Batch) -> Batch:
@@ -112,6 +115,8 @@ class Objective(nn.Module):
         if r.sure:
             losses["sure"] = r.sure * (1 - (out.now.weight.mean() + out.later.weight.mean()) / 2)
         if step >= r.warmup:
+            if r.rotate:
+                losses["rotate"] = r.rotate * equivariance([k.ndc for k in out.turned], out.later.ndc)
             losses["separate"] = r.separate * self.apart(both, batch.rig.size)
             losses |= {"length": r.length * stretch} if r.length else {}
         return losses
@@ -148,10 +153,12 @@ def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
         encoder = Encoder(3 + recipe.background, maps, recipe.width, recipe.backbone, recipe.pretrained)
         lift, edges = _lift(recipe, side), _bottleneck(recipe, seed)
         decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps, 2 * edges.drawings, 3 if recipe.explain == "frame" else 1)
-        return Discoverer(encoder, lift, edges, decoder), Objective(recipe, len(edges.pairs), side)
+        return Discoverer(encoder, lift, edges, decoder, recipe.rotate > 0), Objective(recipe, len(edges.pairs), side)
 
 
 def _lift(r: Recipe, side: float) -> Lift:
+    if r.rotate and r.lift != "flat":
+        raise ValueError(f"rotate = {r.rotate} turns images, which the cameras of lift {r.lift!r} do not follow: set rotate = 0 or lift = 'flat'")
     if r.lift == "volumetric":
         return Volumetric(r.keypoints, r.channels, r.voxels, side, r.centre, r.v2v_width, r.v2v_levels, r.v2v_front, r.sharpness, r.hull, r.hull_blur)
     if r.lift == "depth":

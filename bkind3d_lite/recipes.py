@@ -42,6 +42,7 @@ class Recipe:
     length: float = 1.0
     printed: bool = False  # equations 1 and 2 as they are printed: norms, not normalized squares
     reproject: float = 0.0  # weight of the distance of each view's own keypoints to the triangulated ones (lift triangulated)
+    rotate: float = 0.0  # weight of the keypoints' turning with their image, by quarter turns (lift flat; 2D B-KinD)
     agree: float = 0.0  # weight of the distance between the views' own points in space (lift depth)
     warmup: int = 200  # steps before the length and separation losses (the paper's curriculum)
     # optimization
@@ -85,6 +86,7 @@ VARIANTS: dict[str, dict] = {
     "depth-map": dict(lift="depth", agree=1.0),
     "keypoint3d": dict(lift="depth", agree=1.0, bottleneck="points", explain="frame"),
     "flat": dict(lift="flat", bottleneck="points", length=0.0, steady=0.0),
+    "flat-rotate": dict(lift="flat", bottleneck="points", length=0.0, steady=0.0, rotate=1.0),
     "points": dict(bottleneck="points"),
     "no-length": dict(length=0.0),
     "keypoints-8": dict(keypoints=8),
@@ -99,7 +101,8 @@ def variant(base: Recipe, name: str) -> Recipe:
     return replace(base, name=f"{base.name}-{name}", **VARIANTS[name])
 
 
-SIBLINGS = TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT, POINTS, NO_LENGTH, KEYPOINTS_8, KEYPOINTS_30 = tuple(variant(PAPER, n) for n in VARIANTS)
+SIBLINGS = tuple(variant(PAPER, name) for name in VARIANTS)
+TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT, FLAT_ROTATE, POINTS, NO_LENGTH, KEYPOINTS_8, KEYPOINTS_30 = SIBLINGS
 RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER, *SIBLINGS)}
 
 

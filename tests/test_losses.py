@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 from torchvision.models._api import WeightsEnum
 
-from bkind3d_lite.losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, lengths, reprojection, separation, steadiness
+from bkind3d_lite.losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, equivariance, lengths, reprojection, separation, steadiness
 
 
 def images(seed, n=2, size=(24, 40), dtype=torch.float64):
@@ -262,7 +262,28 @@ def test_a_point_behind_a_camera_does_not_count():
     loss = reprojection(common, votes)
     loss.backward()
     assert loss.item() == pytest.approx(0.5) and (votes.grad[0, 1] == 0).all() and votes.grad.isfinite().all()
-    assert float(reprojection(torch.full_like(common, -2e4), votes)) == 0
+    assert reprojection(torch.full_like(common, -2e4), votes).item() == 0
+
+
+def test_equivariance_turns_as_the_image_does():
+    """A dot on an image that is not square, turned as an array: the loss is 0 where the keypoint follows the dot."""
+    def place(image):
+        h, w = image.shape
+        i, j = divmod(int(image.argmax()), w)
+        return torch.tensor([[[[(2 * j + 1) / w - 1, (2 * i + 1) / h - 1]]]])
+
+    image = torch.zeros(6, 10)
+    image[1, 7] = 1.0
+    turned = [place(image.rot90(i, (-2, -1))) for i in (1, 2, 3)]
+    assert float(equivariance(turned, place(image))) == pytest.approx(0.0, abs=1e-9)
+    off = [turned[0] + torch.tensor([0.3, 0.4]), turned[1], turned[2]]
+    assert float(equivariance(off, place(image))) == pytest.approx(0.25 / 3, rel=1e-5)
+
+
+def test_equivariance_moves_the_turned_keypoints_alone():
+    upright, turned = torch.rand(1, 2, 3, 2, requires_grad=True), [torch.rand(1, 2, 3, 2, requires_grad=True) for _ in range(3)]
+    equivariance(turned, upright).backward()
+    assert upright.grad is None and all(t.grad.any() for t in turned)
 
 
 # ---- beyond the paper ----------------------------------------------------------------------------------------------

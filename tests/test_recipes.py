@@ -57,7 +57,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
 def test_every_recipe_trains_and_tracks(clip, seen, recipe):
     run = begin(recipe, clip)
     step = advance(run, clip, seen, 3)
-    wanted = {"reconstruct", "separate"} | {k for k in ("length", "reproject", "agree", "cover", "steady", "sure") if getattr(recipe, k)}
+    wanted = {"reconstruct", "separate"} | {k for k in ("length", "reproject", "agree", "rotate", "cover", "steady", "sure") if getattr(recipe, k)}
     assert set(step.losses) == wanted and all(torch.tensor(list(step.losses.values())).isfinite())
     assert step.output.recon.shape == (1, 4, 3 if recipe.explain == "frame" else 1, 8, 12)
     found = track(run.model, run.recipe, clip, seen, times=range(3))
@@ -79,9 +79,9 @@ def test_gradients_reach_the_encoder_and_the_bottleneck(clip, recipe):
 
 def test_the_recipe_decides_what_is_built(clip):
     kinds = {r.name.removeprefix("paper-"): build(placed(r, clip.rig))[0] for r in ONCE}
-    want = {"triang-reproj": Triangulated, "depth-map": Depth, "keypoint3d": Depth, "flat": Flat}
+    want = {"triang-reproj": Triangulated, "depth-map": Depth, "keypoint3d": Depth, "flat": Flat, "flat-rotate": Flat}
     assert all(type(model.lift) is want.get(name, Volumetric) for name, model in kinds.items())
-    assert {name for name, model in kinds.items() if isinstance(model.edges, PointBottleneck)} == {"points", "keypoint3d", "flat"}
+    assert {name for name, model in kinds.items() if isinstance(model.edges, PointBottleneck)} == {"points", "keypoint3d", "flat", "flat-rotate"}
     for model in kinds.values():
         assert model.encoder.head[-1].out_channels == model.lift.channels
 
@@ -126,6 +126,11 @@ def test_separation_of_flat_keypoints_is_in_the_images(clip):
         ndc[:, :, 1] = torch.tensor(there)
         found = Flat(2)(torch.zeros(1, 4, 2, 8, 12), torch.zeros(1, 4, 3, 32, 48), None)
         assert_close(objective.apart((replace(found, ndc=ndc),) * 2, (48, 32)), torch.tensor(0.5).neg().exp())
+
+
+def test_only_keypoints_in_images_may_turn_with_them(clip):
+    with pytest.raises(ValueError, match="rotate = 1.0.*rotate = 0 or lift = 'flat'"):
+        build(placed(replace(PLAIN, rotate=1.0), clip.rig))
 
 
 def test_a_world_that_is_missing_is_triangulated_where_one_can_see_it(clip):
