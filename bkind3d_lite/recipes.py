@@ -10,12 +10,17 @@ class Recipe:
 
     name: str
     keypoints: int = 15
+    lift: str = "volumetric"  # from maps to keypoints: volumetric (the paper's method), triangulated, depth, or flat (2D B-KinD)
+    bottleneck: str = "edges"  # what is drawn: edges (the paper's method) or points
+    explain: str = "change"  # what the drawing must explain: change (the paper's method) or the whole later frame
     size: tuple[int, int] = (256, 256)  # W, H of the network's images
     gaps: tuple[float, ...] = (0.4,)  # seconds between now and later
     # volume
     side: float | None = None  # world units; None: where the views overlap
     centre: tuple[float, float, float] | None = None  # None: where the views overlap
     voxels: int = 64
+    near: float | None = None  # depths that the depth lift considers, world units; None: the volume's, from each camera
+    far: float | None = None
     # networks
     backbone: str = "small"
     pretrained: bool = False
@@ -36,6 +41,9 @@ class Recipe:
     separate_sigma: float = 0.05  # in units of the cube's side
     length: float = 1.0
     printed: bool = False  # equations 1 and 2 as they are printed: norms, not normalized squares
+    reproject: float = 0.0  # weight of the distance of each view's own keypoints to the triangulated ones (lift triangulated)
+    rotate: float = 0.0  # weight of the keypoints' turning with their image, by quarter turns (lift flat; 2D B-KinD)
+    agree: float = 0.0  # weight of the distance between the views' own points in space (lift depth)
     warmup: int = 200  # steps before the length and separation losses (the paper's curriculum)
     # optimization
     steps: int = 1000
@@ -70,7 +78,32 @@ QUICK_RAT = Recipe("quick-rat", keypoints=18, size=(96, 96), gaps=(0.1, 0.2, 0.4
                    cover=20.0, steady=5.0, sure=0.1, mask=True, by_motion=True, turn=True, views=4)
 QUICK_HUMAN = replace(QUICK_RAT, name="quick-human", keypoints=20, follow=2000.0, hull=4.0, hull_blur=1, cover=100.0, steady=4.0, views=None,
                       steps=1300)
-RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN)}
+PAPER = Recipe("paper")
+
+# The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base; `variant` applies them.
+VARIANTS: dict[str, dict] = {
+    "triang-reproj": dict(lift="triangulated", reproject=1.0),
+    "depth-map": dict(lift="depth", agree=1.0),
+    "keypoint3d": dict(lift="depth", agree=1.0, bottleneck="points", explain="frame"),
+    "flat": dict(lift="flat", bottleneck="points", length=0.0, steady=0.0),
+    "flat-rotate": dict(lift="flat", bottleneck="points", length=0.0, steady=0.0, rotate=1.0),
+    "points": dict(bottleneck="points"),
+    "no-length": dict(length=0.0),
+    "keypoints-8": dict(keypoints=8),
+    "keypoints-30": dict(keypoints=30),
+}
+
+
+def variant(base: Recipe, name: str) -> Recipe:
+    """`base` with one of the named changes of `VARIANTS`."""
+    if name not in VARIANTS:
+        raise ValueError(f"variant = {name!r}; expected one of {', '.join(VARIANTS)}")
+    return replace(base, name=f"{base.name}-{name}", **VARIANTS[name])
+
+
+SIBLINGS = tuple(variant(PAPER, name) for name in VARIANTS)
+TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT, FLAT_ROTATE, POINTS, NO_LENGTH, KEYPOINTS_8, KEYPOINTS_30 = SIBLINGS
+RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER, *SIBLINGS)}
 
 
 def load_recipe(values: dict) -> Recipe:

@@ -94,7 +94,7 @@ def test_the_mask_leaves_the_ground_out(clip, seen):
 def test_switches_are_off_in_a_plain_recipe_and_on_in_the_quick_ones():
     plain = Recipe("paper")
     assert not plain.surveyed and plain.sharpness == 1 and not plain.turn and plain.views is None and plain.cover == plain.sure == 0
-    assert QUICK_RAT.surveyed and QUICK_HUMAN.surveyed and set(RECIPES) == {"quick-rat", "quick-human"}
+    assert QUICK_RAT.surveyed and QUICK_HUMAN.surveyed and {"quick-rat", "quick-human", "paper"} <= set(RECIPES)
     assert {f.name for f in fields(Recipe)} >= {"background", "follow", "hull", "mask", "cover", "by_motion", "turn"}
 
 
