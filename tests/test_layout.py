@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
-ORDER = ["shapes", "files", "cameras", "videos", "clips", "edges", "synthetic", "volumes", "motion", "networks", "lifts", "losses",
-         "recipes", "model", "training", "checkpoints", "evaluation", "overlays", "views", "report", "quickstart"]
+ORDER = ["shapes", "files", "ranks", "cameras", "videos", "clips", "edges", "synthetic", "volumes", "motion", "networks", "lifts", "losses",
+         "recipes", "model", "training", "checkpoints", "health", "evaluation", "overlays", "views", "report", "sheets", "results", "runs", "quickstart"]
 
 
 def imported_by(path: Path) -> set[str]:
