@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
-ORDER = ["shapes", "files", "cameras", "calibrations", "videos", "clips", "exports", "edges", "synthetic", "volumes", "motion", "networks", "lifts", "losses",
-         "recipes", "model", "training", "checkpoints", "evaluation", "overlays", "views", "report", "quickstart"]
+ORDER = ["shapes", "files", "ranks", "cameras", "calibrations", "videos", "clips", "exports", "edges", "synthetic", "volumes", "motion", "networks",
+         "lifts", "losses", "recipes", "model", "training", "checkpoints", "health", "evaluation", "overlays", "views", "report", "sheets", "results",
+         "runs", "quickstart"]
 
 
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
