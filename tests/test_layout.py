@@ -6,8 +6,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
 ORDER = ["shapes", "files", "ranks", "cameras", "calibrations", "videos", "clips", "exports", "edges", "synthetic", "volumes", "motion", "networks",
-         "lifts", "losses", "recipes", "model", "training", "checkpoints", "health", "evaluation", "overlays", "views", "report", "sheets", "results",
-         "runs", "quickstart"]
+         "lifts", "losses", "recipes", "model", "epipolar", "training", "checkpoints", "health", "evaluation", "overlays", "views", "report", "sheets",
+         "results", "runs", "quickstart", "exercises", "answering", "lab", "grading", "notebooks"]
 
 
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
