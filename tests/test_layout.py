@@ -7,7 +7,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
 ORDER = ["shapes", "files", "cameras", "videos", "clips", "edges", "synthetic", "volumes", "motion", "networks", "lifts", "losses",
          "recipes", "model", "training", "checkpoints", "evaluation", "overlays", "editing", "traces", "views", "explore", "widgets",
-         "board", "report", "quickstart"]
+         "board", "report", "figures", "quickstart"]
 
 
 def imported_by(path: Path) -> set[str]:
