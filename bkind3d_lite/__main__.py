@@ -86,6 +86,21 @@ def _export_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--calibration", help="calibration file, to travel along where the format has a place for it")
 
 
+def _figures(given: argparse.Namespace) -> None:
+    from .figures import make_figures
+
+    for path in make_figures(given.checkpoint, given.clip, given.out, given.losses, given.edits):
+        print(path)
+
+
+def _figures_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--checkpoint", required=True)
+    verb.add_argument("--clip", required=True, help="a clip's folder, or one that holds train and test")
+    verb.add_argument("--out", default="figures", help="output folder")
+    verb.add_argument("--losses", help="losses.csv for the curves (default: the one beside the checkpoint)")
+    verb.add_argument("--edits", help="names, colours, merged and muted keypoints, as the skeleton editor saves them (.toml or .json)")
+
+
 def _lab(given: argparse.Namespace) -> None:
     from .grading import grade
 
@@ -109,6 +124,7 @@ VERBS = {
     "track": (_track_arguments, _track, "keypoints of a clip with a trained checkpoint: tables, film, 3D page"),
     "evaluate": (_evaluate_arguments, _evaluate, "score a checkpoint: regression fitted on --train, errors on --test, beside the baselines"),
     "export": (_export_arguments, _export, "write a track as the files of other tools"),
+    "figures": (_figures_arguments, _figures, "figures for a paper (SVG and PDF): method overview, qualitative rows, curves, errors per joint"),
     "lab": (_lab_arguments, _lab, "for teachers: grade a folder of student notebooks"),
 }
 
