@@ -117,9 +117,19 @@ def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
     side = recipe.follow or recipe.side
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = Encoder(3 + recipe.background, recipe.channels, recipe.width, recipe.backbone, recipe.pretrained)
+        encoder = Encoder(3 + recipe.background, recipe.channels, recipe.width, recipe.backbone, recipe.pretrained, recipe.pyramid,
+                          recipe.checkpointing)
         lift = Volumetric(recipe.keypoints, recipe.channels, recipe.voxels, side, recipe.centre, recipe.v2v_width, recipe.v2v_levels,
-                          recipe.v2v_front, recipe.sharpness, recipe.hull, recipe.hull_blur)
+                          recipe.v2v_front, recipe.sharpness, recipe.hull, recipe.hull_blur, recipe.v2v_full, recipe.checkpointing)
         edges = EdgeBottleneck(recipe.keypoints, recipe.sigma, recipe.active, seed=seed)
-        decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps)
-        return Discoverer(encoder, lift, edges, decoder), Objective(recipe, len(edges.pairs), side)
+        decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps, widths=recipe.decoder_widths)
+        model, objective = Discoverer(encoder, lift, edges, decoder), Objective(recipe, len(edges.pairs), side)
+        return (_channels_last(model), _channels_last(objective)) if recipe.channels_last else (model, objective)
+
+
+def _channels_last(module: nn.Module) -> nn.Module:
+    """Weights of 2D and 3D convolutions in the layout in which their maps then travel; the values stay."""
+    for parameter in module.parameters():
+        if parameter.ndim in (4, 5):
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d)
+    return module
