@@ -16,7 +16,7 @@ from matplotlib.patches import FancyArrowPatch
 from torch import Tensor
 
 from .checkpoints import load
-from .clips import Batch, MultiViewClip, Skeleton, Track, open_clip
+from .clips import Batch, MultiViewClip, Track, open_clip
 from .edges import strongest_edges
 from .editing import load_editing
 from .evaluation import KeypointRegressor, aligned

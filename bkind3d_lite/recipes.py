@@ -42,8 +42,11 @@ class Recipe:
     v2v_width: int = 32
     v2v_levels: int = 2
     v2v_front: int = 3  # kernel of the first 3D convolution
+    v2v_full: bool = False  # the paper's whole hourglass: more residual blocks in front, at the bottom and on the way up
+    pyramid: bool = False  # the paper's geometry decoder
     decoder_width: int = 32
     decoder_steps: int = 3
+    decoder_widths: tuple[int, ...] = ()  # the paper's decoder: channels after each doubling (then the two above do not count)
     # bottleneck
     sigma: float = 0.06  # width of an edge in half image widths
     active: str = "softplus"
@@ -66,6 +69,12 @@ class Recipe:
     edge_rate: float = 1e-2
     decay: float = 1e-4
     clip: float = 10.0
+    # speed and memory: the same results at another price
+    channels_last: bool = False  # layout of maps and volumes; pays for large networks
+    checkpointing: bool = False  # compute the encoder and the finest volumes again in the backward pass instead of keeping them
+    one_by_one: bool = False  # decode and judge one view at a time, its gradient taken on the spot
+    precision: str = "auto"  # float32, bfloat16 or float16; auto: bfloat16 where the GPU has it, float16 on older ones, float32 on a CPU
+    compile: bool = False  # torch.compile the networks
     # beyond the paper, each a switch (off: the paper)
     background: bool = False  # foreground |frame - median frame| as a fourth input channel
     follow: float | None = None  # side of a cube that follows the visual hull, images cropped to it (None: one cube for the room)
@@ -91,6 +100,14 @@ QUICK_RAT = Recipe("quick-rat", keypoints=18, size=(96, 96), gaps=(0.1, 0.2, 0.4
                    cover=20.0, steady=5.0, sure=0.1, mask=True, by_motion=True, turn=True, views=4)
 QUICK_HUMAN = replace(QUICK_RAT, name="quick-human", keypoints=20, follow=2000.0, hull=4.0, hull_blur=1, cover=100.0, steady=4.0, views=None,
                       steps=1300)
+# The paper at its own size (its section 4; constants that it does not print are the released code's). One pair every 10 frames
+# of Human3.6M's training subjects makes about 39 000 steps an epoch at batch 1: 5 epochs, both curriculum losses from the third on.
+# length: 2 x 1e-6 per mm^2 there, in units of the side here; separate: 0.05 for each of the two moments, sigma 0.08 of half a side.
+PAPER_H36M = Recipe("paper-h36m", gaps=(0.4,), side=7500.0, backbone="resnet50", pretrained=True, v2v_levels=5, v2v_front=7, v2v_full=True,
+                    pyramid=True, decoder_widths=(1024, 512, 256, 128, 64), active="relu", perceptual="vgg19", separate=0.1,
+                    separate_sigma=0.04, length=112.5, steps=195_000, warmup=78_000, optimizer="sgd", rate=1e-3, edge_rate=0.512,
+                    channels_last=True, checkpointing=True, one_by_one=True)
+PAPER_RAT7M = replace(PAPER_H36M, name="paper-rat7m", gaps=(0.66,), side=1000.0, length=2.0)
 PAPER = Recipe("paper")
 
 # The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base; `variant` applies them.
@@ -116,7 +133,7 @@ def variant(base: Recipe, name: str) -> Recipe:
 
 SIBLINGS = tuple(variant(PAPER, name) for name in VARIANTS)
 TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT, FLAT_ROTATE, POINTS, NO_LENGTH, KEYPOINTS_8, KEYPOINTS_30 = SIBLINGS
-RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER, *SIBLINGS)}
+RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, PAPER, *SIBLINGS)}
 
 
 # ---- recipes as plain values, files and words ------------------------------------------------------------------------
