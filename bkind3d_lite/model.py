@@ -159,7 +159,7 @@ def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
         encoder = Encoder(3 + recipe.background, maps, recipe.width, recipe.backbone, recipe.pretrained, recipe.pyramid, recipe.checkpointing)
         lift, edges = _lift(recipe, side), _bottleneck(recipe, seed)
         decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps, 2 * edges.drawings, 3 if recipe.explain == "frame" else 1,
-                          recipe.decoder_widths)
+                          recipe.decoder_widths or ())
         model, objective = Discoverer(encoder, lift, edges, decoder, recipe.rotate > 0), Objective(recipe, len(edges.pairs), side)
         return (_channels_last(model), _channels_last(objective)) if recipe.channels_last else (model, objective)
 
