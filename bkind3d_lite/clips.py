@@ -18,10 +18,11 @@ from .videos import VIDEO_SUFFIXES, Frames, Video
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Names of K points and the (E, 2) pairs of them that are joined by a bone."""
+    """Names of K points and the (E, 2) pairs of them that are joined by a bone; colours #rrggbb of the points, if somebody chose them."""
 
     names: tuple[str, ...]
     edges: tuple[tuple[int, int], ...]
+    colours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .clips import MultiViewClip, Skeleton, Track
 from .files import write_atomically
-from .overlays import GREY, closeups, loss_curves, palette
+from .overlays import GREY, closeups, keypoint_colours, loss_curves
 
 ROWS = {  # key in the report: name in the table, what it is
     "trained": ("trained", "this run's keypoints, on frames it was not trained on"),
@@ -107,7 +107,7 @@ def stills(track: Track, times: Sequence[int], truth: Tensor | None = None, skel
         middle = (np.nanmax(cloud, 0) + np.nanmin(cloud, 0)) / 2
         if truth is not None:
             _pose(ax, cloud, skeleton.edges if skeleton else (), [GREY] * len(cloud), 1.2, 6)
-        _pose(ax, np.asarray(track.world[t], np.float64), track.skeleton.edges, palette(track.world.shape[1]), 2, 22)
+        _pose(ax, np.asarray(track.world[t], np.float64), track.skeleton.edges, keypoint_colours(track.skeleton.names, track.skeleton.colours), 2, 22)
         for axis, c in zip("xyz", middle):
             ax.set(**{f"{axis}lim": (c - half, c + half)})
             getattr(ax, f"{axis}axis").set_major_locator(plt.MaxNLocator(4))

@@ -6,8 +6,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
 ORDER = ["shapes", "files", "cameras", "videos", "clips", "edges", "synthetic", "volumes", "motion", "networks", "lifts", "losses",
-         "recipes", "model", "epipolar", "training", "checkpoints", "evaluation", "overlays", "views", "report", "quickstart", "exercises", "lab",
-         "grading", "notebooks"]
+         "recipes", "model", "epipolar", "training", "checkpoints", "evaluation", "overlays", "editing", "traces", "views", "explore", "widgets",
+         "board", "report", "quickstart", "exercises", "lab", "grading", "notebooks"]
 
 
 def imported_by(path: Path) -> set[str]:
