@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .cameras import CameraRig
-from .clips import Batch
+from .clips import Batch, Survey
 from .edges import EdgeBottleneck
 from .lifts import Keypoints, Lift, Volumetric
 from .losses import EdgeLength, Perceptual, cover, dissimilarity, separation, steadiness
+from .motion import region
 from .networks import Decoder, Encoder, over_views
 from .recipes import Recipe
 from .volumes import overlap
@@ -106,9 +107,14 @@ class Objective(nn.Module):
         return losses
 
 
-def placed(recipe: Recipe, rig: CameraRig) -> Recipe:
-    """The recipe with its volume placed: centre and side where the views overlap, unless it names them."""
+def placed(recipe: Recipe, rig: CameraRig, survey: Survey | None = None) -> Recipe:
+    """The recipe with its volume placed, unless it names centre and side: where the animal goes, or, without a survey, where
+    the views overlap. Never the world's origin, which calibrations put anywhere.
+    """
     middle, width = overlap(rig)
+    if survey is not None and recipe.follow is None:
+        middle, side = region(survey, rig)
+        width = min(side, width)
     return replace(recipe, side=recipe.side or width, centre=recipe.centre or tuple(middle.tolist()))
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
-ORDER = ["shapes", "files", "cameras", "videos", "clips", "edges", "synthetic", "volumes", "motion", "networks", "lifts", "losses",
-         "recipes", "model", "epipolar", "training", "checkpoints", "evaluation", "overlays", "editing", "traces", "views", "explore", "widgets",
-         "board", "report", "quickstart", "exercises", "lab", "grading", "notebooks"]
+ORDER = ["shapes", "files", "ranks", "cameras", "videos", "clips", "edges", "synthetic", "volumes", "motion", "networks", "lifts", "losses",
+         "recipes", "model", "epipolar", "training", "checkpoints", "health", "evaluation", "overlays", "editing", "traces", "views", "explore",
+         "widgets", "board", "report", "sheets", "results", "runs", "quickstart", "exercises", "lab", "grading", "notebooks"]
 
 
 def imported_by(path: Path) -> set[str]:
