@@ -1,15 +1,19 @@
 # make quickstart   the environment, then the main job on a bundled clip (minutes, CPU is enough)
 # make test         the environment, then the tests
+# make accuracy     the method, its siblings and the point bottleneck trained under one small budget, as a table (minutes)
 # make notebooks    executes the twelve lessons into build/notebooks
 PYTHON ?= python3
 CLIP ?= rat
 
-.PHONY: quickstart test notebooks clean
+.PHONY: quickstart test accuracy notebooks clean
 quickstart: .venv/ready
 	.venv/bin/python -m bkind3d_lite quickstart --clip $(CLIP)
 
 test: .venv/ready
 	.venv/bin/python -m pytest
+
+accuracy: .venv/ready
+	.venv/bin/python benchmarks/accuracy.py --clip $(CLIP) --steps 120 --rows full triang-reproj depth-map keypoint3d points
 
 notebooks: .venv/ready
 	.venv/bin/python -m bkind3d_lite.notebooks run --html
