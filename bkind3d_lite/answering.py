@@ -112,7 +112,7 @@ def answer_from_stdin() -> None:
             continue
         for name in [name for name in names if name in cases]:
             tell("at", name)
-            tell(name, _attempt(namespace.get(name), cases[name]))
+            tell(name, _attempt(namespace.get(names[name]), cases[name]))
 
 
 def _attempt(thing: object, cases: list[tuple]) -> dict:

@@ -34,10 +34,10 @@ LESSONS = Path(__file__).parents[1] / "notebooks"
 
 @dataclass(frozen=True)
 class Step:
-    """What one code cell defines: statements to run, and the exercises it answers."""
+    """What one code cell defines: statements to run, and the exercises it answers, each by a variable."""
 
     source: str
-    names: tuple[str, ...] = ()
+    names: dict[str, str]
 
 
 # ---- reading a notebook, without running it ----------------------------------------------------------------------
@@ -61,14 +61,13 @@ def _step(source: str, tagged: bool) -> Step | None:
     text = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n"))
     checks = tagged or "check(" in text
     try:
-        body = ast.parse(text).body
+        tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        named = [name for name in EXERCISES if checks and re.search(rf"\bdef\s+{name}\b|^{name}\s*=", text, re.M)]
+        named = {name: name for name in EXERCISES if checks and re.search(rf"\bdef\s+{name}\b|^{name}\s*=|\bcheck\(.*['\"]{name}['\"]", text, re.M)}
         where = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        return Step(f"raise SyntaxError({f'the cell does not parse{where}'!r})", tuple(named)) if named else None
-    kept = [node for node in body if _defines(node, checks)]
-    names = [name for node in kept for name in _named(node) if checks and name in EXERCISES]
-    return Step("\n".join(ast.unparse(node) for node in kept), tuple(dict.fromkeys(names))) if kept else None
+        return Step(f"raise SyntaxError({f'the cell does not parse{where}'!r})", named) if named else None
+    kept = [node for node in tree.body if _defines(node, checks)]
+    return Step("\n".join(ast.unparse(node) for node in kept), _answered(tree, kept) if checks else {}) if kept else None
 
 
 def _defines(node: ast.stmt, exercise: bool) -> bool:
@@ -78,14 +77,25 @@ def _defines(node: ast.stmt, exercise: bool) -> bool:
     return isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
 
 
-def _named(node: ast.stmt) -> list[str]:
-    """Exercises that a statement answers: by a function written here, or, where a value is asked for, by an assignment."""
-    if isinstance(node, ast.FunctionDef):
-        return [node.name]
-    if isinstance(node, ast.Assign):
-        written = isinstance(node.value, ast.Lambda)
-        return [t.id for t in node.targets if isinstance(t, ast.Name) and t.id in EXERCISES and (written or EXERCISES[t.id].is_value)]
-    return []
+def _answered(tree: ast.Module, kept: list[ast.stmt]) -> dict[str, str]:
+    """Exercises that a cell answers, each with the variable that holds the answer: a function written in this cell, or a value.
+
+    By its name, or by `check(variable, "exercise")`.
+    """
+    functions = {node.name for node in kept if isinstance(node, ast.FunctionDef)}
+    assigned = {t.id: node.value for node in kept if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
+    functions |= {name for name, value in assigned.items() if isinstance(value, ast.Lambda)}
+    pairs = {name: name for name in (*functions, *assigned)} | dict(map(_asked, (n for n in ast.walk(tree) if isinstance(n, ast.Call))))
+    return {exercise: held for exercise, held in pairs.items()
+            if exercise in EXERCISES and held in (assigned if EXERCISES[exercise].is_value else functions)}
+
+
+def _asked(call: ast.Call) -> tuple[str, str]:
+    """(exercise, variable) of a call `check(variable)` or `check(variable, "exercise")`; of any other call ("", "")."""
+    if not (isinstance(call.func, ast.Name) and call.func.id == "check" and call.args and isinstance(call.args[0], ast.Name)):
+        return "", ""
+    named = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "name")]
+    return (named[0].value if named and isinstance(named[0], ast.Constant) else call.args[0].id), call.args[0].id
 
 
 def expected(found: list[str]) -> list[str]:

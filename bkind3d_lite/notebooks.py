@@ -100,7 +100,7 @@ def _shape_problems(nb) -> list[str]:
              "the first cell asks no question (?)": "?" in opening,
              "the first cell lists no objectives (- ...)": re.search(r"^\s*[-*] ", opening, re.M),
              "the first cell does not say how many minutes it takes": re.search(r"\d+ minutes", opening),
-             "2 or 3 cells must be tagged exercise": 2 <= tags.count("exercise") <= 4,
+             "2 to 4 cells must be tagged exercise": 2 <= tags.count("exercise") <= 4,
              "a cell must be tagged widget": "widget" in tags,
              "the last code cell has no assert": code and "assert " in code[-1].source}
     return [what for what, met in needs.items() if not met]

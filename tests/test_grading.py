@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -43,6 +44,12 @@ def test_right_wrong_and_untouched(graded):
     assert found["fuse"] == (PASSED, "✓ 20 random cases agree") and found["pairs_of_fifteen"][0] == PASSED
     assert found["soft_argmax"][0] == FAILED and "hard argmax" in found["soft_argmax"][1]
     assert found["unproject"][0] == WAITING
+
+
+def test_an_answer_under_another_name_is_found_by_its_check(tmp_path):
+    cell = GOOD.replace("fuse(volume)", "mine(volume)").replace("check(fuse)", "check(mine, 'fuse')\nn = 105\ncheck(n, name='pairs_of_fifteen')")
+    (step,) = [step for step in grading.steps(notebook(tmp_path / "a.ipynb", cell)) if step.names]
+    assert step.names == {"fuse": "mine", "pairs_of_fifteen": "n"} and "check" not in step.source
 
 
 def test_forged_words_are_not_believed(graded):
@@ -142,6 +149,26 @@ def test_a_folder_becomes_a_table(tmp_path, monkeypatch, capsys):
         ("'=bad.ipynb", "fuse", FAILED, "0/1"), ("ada.ipynb", "fuse", PASSED, "2/2"), ("ada.ipynb", "soft_argmax", PASSED, "2/2"),
         ("broken.ipynb", "", FAILED, "0/0"), ("empty.ipynb", "", WAITING, "0/0"), ("void.ipynb", "", FAILED, "0/0")]
     assert not list(tmp_path.glob("*.tmp*"))
+
+
+def test_a_lesson_as_handed_out_and_as_solved(tmp_path):
+    """The real notebook with its stubs, then with the expected answers of docs/teaching.md in their place."""
+    lesson = grading.LESSONS / "03_volumes.ipynb"
+    if not lesson.is_file():
+        pytest.skip("lesson 03 is not here")
+    assert {r.state for r in grading.grade_notebook(lesson, LIMIT)} == {WAITING}
+    teaching = (grading.LESSONS.parent / "docs" / "teaching.md").read_text(encoding="utf-8")
+    block = re.search(r"<summary>03_volumes</summary>\n\n```python\n(.*?)```", teaching, re.S)[1]
+    answers = {source.split("(")[0].removeprefix("def "): source for source in block.strip().split("\n\n")}
+    book = json.loads(lesson.read_text(encoding="utf-8"))
+    asked = {name: held for step in grading.steps(lesson) for name, held in step.names.items()}
+    for cell in book["cells"]:
+        for name, held in asked.items():
+            if f"def {held}(" in "".join(cell["source"]) and "exercise" in cell["metadata"].get("tags", []):
+                cell["source"] = answers[name].replace(f"def {name}(", f"def {held}(") + f"\n\ncheck({held}, {name!r})"
+    (tmp_path / "solved.ipynb").write_text(json.dumps(book), encoding="utf-8")
+    found = grading.grade_notebook(tmp_path / "solved.ipynb", LIMIT)
+    assert len(found) >= 2 and {r.state for r in found} == {PASSED}, found
 
 
 def test_an_empty_folder_is_said(tmp_path, capsys):

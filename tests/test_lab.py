@@ -93,10 +93,13 @@ def test_a_usual_mistake_gets_exactly_its_hint(name, hint):
 
 # Mistakes as students write them, apart from the table's own variants.
 WRONG = {
-    "ndc_from_px": ("def ndc_from_px(px, size):\n    W, H = size\n    return torch.stack([2 * px[:, 0] / H - 1, 2 * px[:, 1] / W - 1], 1)", "swapped x and y"),
+    "ndc_from_px": ("def ndc_from_px(px, size):\n    W, H = size\n    return torch.stack([2 * px[:, 0] / H - 1, 2 * px[:, 1] / W - 1], 1)",
+                    "swapped x and y"),
     "px_from_cam": ("def px_from_cam(points, K):\n    return torch.stack([K @ p for p in points])[:, :2]", "division by depth"),
-    "unproject": ("def unproject(maps, ndc):\n    return F.grid_sample(maps, ndc[:, :, None], align_corners=True)[..., 0]", "align_corners must be False"),
-    "fuse": ("def fuse(volume):\n    w = torch.exp(volume)\n    w = w / w.sum(1, keepdim=True)\n    return (w * volume).sum(0)", "wrong axis of the softmax"),
+    "unproject": ("def unproject(maps, ndc):\n    return F.grid_sample(maps, ndc[:, :, None], align_corners=True)[..., 0]",
+                 "align_corners must be False"),
+    "fuse": ("def fuse(volume):\n    w = torch.exp(volume)\n    w = w / w.sum(1, keepdim=True)\n    return (w * volume).sum(0)",
+             "wrong axis of the softmax"),
     "voxel_centres": ("def voxel_centres(voxels, side, centre):\n    step = side / (voxels - 1)\n"
                       "    return torch.tensor([centre - side / 2 + i * step for i in range(voxels)])", "missing half voxel"),
     "bottleneck": ("def bottleneck(maps, weights):\n    return torch.einsum('ehw,e->hw', maps, weights)", "summed"),

@@ -10,7 +10,8 @@ import pytest
 
 from bkind3d_lite import notebooks
 from bkind3d_lite.exercises import EXERCISES
-from bkind3d_lite.notebooks import cleaned, code_of, main, problems, run, tags_of
+from bkind3d_lite.grading import steps
+from bkind3d_lite.notebooks import cleaned, main, problems, run, tags_of
 
 LESSONS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 OPENING = "# 99 Nothing\n\nWhat is one and one?\n\n- you can add\n\n30 minutes"
@@ -18,9 +19,11 @@ OPENING = "# 99 Nothing\n\nWhat is one and one?\n\n- you can add\n\n30 minutes"
 
 def lesson(*code, opening=OPENING, tags=("exercise", "exercise", "widget", None)):
     """A small notebook that keeps every rule, unless told otherwise."""
-    code = code or ("def a():\n    ...\ncheck = print\ncheck('○ not attempted yet')", "x = ...\ncheck('○ not attempted yet')", "1 + 1", "assert 1 + 1 == 2")
+    code = code or ("def a():\n    ...\ncheck = print\ncheck('○ not attempted yet')", "x = ...\ncheck('○ not attempted yet')", "1 + 1",
+                    "assert 1 + 1 == 2")
     cells = [nbformat.v4.new_markdown_cell(opening, id="title")]
-    cells += [nbformat.v4.new_code_cell(source, id=f"c{i}", metadata={"tags": [tag]} if tag else {}) for i, (source, tag) in enumerate(zip(code, tags))]
+    cells += [nbformat.v4.new_code_cell(source, id=f"c{i}", metadata={"tags": [tag]} if tag else {})
+              for i, (source, tag) in enumerate(zip(code, tags))]
     return cleaned(nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
 
 
@@ -38,18 +41,14 @@ def test_a_lesson_keeps_the_rules(path):
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_a_lessons_exercises_are_in_the_table(path):
-    """Each exercise cell has a stub with the parameters the table's reference takes, and belongs to this lesson."""
-    cells = [cell for cell in nbformat.read(path, 4).cells if "exercise" in tags_of(cell)]
-    for cell in cells:
-        body = ast.parse(code_of(cell)).body
-        functions = {node.name: len(node.args.args) for node in body if isinstance(node, ast.FunctionDef) and node.name in EXERCISES}
-        values = {t.id for node in body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name) and t.id in EXERCISES}
-        assert len(functions) + len(values) == 1, f"{cell.id}: one exercise of the table per cell"
-        for name, count in functions.items():
-            assert count == len(inspect.signature(EXERCISES[name].reference).parameters), name
-        for name in {*functions, *values}:
+    """Each exercise cell asks for an exercise of this lesson, and its stub takes what the table's reference takes."""
+    asked = [step for step in steps(path) if step.names]
+    assert len(asked) == sum("exercise" in tags_of(cell) for cell in nbformat.read(path, 4).cells)
+    for step in asked:
+        stubs = {node.name: len(node.args.args) for node in ast.parse(step.source).body if isinstance(node, ast.FunctionDef)}
+        for name, held in step.names.items():
             assert EXERCISES[name].lesson == path.stem, name
-            assert values == set() or EXERCISES[name].is_value
+            assert EXERCISES[name].is_value or stubs[held] == len(inspect.signature(EXERCISES[name].reference).parameters), name
 
 
 # ---- the tool --------------------------------------------------------------------------------------------------------
@@ -80,7 +79,8 @@ def test_a_good_lesson_has_no_problems(tmp_path):
     ("{", "not a notebook"), (lesson() + "\n", "not clean"), (lesson(opening="One\n\n- a\n\n? 30 minutes"), "no title"),
     (lesson(opening=OPENING.replace("?", ".")), "no question"), (lesson(opening=OPENING.replace("- ", "")), "no objectives"),
     (lesson(opening=OPENING.replace("minutes", "h")), "how many minutes"), (lesson(tags=("exercise", None, "widget", None)), "tagged exercise"),
-    (lesson(tags=("exercise", "exercise", None, None)), "tagged widget"), (lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "1", "print(2)"), "no assert"),
+    (lesson(tags=("exercise", "exercise", None, None)), "tagged widget"),
+    (lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "1", "print(2)"), "no assert"),
     (lesson("a = ...\ncheck(a)", "b = ...", "1", "assert 1"), "cell c1: tagged exercise without a stub"),
     (lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "!pip install torch", "assert 1"), "outside the cell tagged setup"),
     (lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "from math import *", "assert 1"), "imports *"),
@@ -108,7 +108,8 @@ def test_run_executes_writes_copies_and_pages(tmp_path, capsys):
 
 
 def test_run_fails_on_errors_wrong_checks_and_lost_time(tmp_path, capsys):
-    bad = written(tmp_path, lesson("a = ...\nprint('✗ shape (1,), expected (2,)')", "b = ...\ncheck = print", "import time; time.sleep(60)", "assert 1"))
+    slow = "import time; time.sleep(60)"
+    bad = written(tmp_path, lesson("a = ...\nprint('✗ shape (1,), expected (2,)')", "b = ...\ncheck = print", slow, "assert 1"))
     done = run(bad, tmp_path / "out", limit=6)
     assert any("over its 6 seconds" in fault for fault in done.faults) and any("wrong: ✗ shape" in fault for fault in done.faults)
     wrong = written(tmp_path, lesson("a = ...", "b = ...", "1", "assert 1 == 2, 'one is not two'"), "98_wrong.ipynb")
