@@ -107,6 +107,26 @@ def test_run_executes_writes_copies_and_pages(tmp_path, capsys):
     assert "Plotly.newPlot" in page and len(executed) < 50_000
 
 
+def test_a_widget_becomes_its_picture():
+    """A figure two boxes deep, its array apart, as ipywidgets stores them; the script of the widget goes."""
+    state = {"box": {"state": {"children": ["IPY_MODEL_row", "IPY_MODEL_fig"]}}, "row": {"state": {"children": ["IPY_MODEL_area"]}},
+             "area": {"state": {"outputs": [{"output_type": "display_data", "data": {"image/png": "abc"}}]}},
+             "fig": {"state": {"_anywidget_id": "x.FigureWidget", "_esm": "s" * 9999, "_widget_layout": {"height": 300},
+                               "_widget_data": [{"type": "scatter", "y": {"dtype": "float64", "shape": [2]}}]},
+                     "buffers": [{"path": ["_widget_data", 0, "y", "buffer"], "data": "AAAAAAAA8D8AAAAAAAAAQA=="}]}}
+    nb = nbformat.reads(lesson(), 4)
+    nb.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": state}}
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "box"}, "text/plain": "VBox()"}
+    nb.cells[1].outputs = [nbformat.v4.new_output("display_data", data=view)]
+    notebooks.freeze_widgets(nb)
+    shown = nb.cells[1].outputs[0].data
+    assert set(shown) == {"text/plain", "image/png", notebooks.PLOTLY} and "sss" not in nbformat.writes(nb)
+    import plotly.graph_objects as go
+
+    figure = go.Figure(shown[notebooks.PLOTLY])
+    assert figure.layout.height == 300 and figure.data[0].type == "scatter" and figure.data[0].y["bdata"] == "AAAAAAAA8D8AAAAAAAAAQA=="
+
+
 def test_run_fails_on_errors_wrong_checks_and_lost_time(tmp_path, capsys):
     slow = "import time; time.sleep(60)"
     bad = written(tmp_path, lesson("a = ...\nprint('✗ shape (1,), expected (2,)')", "b = ...\ncheck = print", slow, "assert 1"))
