@@ -52,7 +52,7 @@ def steps(path: Path) -> list[Step]:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         code = [(cell["source"], cell.get("metadata", {}).get("tags", [])) for cell in cells if cell["cell_type"] == "code"]
         code = [("".join(source), "exercise" in tags) for source, tags in code]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a notebook ({type(error).__name__})") from error
     return [step for source, tagged in code if (step := _step(source, tagged)) is not None]
 
@@ -62,12 +62,13 @@ def _step(source: str, tagged: bool) -> Step | None:
     checks = tagged or "check(" in text
     try:
         tree = ast.parse(text)
+        kept = [node for node in tree.body if _defines(node, checks)]
+        source = "\n".join(ast.unparse(node) for node in kept)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         named = {name: name for name in EXERCISES if checks and re.search(rf"\bdef\s+{name}\b|^{name}\s*=|\bcheck\(.*['\"]{name}['\"]", text, re.M)}
         where = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
         return Step(f"raise SyntaxError({f'the cell does not parse{where}'!r})", named) if named else None
-    kept = [node for node in tree.body if _defines(node, checks)]
-    return Step("\n".join(ast.unparse(node) for node in kept), _answered(tree, kept) if checks else {}) if kept else None
+    return Step(source, _answered(tree, kept) if checks else {}) if kept else None
 
 
 def _defines(node: ast.stmt, exercise: bool) -> bool:
@@ -227,8 +228,10 @@ def _said(text: bytes) -> dict:
 def grade(folder: str | Path, out: str | Path = "grades.csv", limit: float = 60.0, show=print) -> Path:
     """Grade every `*.ipynb` of a folder, `limit` seconds for each process, and write the table: student, exercise, state, message, total.
 
-    Raises `FileNotFoundError` if the folder holds no notebook.
+    Raises `FileNotFoundError` if the folder holds no notebook, `ValueError` for a limit that is no time.
     """
+    if not limit > 0:
+        raise ValueError(f"limit = {limit}: expected seconds above 0, for each process of a notebook")
     paths = sorted(Path(folder).glob("*.ipynb"))
     if not paths:
         raise FileNotFoundError(f"{folder}: no notebooks (*.ipynb) in this folder; put one file per student there")

@@ -94,6 +94,13 @@ def test_cells_that_crash_or_do_not_parse(graded):
     assert "does not parse in line 1" in found["soft_argmax"][1] and "ZeroDivisionError" in found["unproject"][1]
 
 
+@pytest.mark.parametrize("source", ["x = " + "1 + " * 50_000 + "1", "(" * 5_000, "x = '\0'", "x = " + "-" * 50_000 + "1", "f" + "(f)" * 20_000])
+def test_sources_made_to_break_a_parser_break_nothing(tmp_path, source):
+    """The grader parses before it asks: whatever comes of it is a state of that cell."""
+    found = grading.steps(notebook(tmp_path / "a.ipynb", f"def fuse(volume):\n    return volume\n{source}\ncheck(fuse)", ALSO))
+    assert {name for step in found for name in step.names} == {"fuse", "soft_argmax"}
+
+
 def test_an_imported_answer_is_no_answer(graded):
     wrong = GOOD.replace("volume.softmax(0)", "volume.softmax(1)")
     found = graded("from bkind3d_lite.volumes import soft_argmax\ncheck(soft_argmax)", wrong, "from bkind3d_lite.volumes import fuse")
@@ -174,3 +181,5 @@ def test_a_lesson_as_handed_out_and_as_solved(tmp_path):
 def test_an_empty_folder_is_said(tmp_path, capsys):
     assert main(["lab", "grade", str(tmp_path)]) == 1
     assert "no notebooks" in capsys.readouterr().err
+    assert main(["lab", "grade", str(tmp_path), "--limit", "0"]) == 1
+    assert "limit = 0" in capsys.readouterr().err
