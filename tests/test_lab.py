@@ -138,6 +138,7 @@ def test_shapes_come_first(capsys):
 @pytest.mark.parametrize("answer, said", [
     (lambda volume: 1 / 0, "your function stops with ZeroDivisionError: division by zero"),
     (lambda: 1, "your function stops with TypeError"), (lambda volume: "one", "the answer is a str, expected a tensor of shape (4, 5)"),
+    (lambda volume: [1, [2]], "the answer is a list"), (lambda volume: type("Odd", (), {"__array__": lambda *a: 1 / 0})(), "the answer is a Odd"),
     (lambda volume: exit(), "SystemExit"), (lambda volume: volume.sum(0) * math.nan, "NaN"), (7, "hand over the function itself"),
     (lambda volume: -(volume.softmax(0) * volume).sum(0), "the sign is the other way round"),
     (lambda volume: (volume.softmax(0) * volume).sum(0) + 1, "every number is +1 off"),
