@@ -28,8 +28,8 @@ REMEDIES = {
     "huddled": "all keypoints huddle within {0:.1%} of the volume's side: raise separate or cover, or shorten the cube (side, follow)",
     "unlinked": "{0} of {1} edges draw anything: the bottleneck is nearly shut and nothing can be learned through it. Use active = softplus, or a "
                 "lower edge_rate",
-    "stalled": "the reconstruction loss stalls at {0:.2f}, after {1:.2f} at the start: look at the pictures (is there a target, do the edges lie on "
-               "the animal?), check the calibration in volume.png, then try another seed, a lower rate or a longer warmup",
+    "stalled": "the reconstruction stalls at {0:.0%} of what an empty picture would cost: look at the pictures (is there a target, do the edges lie "
+               "on the animal?), check the calibration with volume.png, then try another seed, a lower rate or a longer warmup",
 }
 
 
@@ -81,7 +81,8 @@ class Health:
 
     def __init__(self, run: Run, survey: Survey | None = None):
         self.run, self.survey = run, survey
-        self.losses: list[float] = []
+        self.losses: deque = deque(maxlen=2 * max(150, run.recipe.steps // 20))
+        self.steps = 0
         self.recent: deque = deque(maxlen=WINDOW)
         self.said: set[str] = set()
 
@@ -108,6 +109,7 @@ class Health:
     def examine(self, step: Step) -> tuple[dict[str, float] | None, list[str]]:
         """A row of signals (None between samples) and the complaints that are new."""
         self.losses.append(step.losses.get("reconstruct", float("nan")))
+        self.steps += 1
         if step.index % EVERY:
             return None, []
         row = {"step": step.index} | signals(step, self.run)
@@ -141,9 +143,10 @@ class Health:
         return float(self.survey.centre[torch.cat([r[3] for r in self.recent])].std(0).norm())
 
     def _stalled(self) -> list[str]:
-        """No fall from one stretch of steps to the next while the loss is still near where it began."""
-        n = max(150, self.run.recipe.steps // 20)
-        if len(self.losses) < 3 * n or len(self.losses) % n:
+        """No fall from one stretch of steps to the next, while little of the target is explained (an empty picture costs about 1)."""
+        n = self.losses.maxlen // 2
+        if self.steps % n or self.steps < 2 * n:
             return []
-        begin, before, now = (sum(part) / len(part) for part in (self.losses[: n // 3], self.losses[-2 * n:-n], self.losses[-n:]))
-        return self._say("stalled", now, begin) if now > 0.99 * before and now > 0.8 * begin else []
+        losses = list(self.losses)
+        before, now = sum(losses[:n]) / n, sum(losses[n:]) / n
+        return self._say("stalled", now) if now > 0.98 * before and now > 0.6 else []

@@ -52,7 +52,7 @@ def fit(run: Run, part: Part, out: str | Path, steps: int | None = None, every: 
     first = ranks.mine() == 0
     logbook = Logbook(run, part, out, pictures) if first else None
     stopped = False
-    with interrupts() as asked, tqdm(total=steps, initial=run.step, desc="training", unit="step", disable=not first) as bar:
+    with interrupts() as asked, tqdm(total=steps, initial=run.step, desc="training", unit="step", mininterval=0.5, disable=not first) as bar:
         for step in train(run, batches(run, part.clip, part.survey)) if run.step < steps else ():
             if first:
                 logbook.write(step)
