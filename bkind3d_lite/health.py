@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from .clips import Survey
-from .model import Discoverer
 from .training import Run, Step
 
 EVERY = 10  # steps between samples
@@ -45,11 +44,12 @@ def signals(step: Step, run: Run) -> dict[str, float]:
         found = step.output.now
         row = {"motion": float(target.mean()), "liveliest": float(_liveliest(target)), "confidence": float(found.weight.mean())}
         if found.world is not None:
-            local = _local(step, run.model) / run.objective.side
+            local = _local(step, run) / run.objective.side
             row["spread"] = float((local - local.mean(1, keepdim=True)).square().sum(-1).mean().sqrt())
             row["to_centre"] = float(local.norm(dim=-1).mean())
         weights = run.model.edges.weights
-        row["edges"] = float((weights > 0.1 * weights.max()).float().mean())
+        if run.recipe.bottleneck == "edges":
+            row["edges"] = float((weights > 0.1 * weights.max()).float().mean())
     return row
 
 
@@ -58,10 +58,11 @@ def _liveliest(target: Tensor) -> Tensor:
     return few[:: max(1, len(few) // 1_000_000)].quantile(0.995)
 
 
-def _local(step: Step, model: Discoverer) -> Tensor:
+def _local(step: Step, run: Run) -> Tensor:
     """Keypoints of now in the volume's own place, (B, K, 3) world units from its centre."""
-    centre = model.lift.centre if step.batch.centre is None else step.batch.centre
-    return step.output.now.world.detach() - centre.view(-1, 1, 3)
+    world = step.output.now.world.detach()
+    centre = world.new_tensor(run.recipe.centre) if step.batch.centre is None else step.batch.centre
+    return world - centre.view(-1, 1, 3)
 
 
 def dead_and_parked(local: Tensor, weight: Tensor, side: float, animal: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -113,7 +114,7 @@ class Health:
         if step.index % EVERY:
             return None, []
         row = {"step": step.index} | signals(step, self.run)
-        local = _local(step, self.run.model).cpu() if step.output.now.world is not None else None
+        local = _local(step, self.run).cpu() if step.output.now.world is not None else None
         self.recent.append((row, local, step.output.now.weight.detach().mean(1).cpu(), step.batch.index.cpu()))
         said = self._judge(row) if len(self.recent) == WINDOW else []
         return row, said + self._stalled()
@@ -121,8 +122,8 @@ class Health:
     def _judge(self, row: dict[str, float]) -> list[str]:
         mean = {k: sum(r[0][k] for r in self.recent) / WINDOW for k in row if k != "step"}
         said = self._say("empty", mean["liveliest"]) if mean["liveliest"] < 0.05 else []
-        edges = len(self.run.model.edges.pairs)
-        said += self._say("unlinked", round(mean["edges"] * edges), edges) if mean["edges"] * edges < 1.5 < edges else []
+        edges, drawn = len(self.run.model.edges.pairs), mean.get("edges", 1.0)
+        said += self._say("unlinked", round(drawn * edges), edges) if drawn * edges < 1.5 < edges else []
         if self.recent[-1][1] is None:
             return said
         local, weight = torch.cat([r[1] for r in self.recent]), torch.cat([r[2] for r in self.recent])
@@ -149,4 +150,4 @@ class Health:
             return []
         losses = list(self.losses)
         before, now = sum(losses[:n]) / n, sum(losses[n:]) / n
-        return self._say("stalled", now) if now > 0.98 * before and now > 0.6 else []
+        return self._say("stalled", now) if now > 0.98 * before and now > 0.6 and not self.run.recipe.printed else []

@@ -142,6 +142,9 @@ def train_folder(clip: str | Path, recipe: str | None, out: str | Path, sets: Se
     words = [*sets, *([f"steps={steps}"] if steps else [])]
     with ranks.joined(device) as device:
         opened = open_clip(clip)
+        if again and ranks.mine() == 0:
+            for leftover in out.glob(".*.tmp.*"):  # of a process that was killed while it wrote
+                leftover.unlink(missing_ok=True)
         if path.is_file() and not again:
             raise ValueError(f"{path}: a run is here already; continue it with --resume, or choose another --out")
         if again and path.is_file():
@@ -166,7 +169,7 @@ def _prepared(clip: MultiViewClip, run: Run | None, recipe: Recipe, seed: int, d
     seen = None
     if recipe.surveyed or unplaced:
         say(f"looking at {clip.name} ...")
-        seen = survey(clip, recipe.side if recipe.follow is None else None)
+        seen = survey(clip)
     run = begin(placed(recipe, clip.rig, seen), clip, seed, device) if run is None else run
     return Part(clip, seen if recipe.surveyed else None), run
 

@@ -33,11 +33,11 @@ class Case:
     fall: float = 0.995
 
     def complaints(self, steps=400):
-        model = SimpleNamespace(lift=SimpleNamespace(centre=torch.zeros(3)), edges=SimpleNamespace(pairs=torch.zeros(15, 2), weights=self.edges))
+        model = SimpleNamespace(edges=SimpleNamespace(pairs=torch.zeros(15, 2), weights=self.edges))
         target = torch.zeros(1, 2, 1, 20, 20)
         target[..., 5:9, 5:9] = self.target
         objective = SimpleNamespace(side=SIDE, target=lambda batch, size: target)
-        health, said = Health(SimpleNamespace(recipe=Recipe("r", steps=steps), model=model, objective=objective)), []
+        health, said = Health(SimpleNamespace(recipe=Recipe("r", steps=steps, centre=(0.0, 0.0, 0.0)), model=model, objective=objective)), []
         for i in range(1, steps + 1):
             world = self.world[i % len(self.world)][None]
             found = Keypoints(torch.zeros(1, 2, K, 2), world, torch.full((1, 2, K), self.weight))
