@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from bkind3d_lite.__main__ import main
+from bkind3d_lite.calibrations import load_calibration
+from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.checkpoints import header
 from bkind3d_lite.recipes import read_recipe, write_recipe
 from bkind3d_lite.synthetic import figure
@@ -26,8 +28,6 @@ from test_training import TINY
 @pytest.fixture(scope="session")
 def walk(tmp_path_factory):
     """A folder of three 40-frame videos of the figure with its truth, and a tiny recipe beside it."""
-    from bkind3d_lite.cameras import save_calibration
-
     root, known = tmp_path_factory.mktemp("walk"), figure(40, views=3)
     for v, name in enumerate(known.rig.names):
         write_video(root / "clip" / f"{name}.mp4", known.frames[:, v].numpy(), known.fps, crf=8)
@@ -89,6 +89,16 @@ def test_the_folder_of_a_run(walk, whole):
     assert [int(r["step"]) for r in signals] == [10, 20, 30, 40] and 0 < float(signals[0]["confidence"]) <= 1
     recipe = read_recipe(whole / "recipe.toml")
     assert recipe.side > 0 and recipe.keypoints == TINY.keypoints and header(whole / "checkpoint.safetensors")["step"] == 40
+
+
+def test_tensorboard_reads_the_same_losses(walk, tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="the extra 'logs' is not installed")
+    assert main(command(walk, tmp_path / "run", "--steps", 10, "--pictures-every", 5)) == 0
+    events = reader.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert {"losses/reconstruct", "health/confidence"} <= set(events.Tags()["scalars"]) and events.Tags()["images"] == ["pictures"]
+    seen = [round(e.value, 4) for e in events.Scalars("losses/reconstruct")]
+    assert seen == pytest.approx([float(r["reconstruct"]) for r in rows(tmp_path / "run" / "losses.csv")], abs=1e-3)
 
 
 def test_a_run_is_not_overwritten_by_accident(walk, whole, capsys):
