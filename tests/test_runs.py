@@ -130,7 +130,6 @@ def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(walk, tmp_path,
 
 
 def test_resuming_with_another_clip_or_another_model_is_refused(walk, whole, tmp_path, capsys):
-    from bkind3d_lite.cameras import load_calibration, save_calibration
     other = tmp_path / "other"
     shutil.copytree(walk / "clip", other)
     rig = load_calibration(other / "calibration.toml")
