@@ -35,7 +35,7 @@ class Part:
 def part(folder: str | Path, recipe: Recipe) -> Part:
     """A clip's folder, opened, and surveyed if the recipe needs it."""
     clip = open_clip(folder)
-    return Part(clip, survey(clip, recipe.side if recipe.follow is None else None) if recipe.surveyed else None)
+    return Part(clip, survey(clip) if recipe.surveyed else None)
 
 
 def judge(model: Discoverer, recipe: Recipe, parts: tuple[Part, Part]) -> tuple[Track, dict[str, float | None]]:

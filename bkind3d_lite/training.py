@@ -71,7 +71,7 @@ def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Ba
     """The run's own seeded pairs, from the step where it stands; under torchrun, this rank's share of them."""
     r = run.recipe
     gaps = [max(1, round(gap * clip.fps)) for gap in r.gaps]
-    share = ranks.mine(), ranks.count()
+    share, survey = (ranks.mine(), ranks.count()), survey if r.surveyed else None
     return clip.batches(r.size, gaps, r.batch, run.seed, run.step, survey, r.follow, r.views, r.by_motion, r.turn, r.jitter, share)
 
 

@@ -114,3 +114,20 @@ def test_recorded_points_project_into_every_view(shared):
     points = points.reshape(120, -1, 3)[60]
     ndc = clip.rig.ndc_from_world(points[points.isfinite().all(-1)])
     assert (ndc.abs() < 1).float().mean() > 0.9
+
+
+def test_the_region_holds_the_animal_wherever_the_origin_is(clip, seen):
+    """Most joints of most frames are inside a cube that is not as large as the room; a moved world moves it alike."""
+    from bkind3d_lite.motion import region
+    from bkind3d_lite.volumes import overlap
+
+    centre, side = region(seen, clip.rig)
+    inside = ((clip.truth - centre).abs() <= side / 2).all(-1)
+    assert inside.float().mean() > 0.97
+    reach = 2 * (clip.truth - centre).abs().amax()
+    assert 0.8 * reach < side < 1.6 * reach and side < 0.7 * overlap(clip.rig)[1]
+    shift = torch.tensor([5000.0, -3000.0, 800.0])
+    rig = replace(clip.rig, t=clip.rig.t - clip.rig.R @ shift)
+    there, wide = region(replace(seen, centre=seen.centre + shift), rig)
+    assert_close(there, centre + shift, atol=0.05 * side, rtol=0)
+    assert wide == pytest.approx(side, rel=0.1)
