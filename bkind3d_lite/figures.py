@@ -63,7 +63,7 @@ def overview(model: Discoverer, objective: Objective, batch: Batch, views: int =
         for n, ((images, title, verb), width) in enumerate(zip(flat, widths)):
             wide = unit_width * width
             if images is None:
-                note = _inside(figure.add_axes([left - 0.004, 0.08, wide + 0.008, 0.78], projection="3d"), model, batch, out, title == "volume", unit)
+                note = _inside(figure.add_axes([left - 0.008, 0.06, wide + 0.016, 0.82], projection="3d"), model, batch, out, title == "volume", unit)
                 figure.text(left + wide / 2, 0.985, title, ha="center", va="top")
                 figure.text(left + wide / 2, 0.06, note, ha="center", va="bottom", fontsize=6)
             else:
@@ -100,7 +100,7 @@ def _inside(ax, model: Discoverer, batch: Batch, out, whole: bool, unit: str) ->
         chance = model.lift.volume(model.encoded(batch.now)[1], batch.now, ndc)[0].softmax(-1)
         for k in range(K):
             likely = chance[k] > 0.15 * chance[k].max()
-            ax.scatter(*points[0][likely].T, s=5, color=colours[k], alpha=(chance[k][likely] / chance[k].max()).clamp(0.1, 0.8).numpy(), linewidths=0,
+            ax.scatter(*points[0][likely].T.numpy(), s=5, color=colours[k], alpha=(chance[k][likely] / chance[k].max()).clamp(0.1, 0.8).numpy(), linewidths=0,
                        depthshade=False, rasterized=True)
     else:
         edges = strongest_edges(pairs, model.edges.weights, K, length=lengths(world[None], pairs).mean(0)).edges
@@ -119,7 +119,7 @@ def qualitative(clip: MultiViewClip, found: Track, times: Sequence[int] | None =
         tall = DOUBLE / (len(views) + 1.35)
         figure = plt.figure(figsize=(DOUBLE, tall * len(times) + 0.25))
         grid = figure.add_gridspec(len(times), len(views) + 1, width_ratios=[1] * len(views) + [1.3], left=0.03, right=0.985, top=1 - 0.22 / figure.get_figheight(),
-                                   bottom=0.01, wspace=0.03, hspace=0.04)
+                                   bottom=0.025, wspace=0.03, hspace=0.04)
         for r, t in enumerate(times):
             images, near = cutouts(clip, found, t, t, views, side, pixels)
             shown = near.px_from_world(found.world[t][None])[0]
@@ -137,7 +137,7 @@ def qualitative(clip: MultiViewClip, found: Track, times: Sequence[int] | None =
 
 def _on_image(ax, image: Tensor, px: Tensor, found: Track, colours: Sequence[str], joints: Tensor | None, known) -> None:
     H, W, _ = image.shape
-    ax.imshow(image, extent=(0, W, H, 0))
+    ax.imshow(image.numpy(), extent=(0, W, H, 0))
     if joints is not None:
         pose(ax, joints, known, ["#ffffff"] * len(joints), 0.6, 0)
     pose(ax, px, found.skeleton.edges, colours, 0.9, 8)
@@ -163,7 +163,7 @@ def _bare(ax, middle, half: float, unit: str) -> str:
         axis.set_ticklabels([])
         axis.set_tick_params(length=0)
     ax.set(xlabel="", ylabel="", zlabel="")
-    ax.set_box_aspect((1, 1, 1), zoom=1.1)
+    ax.set_box_aspect((1, 1, 1), zoom=1.0)
     return f"grid {step:g} {unit}"
 
 
@@ -191,12 +191,12 @@ def interval(errors: Tensor, block: int, draws: int = 2000, seed: int = 0) -> tu
 def joint_errors(guess: Tensor, truth: Tensor, names: Sequence[str], fps: float, unit: str = "mm") -> Figure:
     """Mean error of each joint after rigid alignment, with 95 % intervals over blocks of one second; guess, truth (T, J, 3)."""
     errors = (aligned(guess, truth) - truth).norm(dim=-1)
-    mean, (low, high) = errors.nanmean(0), interval(errors, round(fps))
+    mean, low, high = (x.numpy() for x in (errors.nanmean(0), *interval(errors, round(fps))))
     place = np.arange(len(names))[::-1]
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(SINGLE, 0.5 + 0.135 * len(names)), layout="constrained")
         ax.barh(place, mean, color=keypoint_colours(names), height=0.72)
-        ax.errorbar(mean, place, xerr=torch.stack([mean - low, high - mean]).clamp(min=0), fmt="none", ecolor="#33383f", elinewidth=0.7, capsize=1.5, capthick=0.7)
+        ax.errorbar(mean, place, xerr=np.maximum([mean - low, high - mean], 0), fmt="none", ecolor="#33383f", elinewidth=0.7, capsize=1.5, capthick=0.7)
         ax.axvline(float(errors.nanmean()), color=SAFE[7], linewidth=0.8, linestyle="--", label=f"mean {float(errors.nanmean()):.1f} {unit}")
         ax.set(yticks=place, yticklabels=[n.replace("_", " ") for n in names], xlabel=f"error after rigid alignment ({unit})", ylim=(-0.7, len(names) - 0.3))
         ax.spines[["top", "right"]].set_visible(False), ax.tick_params(axis="y", length=0)

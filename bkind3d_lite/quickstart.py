@@ -137,7 +137,7 @@ def _write(out: Path, report: dict, found: Track, part: Part, run: Run) -> None:
     side = recipe.follow or recipe.side
     centre = part.survey.centre.median(0).values if recipe.follow else torch.tensor(recipe.centre)
     every = max(1, len(clip) // 200)
-    film = movie(found, clip.rig, clip.truth, clip.skeleton, centre, side, every, title=f"{report['clip']}: discovered without labels")
+    film = movie(found, clip.rig, clip.truth, clip.skeleton, centre, side, every, f"{report['clip']}: discovered without labels", clip=clip)
     film.for_each_trace(lambda trace: trace.update(visible="legendonly"), {"name": "cube"})  # a click away: its lines cross the animal
     save_html(film, out / "skeleton.html")
     times = range(0, len(clip), max(1, round(clip.fps / 15)))

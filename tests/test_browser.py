@@ -107,7 +107,10 @@ def lab(tmp_path_factory):
     pytest.importorskip("anywidget", reason="a live Plotly figure needs anywidget (pip install -e '.[lab]')")
     folder = tmp_path_factory.mktemp("lab")
     source = next(iter(sorted((ROOT / "notebooks").glob("01_*.ipynb"))), None)
-    (folder / "try.ipynb").write_text(json.dumps(_notebook()) if source is None or os.environ.get("BROWSER_SMALL") else source.read_text(encoding="utf-8"))
+    quiet = folder / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    for path, text in ((folder / "course" / "try.ipynb", _notebook() if source is None else source.read_text(encoding="utf-8")), (quiet, '{"fetchNews": "false"}')):
+        path.parent.mkdir(parents=True)
+        path.write_text(text, encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -115,8 +118,7 @@ def lab(tmp_path_factory):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(folder / "config"), "JUPYTER_DATA_DIR": str(folder / "data"),
                                 "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "IPYTHONDIR": str(folder / "ipython"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
-               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-               "--LabApp.news_url=None"]
+               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder / 'course'}", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     with open(folder / "log.txt", "w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
     try:
@@ -127,10 +129,10 @@ def lab(tmp_path_factory):
         server.wait(30)
 
 
-def _notebook() -> dict:
+def _notebook() -> str:
     cell = dict(cell_type="code", id="try", metadata={}, source=NOTEBOOK, outputs=[], execution_count=None)
     kernel = dict(name="python3", display_name="Python 3", language="python")
-    return dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
+    return json.dumps(dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5))
 
 
 def _answers(server: subprocess.Popen, port: int, log: Path) -> bool:
