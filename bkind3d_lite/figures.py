@@ -16,11 +16,11 @@ from matplotlib.patches import FancyArrowPatch
 from torch import Tensor
 
 from .checkpoints import load
-from .clips import Batch, MultiViewClip, Skeleton, Track, open_clip
+from .clips import Batch, MultiViewClip, Track, open_clip
 from .edges import strongest_edges
 from .editing import load_editing
 from .evaluation import KeypointRegressor, aligned
-from .explore import heat
+from .explore import flattened, heat
 from .files import write_atomically
 from .losses import lengths
 from .model import Discoverer, Objective
@@ -53,9 +53,10 @@ def overview(model: Discoverer, objective: Objective, batch: Batch, views: int =
     seen = [(x[0, :views, :3].movedim(1, -1).clamp(0, 1) * 255).byte().numpy() for x in (batch.now, batch.later)]
     size = out.recon.shape[-2:]
     flat = [(seen[0], "now", None), (seen[1], "later", None), (heat(maps - maps.amin((1, 2), keepdim=True), colours="viridis"), "heatmaps", "encoder"),
-            (None, "volume", "unproject, fuse"), (None, "3D keypoints", "soft-argmax"), (heat(out.edges[0][-1][0, :views, 0], colours="inferno"), "edges", "project, draw"),
-            (heat(out.recon[0, :views, 0]), "reconstruction", "decode"), (heat(objective.target(batch, size)[0, :views, 0]), "target", "compare")]
-    widths = [1, 1, 1, 1.6, 1.6, 1, 1, 1]
+            (None, "volume", "unproject, fuse"), (None, "3D keypoints", "soft-argmax"), (heat(out.edges[0][-1][0, :views].amax(1), colours="inferno"), "edges", "project, draw"),
+            (flattened(out.recon[0, :views]), "reconstruction", "decode"), (flattened(objective.target(batch, size)[0, :views]), "target", "compare")]
+    flat = [column for column in flat if column[0] is not None or (out.now.world is not None and (column[1] != "volume" or hasattr(model.lift, "volume")))]
+    widths = [1.6 if images is None else 1 for images, *_ in flat]
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(DOUBLE, 2.35))
         left, total, gap = 0.005, sum(widths), 0.030
@@ -95,7 +96,7 @@ def _inside(ax, model: Discoverer, batch: Batch, out, whole: bool, unit: str) ->
     pairs, K = model.edges.pairs, len(world)
     colours = keypoint_colours([f"k{k}" for k in range(K)])
     middle, half = (world.amax(0) + world.amin(0)) / 2, 0.6 * float((world.amax(0) - world.amin(0)).max())
-    if whole and hasattr(model.lift, "volume"):
+    if whole:
         points, ndc = model.lift.place(batch)
         chance = model.lift.volume(model.encoded(batch.now)[1], batch.now, ndc)[0].softmax(-1)
         for k in range(K):

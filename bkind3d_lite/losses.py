@@ -6,6 +6,7 @@ from piq.functional import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import ranks
 from .shapes import cells, shaped
 
 
@@ -41,19 +42,20 @@ class Perceptual(nn.Module):
     network: `pixels` (none), `random` (seeded random convolutions, no download), or `vgg19` (ImageNet weights by torchvision,
     seeded random ones with a warning where they cannot be had). Each term is divided by a running average of the energy of
     its own target, a buffer that is saved with the model: a frame pair in which little moves cannot explode.
+    printed: equation 1 to the letter, the sum over blocks of ||phi(S) - phi(S^)||_2, not squared, not normalized, mean over images.
     """
 
-    def __init__(self, network: str = "random", width: int = 16, decay: float = 0.99, seed: int = 0):
+    def __init__(self, network: str = "random", width: int = 16, decay: float = 0.99, seed: int = 0, printed: bool = False):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.blocks = _blocks(network, width)
         self.blocks.requires_grad_(False).eval()
-        self.decay = decay
+        self.decay, self.printed = decay, printed
         self.register_buffer("energy", torch.zeros(len(self.blocks) + 1))
 
     def features(self, maps: Tensor) -> list[Tensor]:
-        """(n, 1, H, W) -> the maps themselves and the output of every block."""
+        """(n, 1 or 3, H, W) -> the maps themselves and the output of every block."""
         x, out = maps.expand(-1, 3, -1, -1), [maps]
         for block in self.blocks:
             x = block(x)
@@ -64,7 +66,10 @@ class Perceptual(nn.Module):
         target = target.detach()
         with torch.no_grad():
             wanted = self.features(target)
-            energy = torch.stack([w.square().mean() for w in wanted])
+        if self.printed:
+            return sum((g - w).flatten(1).norm(dim=1).mean() for g, w in zip(self.features(recon), wanted))
+        with torch.no_grad():
+            energy = ranks.mean(torch.stack([w.square().mean() for w in wanted]))
             if self.training:
                 self.energy.copy_(torch.where(self.energy > 0, self.decay * self.energy + (1 - self.decay) * energy, energy))
         scale = torch.where(self.energy > 0, self.energy, energy).clamp(min=1e-8)
@@ -114,8 +119,46 @@ def steadiness(now: Tensor, later: Tensor, side: float) -> Tensor:
     return (change / side).square().sum(-1).mean()
 
 
+def reprojection(ndc: Tensor, votes: Tensor) -> Tensor:
+    """Mean squared distance of what each view said alone, `votes`, to the point that all agreed on, `ndc`; (B, V, K, 2) each.
+
+    The gradient moves the votes; the common point stands still (detached). The other way round, as the released history has
+    it, little would move, and nothing where all cameras are equally far: triangulation has already put the common point where
+    these distances are smallest. Points behind a camera have no place in its image and do not count.
+    """
+    shaped(ndc, "B V K 2", "ndc"), shaped(votes, "B V K 2", "votes")
+    common = ndc.detach()
+    ahead = (common.abs() < 100).all(-1)
+    d2 = (votes - torch.where(ahead[..., None], common, votes.detach())).square().sum(-1)
+    return d2.sum() / ahead.sum().clamp(min=1)
+
+
+def equivariance(turned: list[Tensor], ndc: Tensor) -> Tensor:
+    """Turn the image, and its keypoints turn with it (2D B-KinD): mean squared distance, the upright keypoints detached.
+
+    turned: keypoints (B, V, K, 2) of the images after 1, 2, 3 quarter turns, as by `torch.rot90`; ndc: those of the images
+    themselves. B-KinD compares Gaussian maps of the points instead, whose gradient ends where the two no longer touch.
+    """
+    wanted, total = ndc.detach(), ndc.new_zeros(())
+    for found in turned:
+        wanted = torch.stack([wanted[..., 1], -wanted[..., 0]], -1)  # the image's right edge becomes its top
+        total = total + (found - wanted).square().sum(-1).mean()
+    return total / len(turned)
+
+
+def agreement(votes: Tensor, side: float) -> Tensor:
+    """Mean squared distance between two views' points for the same keypoint, in units of `side`; votes (B, V, K, 3), V >= 2.
+
+    Over all pairs of views that is twice their unbiased variance.
+    """
+    shaped(votes, "B V K 3", "votes")
+    if votes.shape[1] < 2:
+        raise ValueError("agreement: 1 view has nobody to agree with; give at least 2 views (views) or set agree = 0")
+    return 2 * (votes / side).var(1, unbiased=True).sum(-1).mean()
+
+
 def separation(world: Tensor, sigma: float) -> Tensor:
-    """Mean over pairs i != j of exp(-|U_i - U_j|^2 / (2 sigma^2)), paper equation 3. world (B, K, 3), sigma in the same unit."""
+    """Mean over pairs i != j of exp(-|U_i - U_j|^2 / (2 sigma^2)), paper equation 3. world (B, K, 2 or 3), sigma in the same unit."""
     shaped(world, "B K D", "world")
     K = world.shape[1]
     d2 = (world[:, :, None] - world[:, None]).square().sum(-1)
@@ -146,18 +189,21 @@ class EdgeLength(nn.Module):
     """Edges keep their length (paper equation 2): weighted mean of squared deviations from a running average per edge.
 
     The average is of the lengths of *all* edges, whatever their weight, in units of `side`, detached and saved with the model.
+    printed: equation 2 to the letter, the sum over active edges of |l_avg - l|, not squared, every active edge alike.
     """
 
-    def __init__(self, edges: int, side: float, decay: float = 0.99):
+    def __init__(self, edges: int, side: float, decay: float = 0.99, printed: bool = False):
         super().__init__()
-        self.side, self.decay = side, decay
+        self.side, self.decay, self.printed = side, decay, printed
         self.register_buffer("average", torch.zeros(edges))
 
     def forward(self, world: Tensor, pairs: Tensor, weights: Tensor) -> Tensor:
         """world (B, K, 3), pairs (E, 2), weights (E,) >= 0, not trained by this loss -> scalar, unit free; 0 if no edge is active."""
         now = lengths(world, pairs) / self.side
         if self.training:
-            mean = now.detach().mean(0)
+            mean = ranks.mean(now.detach().mean(0))
             self.average.copy_(torch.where(self.average > 0, self.decay * self.average + (1 - self.decay) * mean, mean))
+        if self.printed:
+            return ((now - self.average).abs() * (weights > 0)).sum(-1).mean()
         share = weights.detach() / weights.detach().sum().clamp(min=1e-9)
         return ((now - self.average).square() * share).sum(-1).mean()

@@ -18,7 +18,7 @@ def test_it_notes_all_and_draws_seldom(clip, seen, tiny):
     text = drawn[-1].get_suptitle()
     assert "step 4 of 4" in text and "awake: 5" in text and "0 s left" in text
     titles = {ax.get_title() for ax in drawn[-1].axes}
-    assert {"losses by term", "what changed (target)", "keypoints in space"} <= titles
+    assert {"losses by term", "what is to be explained (target)", "keypoints in space"} <= titles
 
 
 def test_a_step_asked_for_is_drawn(clip, seen, tiny):
