@@ -38,8 +38,9 @@ Draw = Callable[..., go.Figure]
 
 def heat(values: Tensor, most: float | None = None, colours: str = "magma") -> np.ndarray:
     """Maps (..., h, w) as RGB (..., h, w, 3) uint8, from 0 to `most` (default: the maximum)."""
+    values = values.detach().float().cpu()
     top = max(float(values.max()) if most is None else most, 1e-9)
-    return (colormaps[colours]((values.detach().cpu() / top).clamp(0, 1).numpy())[..., :3] * 255).round().astype(np.uint8)
+    return (colormaps[colours]((values / top).clamp(0, 1).numpy())[..., :3] * 255).round().astype(np.uint8)
 
 
 def flattened(maps: Tensor) -> np.ndarray:
