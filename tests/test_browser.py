@@ -151,6 +151,7 @@ def _answers(server: subprocess.Popen, port: int, log: Path) -> bool:
 RUN_ALL = "return [...document.querySelectorAll('.lm-Menu-itemLabel')].find(e => e.textContent.trim() === 'Run All Cells')"
 PICTURE = """const cell = [...document.querySelectorAll('.jp-Cell')].find(c => c.querySelector('.noUi-handle') && c.querySelector('.js-plotly-plot')?.data);
 return cell ? JSON.stringify(cell.querySelector('.js-plotly-plot').data) : null"""
+STARTED = "return [...document.querySelectorAll('.jp-InputArea-prompt')].some(e => /[*0-9]/.test(e.textContent))"
 HANDLE = """const cell = [...document.querySelectorAll('.jp-Cell')].find(c => c.querySelector('.noUi-handle') && c.querySelector('.js-plotly-plot'));
 cell.querySelector('.noUi-handle').scrollIntoView({block: 'start'});
 return cell.querySelector('.noUi-handle')"""
@@ -163,10 +164,14 @@ def test_a_slider_in_jupyterlab_changes_the_figure(browser, lab):
     browser.get(lab)
     until(lambda: browser.find_elements("css selector", ".jp-Notebook .jp-Cell"), 90, "notebook")
     until(lambda: browser.execute_script("return !!document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=\"idle\"]')"), 90, "kernel")
-    run = next(e for e in browser.find_elements("css selector", ".lm-MenuBar-item") if e.text.strip() == "Run")
-    run.click()
+    time.sleep(2)
+    next(e for e in browser.find_elements("css selector", ".lm-MenuBar-item") if e.text.strip() == "Run").click()
     until(lambda: browser.execute_script(RUN_ALL), 10, "menu entry").click()
-    before = until(lambda: browser.execute_script(PICTURE) or _no_error(browser), 240, "figure with a slider")
+    try:
+        until(lambda: browser.execute_script(STARTED), 60, "cell that runs")
+        before = until(lambda: browser.execute_script(PICTURE) or _no_error(browser), 240, "figure with a slider")
+    finally:
+        looks(browser, "notebook-run")
     browser.execute_script(HANDLE)
     time.sleep(2)
     still, handle = looks(browser, "notebook-first"), browser.execute_script(HANDLE)
