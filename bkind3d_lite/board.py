@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from .edges import strongest_edges
 from .losses import lengths
-from .overlays import keypoint_colours, loss_curves, mosaic, overlay
+from .overlays import boxed, keypoint_colours, loss_curves, mosaic, overlay, pose
 from .training import Run, Step
 
 
@@ -26,8 +26,9 @@ class Board:
     the last one. `views`: so many views are shown.
     """
 
-    def __init__(self, run: Run, steps: int | None = None, seconds: float = 3.0, views: int = 4):
+    def __init__(self, run: Run, steps: int | None = None, seconds: float = 3.0, views: int = 4, unit: str = "mm"):
         self.run, self.steps, self.seconds, self.views = run, steps or run.recipe.steps, seconds, views
+        self.unit = unit
         self.rows: list[dict] = []
         self._begun = self._drawn = None
         self._handle = None
@@ -106,15 +107,9 @@ class Board:
         if step.output.now.world is None:
             return ax.set_axis_off()
         points = step.output.now.world[0].detach().cpu().numpy()
-        colours = keypoint_colours([f"k{k}" for k in range(len(points))])
-        for i, j in self._edges(step):
-            ax.plot(*points[[i, j]].T, color="#8c8c8c", linewidth=1.5)
-        ax.scatter(*points.T, c=colours, s=28, depthshade=False)
-        middle, half = (points.max(0) + points.min(0)) / 2, 0.55 * max(1e-6, float(np.ptp(points, 0).max()))
-        for axis, c in zip("xyz", middle):
-            ax.set(**{f"{axis}lim": (c - half, c + half), f"{axis}label": f"{axis}"})
-        ax.set_box_aspect((1, 1, 1)), ax.tick_params(labelsize=7), ax.locator_params(nbins=4)
-        ax.set_title("keypoints in space (world units)", fontsize=10)
+        pose(ax, points, self._edges(step), keypoint_colours([f"k{k}" for k in range(len(points))]))
+        boxed(ax, (points.max(0) + points.min(0)) / 2, 0.55 * max(1e-6, float(np.ptp(points, 0).max())), self.unit)
+        ax.set_title("keypoints in space", fontsize=10)
 
     def _show(self, figure: Figure) -> None:
         """In place of the last one, if there is a notebook to show it in."""

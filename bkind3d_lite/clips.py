@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .cameras import CameraRig, load_calibration
+from .calibrations import find_calibration, load_calibration
+from .cameras import CameraRig
 from .files import write_atomically
 from .videos import VIDEO_SUFFIXES, Frames, Video
 
@@ -243,26 +245,36 @@ def _truth(path: Path, frames: int) -> dict:
         return dict(truth=positions, skeleton=skeleton, body_length=float(data["body_length"]) if "body_length" in data else None)
 
 
-def open_clip(folder: str | Path, size: tuple[int, int] | None = None, budget: int = 2 << 30) -> MultiViewClip:
-    """Open a folder with one video per camera, named as in the calibration, and `calibration.toml` there or one level up.
+def match_videos(files: dict[str, Path], names: Sequence[str], folder: Path, calibration: Path) -> dict[str, Path]:
+    """{camera name: video}: the stem is the name, or holds it as a word of its own (`trial3_cam1.mp4`, `s1-d1-camera1-0.mp4`)."""
+    words = {name: re.compile(rf"(?<![a-z0-9]){re.escape(name.lower())}(?![a-z0-9])") for name in names}
+    fits = {name: [files[name]] if name in files else [p for stem, p in files.items() if words[name].search(stem.lower())] for name in names}
+    missing, taken = [name for name in names if not fits[name]], {p for found in fits.values() for p in found}
+    if missing:
+        raise ValueError(f"{folder}: no video for camera {', '.join(missing)} of {calibration}; expected {missing[0]}.mp4"
+                         + (f" (videos there: {', '.join(p.name for p in files.values())})" if files else ""))
+    if several := next((name for name in names if len(fits[name]) > 1), None):
+        raise ValueError(f"{folder}: {', '.join(p.name for p in fits[several])} could each be camera {several}; keep one recording a folder")
+    if extra := [p for p in files.values() if p not in taken]:
+        raise ValueError(f"{folder}: video {extra[0].name} has no camera in {calibration} (it has {', '.join(names)}); rename the video or remove it")
+    return {name: found[0] for name, found in fits.items()}
 
+
+def open_clip(folder: str | Path, size: tuple[int, int] | None = None, budget: int = 2 << 30, subject: str | int | None = None) -> MultiViewClip:
+    """Open a folder with one video per camera, named after it, and a calibration there or one level up (`find_calibration`).
+
+    subject: which rig of a Human3.6M calibration.
     `truth.npz` beside the videos (positions, names, edges, body_length) is read if it is there. `size` = (W, H) decodes
     smaller frames and scales the rig. Nothing is decoded yet. Raises with the file, the value and the remedy.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; a clip is a folder with one video per camera and a calibration.toml")
-    calibration = next((p for p in (folder / "calibration.toml", folder.parent / "calibration.toml") if p.is_file()), None)
-    if calibration is None:
-        raise FileNotFoundError(f"{folder}: no calibration.toml here or one level up")
-    rig = load_calibration(calibration)
-    paths = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in VIDEO_SUFFIXES}
-    missing, extra = [n for n in rig.names if n not in paths], [n for n in paths if n not in rig.names]
-    if missing:
-        raise ValueError(f"{folder}: no video for camera {', '.join(missing)} of {calibration}; expected {missing[0]}.mp4")
-    if extra:
-        raise ValueError(f"{folder}: video {paths[extra[0]].name} has no camera in {calibration} (it has {', '.join(rig.names)}); "
-                         "rename the video or remove it")
+    calibration = find_calibration(folder)
+    files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in VIDEO_SUFFIXES}
+    first = Video(next(iter(files.values()))).size if files else None  # for formats that hold no image size
+    rig = load_calibration(calibration, first, subject)
+    paths = match_videos(files, rig.names, folder, calibration)
     videos = [Video(paths[name]) for name in rig.names]
     counts = {video.path.name: len(video) for video in videos}
     if len(set(counts.values())) > 1:

@@ -28,7 +28,7 @@ from .losses import dissimilarity
 from .model import Discoverer, Objective
 from .overlays import GREY, keypoint_colours, mosaic, palette
 from .shapes import shaped
-from .traces import bones, cube, radius, rays, rig_traces, slices, volume_trace
+from .traces import bones, cube, rays, rig_traces, slices, volume_trace
 from .views import picture, scene
 from .volumes import Grid, fuse, unproject
 
@@ -117,7 +117,7 @@ def votes(rig: CameraRig, maps: Tensor, grid: Grid, point: Tensor | None = None)
     volumes = unproject(shaped(maps, "V h w", "maps")[None, :, None], seen[None])  # (1, V, 1, P)
     target = None if point is None else torch.as_tensor(point).float().reshape(1, 3)
     sight = [] if target is None else rays(rig, rig.px_from_world(target))
-    still = rig_traces(rig, 0.25 * radius(rig), heat_images(maps))
+    still = rig_traces(rig, images=heat_images(maps))
     outline = cube(grid, name="volume")
 
     def draw(views: Sequence[str] | None = None, how: str = "mean", share: float = 0.5, planes: bool = False) -> go.Figure:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .answering import FAILED, PASSED, WAITING, ask, fresh
 from .exercises import EXERCISES
 from .exercises.entry import Dice, Exercise
 
-WAITING, FAILED, PASSED = "not attempted", "failed", "passed"
 MODULES = ("shapes", "cameras", "clips", "edges", "volumes", "motion", "networks", "lifts", "losses", "model", "epipolar", "training",
            "evaluation", "synthetic", "views")
 
@@ -63,41 +63,20 @@ def judge(exercise: Exercise, answer: object, seed: int = 0) -> Result:
             f"hand over the function itself: check({exercise.name}), without brackets behind it"
         return Result(exercise.name, FAILED, f"✗ {said}")
     if exercise.is_value:
-        return _verdict(exercise, [()], [answer])
-    cases = [exercise.make(Dice(1000 * seed + i)) for i in range(exercise.cases)]
-    answers = []
-    for i, case in enumerate(cases):
-        try:
-            answers.append(answer(*_fresh(case)))
-        except NotImplementedError:
-            return Result(exercise.name, WAITING, "○ not attempted yet")
-        except (Exception, SystemExit) as error:
-            return Result(exercise.name, FAILED, f"✗ case {i + 1}: {_said(error)}")
-        if answers[-1] is None or answers[-1] is ...:
-            more = "" if answers[-1] is ... or _is_stub(answer) else " (your function returns nothing: is a `return` missing?)"
-            return Result(exercise.name, WAITING, f"○ not attempted yet{more}")
-    return _verdict(exercise, cases, answers)
+        return verdict(exercise, [()], [answer])
+    cases = random_cases(exercise, seed)
+    answers, stopped = ask(answer, cases)
+    return Result(exercise.name, *stopped) if stopped else verdict(exercise, cases, answers)
 
 
-def _is_stub(answer: Callable) -> bool:
-    """Nothing in its body but `...`, `pass` or a docstring."""
-    code = getattr(answer, "__code__", None)
-    return code is not None and not code.co_names and code.co_nlocals == code.co_argcount + code.co_kwonlyargcount
+def random_cases(exercise: Exercise, seed: int) -> list[tuple]:
+    """The random inputs of one check."""
+    return [()] if exercise.is_value else [exercise.make(Dice(1000 * seed + i)) for i in range(exercise.cases)]
 
 
-def _said(error: BaseException) -> str:
-    first = str(error).strip().split("\n")[0][:200]
-    return f"your function stops with {type(error).__name__}" + (f": {first}" if first else "")
-
-
-def _fresh(case: tuple) -> tuple:
-    """Copies, so that an answer which writes into its input does not spoil the next call."""
-    return tuple(x.clone() if isinstance(x, Tensor) else x for x in case)
-
-
-def _verdict(exercise: Exercise, cases: list[tuple], answers: list) -> Result:
+def verdict(exercise: Exercise, cases: list[tuple], answers: list) -> Result:
     """Compare all answers; at the first that differs, the hint of the known mistake that gives the same numbers."""
-    wanted = [exercise.reference(*_fresh(case)) for case in cases]
+    wanted = [exercise.reference(*fresh(case)) for case in cases]
     for i, (got, want) in enumerate(zip(answers, wanted)):
         if fault := _fault(got, want, exercise):
             where = "" if exercise.is_value else f"case {i + 1}: "
@@ -109,7 +88,7 @@ def _verdict(exercise: Exercise, cases: list[tuple], answers: list) -> Result:
 
 
 def _same_mistake(wrong: Callable, cases: list[tuple], answers: list, exercise: Exercise) -> bool:
-    return all(not _fault(got, wrong(*_fresh(case)), exercise) for case, got in zip(cases, answers))
+    return all(not _fault(got, wrong(*fresh(case)), exercise) for case, got in zip(cases, answers))
 
 
 def _numbers(x: object) -> Tensor | None:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from .cameras import CameraRig
 from .clips import MultiViewClip, Track, footprint
 from .edges import segment_distance2
 from .shapes import shaped
@@ -179,24 +180,33 @@ def _rows(clip: MultiViewClip, track: Track, times: Sequence[int] | None) -> lis
     return [(t if len(track.world) == len(clip) else i, t) for i, t in enumerate(times)]
 
 
+def cutouts(clip: MultiViewClip, track: Track, row: int, time: int, views: Sequence[int], side: float, pixels: int) -> tuple[Tensor, CameraRig]:
+    """Views cut to the square that a ball of diameter `side` about the keypoints of `row` fills: images (V, pixels, pixels, 3) uint8, their rig (1, V)."""
+    whole = clip.rig.take(list(views)).batched(1)
+    middle = (track.world[row].amax(0) + track.world[row].amin(0))[None] / 2
+    corner, window = footprint(whole, middle, side)
+    boxes = torch.cat([corner, corner + window], -1)[0].tolist()
+    cut = [Image.fromarray(np.asarray(clip.frames[time][v])).transform((pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
+           for v, box in zip(views, boxes)]
+    return torch.from_numpy(np.stack(cut)), whole.cropped(corner, window, (pixels, pixels))
+
+
+def extent(track: Track) -> float:
+    """Diameter of a ball that usually holds all keypoints with some room, in world units."""
+    return 1.2 * float((track.world.amax(1) - track.world.amin(1)).amax(-1).nanmedian())
+
+
 def closeups(clip: MultiViewClip, track: Track, times: Sequence[int], side: float | None = None, views: Sequence[int] | None = None,
              pixels: int = 240) -> np.ndarray:
     """A row per time, a column per view, each cut to the square that a ball of diameter `side` about the keypoints fills.
 
-    side: world units (default: 1.2 times the keypoints' usual extent). `pixels`: width of each picture. One RGB image.
+    side: world units (default: `extent(track)`). `pixels`: width of each picture. One RGB image.
     """
     views = list(range(clip.rig.views)) if views is None else list(views)
-    extent = (track.world.amax(1) - track.world.amin(1)).amax(-1)
-    side = 1.2 * float(extent.nanmedian()) if side is None else side
-    whole, sheets = clip.rig.take(views).batched(1), []
+    side, sheets = extent(track) if side is None else side, []
     for row, t in _rows(clip, track, times):
-        middle = (track.world[row].amax(0) + track.world[row].amin(0))[None] / 2
-        corner, window = footprint(whole, middle, side)
-        near = whole.cropped(corner, window, (pixels, pixels))
-        boxes = torch.cat([corner, corner + window], -1)[0].tolist()
-        cut = [Image.fromarray(np.asarray(clip.frames[t][v])).transform((pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
-               for v, box in zip(views, boxes)]
-        sheets.append(overlay(torch.from_numpy(np.stack(cut)), near.ndc_from_world(track.world[row][None])[0], track.skeleton.edges, frame=t, scale=1,
+        cut, near = cutouts(clip, track, row, t, views, side, pixels)
+        sheets.append(overlay(cut, near.ndc_from_world(track.world[row][None])[0], track.skeleton.edges, frame=t, scale=1,
                               weight=track.weight[row], names=near.names, columns=len(views),
                               colours=keypoint_colours(track.skeleton.names, track.skeleton.colours)))
     return np.concatenate(sheets)
@@ -247,6 +257,29 @@ def strip(images: Tensor, ndc: Tensor | None = None, edges: Sequence[tuple[int, 
     ax = plt.subplots(figsize=(12, 12 * picture.shape[0] / picture.shape[1]), layout="constrained")[1] if ax is None else ax
     ax.imshow(picture)
     ax.set_axis_off()
+    return ax
+
+
+def pose(ax: Axes, points, edges: Sequence[tuple[int, int]], colours: Sequence[str], width: float = 2, size: float = 22) -> None:
+    """Keypoints (K, D) and bones in axes of D = 2 or 3 dimensions, each half of a bone in its end's colour; unknown points are left out."""
+    points = np.asarray(points.detach().cpu() if isinstance(points, Tensor) else points, np.float64)
+    for i, j in edges:
+        middle = (points[i] + points[j]) / 2
+        for a, b, colour in ((points[i], middle, colours[i]), (middle, points[j], colours[j])):
+            ax.plot(*zip(a, b), color=colour, linewidth=width, solid_capstyle="round")
+    depth = dict(depthshade=False) if points.shape[1] == 3 else dict(zorder=3)
+    ax.scatter(*points.T, c=list(colours), s=size, linewidths=0, **depth)
+
+
+def boxed(ax: Axes, middle, half: float, unit: str) -> Axes:
+    """Equal 3D axes: a cube of `half` a side about `middle`, its unit in the labels, seen from above and aside."""
+    for axis, c in zip("xyz", np.asarray(middle, np.float64)):
+        ax.set(**{f"{axis}lim": (c - half, c + half)})
+        ax.set(**{f"{axis}label": f"{axis} ({unit})"})
+        getattr(ax, f"{axis}axis").set_major_locator(plt.MaxNLocator(4))
+    ax.set_box_aspect((1, 1, 1), zoom=0.85)
+    ax.view_init(25, -60)
+    ax.tick_params(labelsize=7, pad=-1)
     return ax
 
 

@@ -23,12 +23,17 @@ class Recipe:
 
     name: str
     keypoints: int = 15
+    lift: str = "volumetric"  # from maps to keypoints: volumetric (the paper's method), triangulated, depth, or flat (2D B-KinD)
+    bottleneck: str = "edges"  # what is drawn: edges (the paper's method) or points
+    explain: str = "change"  # what the drawing must explain: change (the paper's method) or the whole later frame
     size: tuple[int, int] = (256, 256)  # W, H of the network's images
     gaps: tuple[float, ...] = (0.4,)  # seconds between now and later
     # volume
     side: float | None = None  # world units; None: where the views overlap
     centre: tuple[float, float, float] | None = None  # None: where the views overlap
     voxels: int = 64
+    near: float | None = None  # depths that the depth lift considers, world units; None: the volume's, from each camera
+    far: float | None = None
     # networks
     backbone: str = "small"
     pretrained: bool = False
@@ -37,8 +42,11 @@ class Recipe:
     v2v_width: int = 32
     v2v_levels: int = 2
     v2v_front: int = 3  # kernel of the first 3D convolution
+    v2v_full: bool = False  # the paper's whole hourglass: more residual blocks in front, at the bottom and on the way up
+    pyramid: bool = False  # the paper's geometry decoder
     decoder_width: int = 32
     decoder_steps: int = 3
+    decoder_widths: tuple[int, ...] | None = None  # the paper's decoder: channels after each doubling (then the two above do not count)
     # bottleneck
     sigma: float = 0.06  # width of an edge in half image widths
     active: str = "softplus"
@@ -49,6 +57,9 @@ class Recipe:
     separate_sigma: float = 0.05  # in units of the cube's side
     length: float = 1.0
     printed: bool = False  # equations 1 and 2 as they are printed: norms, not normalized squares
+    reproject: float = 0.0  # weight of the distance of each view's own keypoints to the triangulated ones (lift triangulated)
+    rotate: float = 0.0  # weight of the keypoints' turning with their image, by quarter turns (lift flat; 2D B-KinD)
+    agree: float = 0.0  # weight of the distance between the views' own points in space (lift depth)
     warmup: int = 200  # steps before the length and separation losses (the paper's curriculum)
     # optimization
     steps: int = 1000
@@ -58,6 +69,12 @@ class Recipe:
     edge_rate: float = 1e-2
     decay: float = 1e-4
     clip: float = 10.0
+    # speed and memory: the same results at another price
+    channels_last: bool = False  # layout of maps and volumes; pays for large networks
+    checkpointing: bool = False  # compute the encoder and the finest volumes again in the backward pass instead of keeping them
+    one_by_one: bool = False  # decode and judge one view at a time, its gradient taken on the spot
+    precision: str = "auto"  # float32, bfloat16 or float16; auto: bfloat16 where the GPU has it, float16 on older ones, float32 on a CPU
+    compile: bool = False  # torch.compile the networks
     # beyond the paper, each a switch (off: the paper)
     background: bool = False  # foreground |frame - median frame| as a fourth input channel
     follow: float | None = None  # side of a cube that follows the visual hull, images cropped to it (None: one cube for the room)
@@ -83,7 +100,40 @@ QUICK_RAT = Recipe("quick-rat", keypoints=18, size=(96, 96), gaps=(0.1, 0.2, 0.4
                    cover=20.0, steady=5.0, sure=0.1, mask=True, by_motion=True, turn=True, views=4)
 QUICK_HUMAN = replace(QUICK_RAT, name="quick-human", keypoints=20, follow=2000.0, hull=4.0, hull_blur=1, cover=100.0, steady=4.0, views=None,
                       steps=1300)
-RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN)}
+# The paper at its own size (its section 4; constants that it does not print are the released code's). One pair every 10 frames
+# of Human3.6M's training subjects makes about 39 000 steps an epoch at batch 1: 5 epochs, both curriculum losses from the third on.
+# length: 2 x 1e-6 per mm^2 there, in units of the side here; separate: 0.05 for each of the two moments, sigma 0.08 of half a side.
+PAPER_H36M = Recipe("paper-h36m", gaps=(0.4,), side=7500.0, backbone="resnet50", pretrained=True, v2v_levels=5, v2v_front=7, v2v_full=True,
+                    pyramid=True, decoder_widths=(1024, 512, 256, 128, 64), active="relu", perceptual="vgg19", separate=0.1,
+                    separate_sigma=0.04, length=112.5, steps=195_000, warmup=78_000, optimizer="sgd", rate=1e-3, edge_rate=0.512,
+                    channels_last=True, checkpointing=True, one_by_one=True)
+PAPER_RAT7M = replace(PAPER_H36M, name="paper-rat7m", gaps=(0.66,), side=1000.0, length=2.0)
+PAPER = Recipe("paper")
+
+# The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base; `variant` applies them.
+VARIANTS: dict[str, dict] = {
+    "triang-reproj": dict(lift="triangulated", reproject=1.0),
+    "depth-map": dict(lift="depth", agree=1.0),
+    "keypoint3d": dict(lift="depth", agree=1.0, bottleneck="points", explain="frame"),
+    "flat": dict(lift="flat", bottleneck="points", length=0.0, steady=0.0),
+    "flat-rotate": dict(lift="flat", bottleneck="points", length=0.0, steady=0.0, rotate=1.0),
+    "points": dict(bottleneck="points"),
+    "no-length": dict(length=0.0),
+    "keypoints-8": dict(keypoints=8),
+    "keypoints-30": dict(keypoints=30),
+}
+
+
+def variant(base: Recipe, name: str) -> Recipe:
+    """`base` with one of the named changes of `VARIANTS`."""
+    if name not in VARIANTS:
+        raise ValueError(f"variant = {name!r}; expected one of {', '.join(VARIANTS)}")
+    return replace(base, name=f"{base.name}-{name}", **VARIANTS[name])
+
+
+SIBLINGS = tuple(variant(PAPER, name) for name in VARIANTS)
+TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT, FLAT_ROTATE, POINTS, NO_LENGTH, KEYPOINTS_8, KEYPOINTS_30 = SIBLINGS
+RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, PAPER, *SIBLINGS)}
 
 
 # ---- recipes as plain values, files and words ------------------------------------------------------------------------

@@ -82,12 +82,12 @@ def _outline(points, edges, name: str, colour: str, width: float = 2, **style) -
 
 
 def rig_traces(rig: CameraRig, depth: float | None = None, images: Tensor | None = None, colour: str = GREY) -> list:
-    """Frusta of the V cameras, `depth` world units long (default: 12 % of the rig's radius), with their names.
+    """Frusta of the V cameras, `depth` world units long (default: 12 % of the rig's radius, 28 % with images), with their names.
 
     images: (V, H, W, 3) uint8 put on the far side of each frustum, coarsely.
     """
     centres = rig.centres
-    depth = (0.12 * radius(rig) or 1.0) if depth is None else depth
+    depth = ((0.12 if images is None else 0.28) * radius(rig) or 1.0) if depth is None else depth
     corners = _at_depth(rig, torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]]), depth)
     points = torch.cat([centres[:, None], corners], 1).flatten(0, 1)
     edges = [(5 * v + i, 5 * v + j) for v in range(rig.views) for i, j in FRUSTUM]
@@ -145,15 +145,16 @@ def volume_trace(values: Tensor, grid: Grid, share: float = 0.3, name: str = "vo
                          caps=dict(x_show=False, y_show=False, z_show=False), colorscale=colours, showscale=False, **style)
 
 
-def slices(values: Tensor, grid: Grid, at: Sequence[float] | None = None, name: str = "slices", colours: str = "Viridis", opacity: float = 0.9) -> list:
+def slices(values: Tensor, grid: Grid, at: Sequence[float] | None = None, name: str = "slices", colours: str = "Viridis", low: float = 0.1) -> list:
     """Three planes through `values` (N, N, N), axes [z, y, x], at the world point `at` (3) (default: the largest value).
 
-    Averaged down to at most 24 voxels a side, float32; one colour scale from 0 (or the minimum, if that is less) to the maximum.
+    Averaged down to at most 24 voxels a side, float32; one colour scale from 0 (or the minimum, if that is less) to the maximum. The opacity
+    grows from `low` at the minimum to 1, so that empty space is seen through.
     """
     small, lines = _small(values, grid)
     where = (small == small.max()).nonzero()[0].flip(0) if at is None else [int((line - float(c)).abs().argmin()) for line, c in zip(lines, at)]
-    low, high = min(0.0, float(small.min())), float(small.max())
-    style = dict(cmin=low, cmax=high if high > low else low + 1, colorscale=colours, showscale=False, opacity=opacity, name=name, legendgroup=name,
+    least, most = min(0.0, float(small.min())), float(small.max())
+    style = dict(cmin=least, cmax=most if most > least else least + 1, opacityscale=[[0, low], [0.5, 0.85], [1, 1]], colorscale=colours, showscale=False, name=name, legendgroup=name,
                  hovertemplate="%{surfacecolor:.3g}<extra></extra>")
     planes = []
     for axis in range(3):  # x, y, z; the volume's own axes run the other way

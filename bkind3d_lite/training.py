@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from . import ranks
+from .cameras import CameraRig, triangulate
 from .clips import Batch, MultiViewClip, Survey, Track
 from .edges import strongest_edges
+from .lifts import Keypoints
 from .losses import lengths
 from .model import Discoverer, Discovery, Objective, build, placed
 from .motion import survey as look
@@ -108,7 +110,8 @@ def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey
           turns: int = 1) -> Track:
     """Keypoints of every frame (or of `times`): world (T, K, 3), confidence (T, K), the strongest learned edges as skeleton.
 
-    turns: average the keypoints over so many turns of the volume about the vertical (a switch beyond the paper; 1: paper).
+    Keypoints that know images alone (lift flat) are triangulated here, by confidence. turns: average the keypoints over so
+    many turns of the volume about the vertical (a switch beyond the paper; 1: paper).
     """
     survey = look(clip, recipe.side) if survey is None and recipe.surveyed else survey
     device = next(model.parameters()).device
@@ -120,9 +123,14 @@ def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey
         seen = clip.batch(some, None, recipe.size, survey, recipe.follow).to(device)
         angles = [torch.full((len(some),), 2 * math.pi * i / turns, device=device) for i in range(turns)]
         found = [model.keypoints(replace(seen, turn=a) if turns > 1 else seen) for a in angles]
-        world.append(torch.stack([f.world for f in found]).mean(0).cpu())
+        world.append(torch.stack([in_space(f, seen.rig) for f in found]).mean(0).cpu())
         weight.append(torch.stack([f.weight.mean(1) for f in found]).mean(0).cpu())
     world = torch.cat(world)
     pairs, typical = model.edges.pairs.cpu(), world[:: max(1, len(world) // 100)]
     skeleton = strongest_edges(pairs, model.edges.weights.detach().cpu(), recipe.keypoints, length=lengths(typical, pairs).mean(0))
     return Track(world, torch.cat(weight), skeleton, clip.fps, clip.rig.unit)
+
+
+def in_space(found: Keypoints, rig: CameraRig) -> Tensor:
+    """Keypoints (B, K, 3) in the world; where the lift gave none, triangulated from the views by confidence (NaN: fewer than 2 views)."""
+    return triangulate(rig, rig.px_from_ndc(found.ndc), found.weight) if found.world is None else found.world

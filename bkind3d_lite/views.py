@@ -45,9 +45,9 @@ def _region(*points, percent: float = 0.0, margin: float = 0.08) -> np.ndarray:
 def _camera(ranges: np.ndarray) -> dict:
     """A first look from above and aside, near enough for the box to fill the scene. Plotly scales the box's sides to a geometric mean of 1."""
     extent = ranges[:, 1] - ranges[:, 0]
-    far = 0.92 * np.linalg.norm(extent / extent.prod() ** (1 / 3))
+    far = 1.0 * np.linalg.norm(extent / extent.prod() ** (1 / 3))
     x, y, z = far * np.array([0.56, -0.70, 0.45])
-    return dict(eye=dict(x=x, y=y, z=z), center=dict(x=0, y=0, z=-0.12), up=dict(x=0, y=0, z=1))
+    return dict(eye=dict(x=x, y=y, z=z), center=dict(x=0, y=0, z=-0.1), up=dict(x=0, y=0, z=1))
 
 
 def _where(traces) -> list[np.ndarray]:
@@ -84,7 +84,7 @@ def scene(*traces, unit: str = "mm", title: str = "", height: int | None = 560, 
     axes = {f"{a}axis": dict(showbackground=False, showspikes=False, nticks=6, title=f"{a} ({unit})", range=r.tolist()) for a, r in zip("xyz", ranges)}
     return themed(go.Figure([*flat, *_keys(flat)], dict(
         scene=dict(aspectmode="data", camera=_camera(ranges), dragmode="turntable", domain=dict(x=[0, 1], y=[0, 1]), **axes),
-        height=height, showlegend=True, title=dict(text=title, x=0.01, y=0.985, yanchor="top"), margin=dict(l=0, r=0, t=60, b=0),
+        height=height, showlegend=True, title=dict(text=title, x=0.01, y=0.985, yanchor="top"), margin=dict(l=0, r=0, t=60 + 22 * title.count("<br>"), b=0),
         legend=dict(orientation="h", x=0.01, y=1.0, yanchor="bottom", itemsizing="constant", bgcolor=CLEAR), uirevision="kept")), theme)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import ipywidgets as ipw
 import plotly.graph_objects as go
-import torch
 from IPython.display import clear_output, display
 from torch import Tensor
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bkind3d_lite.checkpoints import header, load, resume, save
+from bkind3d_lite.checkpoints import load, resume, save
 from bkind3d_lite.model import placed
 from bkind3d_lite.training import begin
 from test_training import TINY, advance, clip, seen, weights  # noqa: F401  (fixtures)

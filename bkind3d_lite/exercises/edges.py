@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ..edges import EdgeBottleneck, edge_maps, segment_distance2, strongest
 from ..shapes import cells
-from .entry import Dice, Exercise
+from .entry import Exercise
 
 LESSON = "06_edges"
 
