@@ -1,5 +1,7 @@
 """Recipes: every method is a value, and one factory and one loop serve them all."""
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 import torch
@@ -140,3 +142,14 @@ def test_a_world_that_is_missing_is_triangulated_where_one_can_see_it(clip):
     assert_close(in_space(found, batch.rig), triangulate(batch.rig, batch.rig.px_from_ndc(found.ndc), found.weight))
     given = replace(found, world=torch.randn(2, 5, 3))
     assert in_space(given, batch.rig) is given.world
+
+
+def test_rows_of_the_accuracy_benchmark_are_changes_of_its_base():
+    path = Path(__file__).parents[1] / "benchmarks" / "accuracy.py"
+    spec = spec_from_file_location("accuracy", path)
+    spec.loader.exec_module(accuracy := module_from_spec(spec))
+    base = accuracy.BASES["quick"]["rat"]
+    changed = [replace(base, **change) for change in accuracy.ROWS.values()]
+    assert changed[0] == base and len(set(changed)) == len(changed), "every row changes something, each something else"
+    plain = accuracy.BASES["reduced"]["rat"]
+    assert not plain.surveyed and plain.size[0] / 256 == plain.voxels / 64, "the paper's proportions, smaller"
