@@ -4,13 +4,12 @@ Conventions, stated once and tested on a non-square image:
 world -> camera `X_cam = R X_world + t` (camera axes x right, y down, z forward); OpenCV distortion (k1, k2, p1, p2, k3);
 pixel (0, 0) is the *corner* of the image and the first pixel's centre is (0.5, 0.5), so resizing is pure scaling and
 `ndc = 2 px / size - 1` is what `grid_sample(align_corners=False)` expects. OpenCV files put the first centre at (0, 0):
-`load_calibration` adds 0.5 to the principal point, `save_calibration` takes it off. Lengths are in the rig's `unit`.
+`calibrations.load_calibration` adds 0.5 to the principal point, `save_calibration` takes it off. Lengths are in the rig's `unit`.
 Maps are named by their ends, target first: `rig.ndc_from_px(rig.px_from_world(points))`.
 """
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +20,6 @@ from torch import Tensor
 
 from .files import write_atomically
 from .shapes import shaped
-
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
 
 BEHIND = -1e6  # pixel coordinate of a point at or behind a camera: far outside every image, finite so gradients stay finite
 
@@ -211,7 +205,7 @@ def triangulate(rig: CameraRig, px: Tensor, weight: Tensor | None = None) -> Ten
     return torch.where(enough[..., None], points, points.new_full((), math.nan))
 
 
-# ---- making, reading, writing ------------------------------------------------------------------------------------
+# ---- making, writing ---------------------------------------------------------------------------------------------
 def look_at(centre: Tensor, target: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
     """Rotation (..., 3, 3) and translation (..., 3) of cameras at `centre` that look at `target`, image top towards `up`."""
     z = torch.nn.functional.normalize(target - centre, dim=-1)
@@ -232,74 +226,8 @@ def ring(views: int = 4, radius: float = 1000.0, height: float = 600.0, target=(
     return CameraRig(K, R, t, torch.tensor(distortion).expand(views, 5), tuple(size), tuple(f"cam{v}" for v in range(views)), unit)
 
 
-def _camera(table: dict, where: str) -> dict:
-    """One table of an Anipose file as float64 tensors (pixels still as in the file); raises `ValueError` naming `where`."""
-    if table.get("fisheye"):
-        raise ValueError(f"{where}: fisheye = true is not supported; undistort the video first or calibrate a pinhole model")
-    missing = [key for key in ("name", "size", "matrix", "rotation", "translation") if key not in table]
-    if missing:
-        raise ValueError(f"{where}: no {', '.join(missing)}; an Anipose camera has name, size, matrix, distortions, rotation, translation")
-    value = {}
-    for key in ("matrix", "rotation", "translation", "size", "distortions"):
-        try:
-            value[key] = torch.tensor(table.get(key, []), dtype=torch.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{where}: {key} = {table[key]} is not an array of numbers; calibrate again") from error
-        if not value[key].isfinite().all():
-            raise ValueError(f"{where}: {key} = {table[key]} is not finite; calibrate again")
-    for key, count in (("size", 2), ("translation", 3)):
-        if value[key].numel() != count or key == "size" and (value[key] < 1).any():
-            raise ValueError(f"{where}: {key} = {table[key]}; expected {count} numbers{', the width and height in pixels' * (key == 'size')}")
-    K, d, R = value["matrix"], value["distortions"], value["rotation"]
-    if K.shape != (3, 3) or K[2].tolist() != [0, 0, 1] or K[0, 0] <= 0 or K[1, 1] <= 0:
-        raise ValueError(f"{where}: matrix = {table['matrix']}; expected [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0")
-    if d.numel() > 5:
-        raise ValueError(f"{where}: {d.numel()} distortion coefficients; expected at most 5 (k1, k2, p1, p2, k3)")
-    if R.numel() == 3:
-        R = torch.from_numpy(Rotation.from_rotvec(R.flatten().numpy()).as_matrix())
-    if R.shape != (3, 3) or (R @ R.T - torch.eye(3)).abs().max() > 1e-3 or torch.linalg.det(R) < 0:
-        raise ValueError(f"{where}: rotation = {table['rotation']} is not a rotation (R R^T = 1, det R = +1); "
-                         "expected a Rodrigues vector, or a 3 x 3 matrix from world to camera")
-    return dict(name=str(table["name"]), size=tuple(int(s) for s in table["size"]), K=K, R=R, t=value["translation"].flatten(),
-                distortion=torch.nn.functional.pad(d.flatten(), (0, 5 - d.numel())))
-
-
-def natural(name: str) -> list:
-    """Sort key under which cam_2 comes before cam_10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
-
-
-def load_calibration(path: str | Path) -> CameraRig:
-    """Read an Anipose `calibration.toml` (aniposelib, sleap-anipose, FreeMoCap, lightning-pose) into a float32 `CameraRig`.
-
-    Cameras keep the natural order of their table names (cam_2 before cam_10). Cameras of other sizes are rescaled to the
-    first one's. Raises `FileNotFoundError` or `ValueError` with the file, the value and the remedy.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no calibration here; expected an Anipose calibration.toml")
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a TOML file ({error}); write it again with your calibration tool") from error
-    keys = sorted((key for key, table in tables.items() if isinstance(table, dict) and "matrix" in table), key=natural)
-    cameras = [_camera(tables[key], f"{path} [{key}]") for key in keys]
-    if len(cameras) < 2:
-        raise ValueError(f"{path}: {len(cameras)} camera(s); at least 2 views are needed for 3D")
-    names = tuple(camera["name"] for camera in cameras)
-    if len(set(names)) < len(names):
-        raise ValueError(f"{path}: camera names {names} repeat; each camera needs a name of its own")
-    size = cameras[0]["size"]
-    for camera in cameras:
-        camera["K"][:2, 2] += 0.5  # OpenCV's first pixel centre is (0, 0), ours (0.5, 0.5)
-        camera["K"] *= torch.tensor([[size[0] / camera["size"][0]], [size[1] / camera["size"][1]], [1]], dtype=torch.float64)
-    notes = tables.get("metadata", {})
-    stacked = {key: torch.stack([camera[key] for camera in cameras]).float() for key in ("K", "R", "t", "distortion")}
-    return CameraRig(**stacked, size=size, names=names, unit=notes.get("unit", notes.get("units", "mm")))
-
-
 def save_calibration(rig: CameraRig, path: str | Path) -> None:
-    """Write an Anipose `calibration.toml`; `load_calibration` reads the same rig back."""
+    """Write an Anipose `calibration.toml`; `calibrations.load_calibration` reads the same rig back."""
     tables = {}
     for v, name in enumerate(rig.names):
         K = rig.K[v].double().clone()

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .cameras import CameraRig, load_calibration
+from .calibrations import find_calibration, load_calibration
+from .cameras import CameraRig
 from .files import write_atomically
 from .videos import VIDEO_SUFFIXES, Frames, Video
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Names of K points and the (E, 2) pairs of them that are joined by a bone."""
+    """Names of K points and the (E, 2) pairs of them that are joined by a bone; colours #rrggbb of the points, if somebody chose them."""
 
     names: tuple[str, ...]
     edges: tuple[tuple[int, int], ...]
+    colours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,12 @@ class MultiViewClip:
     def __len__(self) -> int:
         return len(self.frames)
 
+    @property
+    def fingerprint(self) -> dict:
+        """What a checkpoint remembers of the clip it was trained on, as plain values (JSON)."""
+        places = [[round(c, 3) for c in centre] for centre in self.rig.centres.tolist()]
+        return {"cameras": list(self.rig.names), "size": list(self.rig.size), "frames": len(self), "fps": self.fps, "places": places}
+
     def batch(self, times: Sequence[int], gap: int | None, size: tuple[int, int], survey: Survey | None = None,
               follow: float | None = None, views: Sequence[int] | None = None, turn: Tensor | None = None,
               shift: Tensor | float = 0.0) -> Batch:
@@ -107,12 +116,13 @@ class MultiViewClip:
 
     def batches(self, size: tuple[int, int], gap: int | Sequence[int], batch: int = 1, seed: int = 0, start: int = 0,
                 survey: Survey | None = None, follow: float | None = None, views: int | None = None,
-                by_motion: bool = False, turn: bool = False, jitter: float = 0.0) -> Iterator[Batch]:
+                by_motion: bool = False, turn: bool = False, jitter: float = 0.0, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
         """Endless seeded batches of frame pairs; step i depends on (seed, i) alone, so `start=i` resumes exactly.
 
         gap: frames between now and later, or several to draw from. views: draw so many of the views at each step.
-        by_motion: draw pairs in proportion to how much moves in them. turn: random turns of the volume about the vertical, another one for later. jitter: random shift of
-        the cube that follows the animal, up to this share of its side along each axis.
+        by_motion: draw pairs in proportion to how much moves in them. turn: random turns of the volume about the vertical, another one for later.
+        jitter: random shift of the cube that follows the animal, up to this share of its side along each axis.
+        share: (r, R): of R x `batch` pairs, as one process would draw them, those of rank r.
         """
         gaps = [gap] if isinstance(gap, int) else list(gap)
         if min(gaps) < 1 or (by_motion and survey is None):
@@ -120,16 +130,17 @@ class MultiViewClip:
                              "motion needs survey=motion.survey(clip)")
         if max(gaps) >= len(self):
             raise ValueError(f"{self.name}: a gap of {max(gaps)} frames needs more than the clip's {len(self)}")
+        own, all_of_them = slice(share[0] * batch, (share[0] + 1) * batch), share[1] * batch
         chance = [survey.stir(g) if by_motion else torch.ones(len(self) - g) for g in gaps]
         for step in _count(start):
             random = torch.Generator().manual_seed(seed * 1_000_003 + step)
             pick = int(torch.randint(len(gaps), (), generator=random))
-            times = torch.multinomial(chance[pick], batch, replacement=True, generator=random)
+            times = torch.multinomial(chance[pick], all_of_them, replacement=True, generator=random)[own]
             some = torch.randperm(self.rig.views, generator=random)[:views].sort().values.tolist()
-            angle = torch.rand(batch, generator=random) * 2 * math.pi
-            shift = (2 * torch.rand(batch, 3, generator=random) - 1) * jitter * (follow or 0.0)
+            angle = torch.rand(all_of_them, generator=random)[own] * 2 * math.pi
+            shift = (2 * torch.rand(all_of_them, 3, generator=random)[own] - 1) * jitter * (follow or 0.0)
             made = self.batch(times, gaps[pick], size, survey, follow, some, angle if turn else None, shift)
-            yield replace(made, turn_later=torch.rand(batch, generator=random) * 2 * math.pi) if turn else made
+            yield replace(made, turn_later=torch.rand(all_of_them, generator=random)[own] * 2 * math.pi) if turn else made
 
 
 @dataclass(frozen=True)
@@ -234,26 +245,36 @@ def _truth(path: Path, frames: int) -> dict:
         return dict(truth=positions, skeleton=skeleton, body_length=float(data["body_length"]) if "body_length" in data else None)
 
 
-def open_clip(folder: str | Path, size: tuple[int, int] | None = None, budget: int = 2 << 30) -> MultiViewClip:
-    """Open a folder with one video per camera, named as in the calibration, and `calibration.toml` there or one level up.
+def match_videos(files: dict[str, Path], names: Sequence[str], folder: Path, calibration: Path) -> dict[str, Path]:
+    """{camera name: video}: the stem is the name, or holds it as a word of its own (`trial3_cam1.mp4`, `s1-d1-camera1-0.mp4`)."""
+    words = {name: re.compile(rf"(?<![a-z0-9]){re.escape(name.lower())}(?![a-z0-9])") for name in names}
+    fits = {name: [files[name]] if name in files else [p for stem, p in files.items() if words[name].search(stem.lower())] for name in names}
+    missing, taken = [name for name in names if not fits[name]], {p for found in fits.values() for p in found}
+    if missing:
+        raise ValueError(f"{folder}: no video for camera {', '.join(missing)} of {calibration}; expected {missing[0]}.mp4"
+                         + (f" (videos there: {', '.join(p.name for p in files.values())})" if files else ""))
+    if several := next((name for name in names if len(fits[name]) > 1), None):
+        raise ValueError(f"{folder}: {', '.join(p.name for p in fits[several])} could each be camera {several}; keep one recording a folder")
+    if extra := [p for p in files.values() if p not in taken]:
+        raise ValueError(f"{folder}: video {extra[0].name} has no camera in {calibration} (it has {', '.join(names)}); rename the video or remove it")
+    return {name: found[0] for name, found in fits.items()}
 
+
+def open_clip(folder: str | Path, size: tuple[int, int] | None = None, budget: int = 2 << 30, subject: str | int | None = None) -> MultiViewClip:
+    """Open a folder with one video per camera, named after it, and a calibration there or one level up (`find_calibration`).
+
+    subject: which rig of a Human3.6M calibration.
     `truth.npz` beside the videos (positions, names, edges, body_length) is read if it is there. `size` = (W, H) decodes
     smaller frames and scales the rig. Nothing is decoded yet. Raises with the file, the value and the remedy.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; a clip is a folder with one video per camera and a calibration.toml")
-    calibration = next((p for p in (folder / "calibration.toml", folder.parent / "calibration.toml") if p.is_file()), None)
-    if calibration is None:
-        raise FileNotFoundError(f"{folder}: no calibration.toml here or one level up")
-    rig = load_calibration(calibration)
-    paths = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in VIDEO_SUFFIXES}
-    missing, extra = [n for n in rig.names if n not in paths], [n for n in paths if n not in rig.names]
-    if missing:
-        raise ValueError(f"{folder}: no video for camera {', '.join(missing)} of {calibration}; expected {missing[0]}.mp4")
-    if extra:
-        raise ValueError(f"{folder}: video {paths[extra[0]].name} has no camera in {calibration} (it has {', '.join(rig.names)}); "
-                         "rename the video or remove it")
+    calibration = find_calibration(folder)
+    files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in VIDEO_SUFFIXES}
+    first = Video(next(iter(files.values()))).size if files else None  # for formats that hold no image size
+    rig = load_calibration(calibration, first, subject)
+    paths = match_videos(files, rig.names, folder, calibration)
     videos = [Video(paths[name]) for name in rig.names]
     counts = {video.path.name: len(video) for video in videos}
     if len(set(counts.values())) > 1:

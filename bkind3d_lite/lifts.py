@@ -45,13 +45,14 @@ class Volumetric(nn.Module):
     """
 
     def __init__(self, keypoints: int, channels: int, voxels: int, side: float, centre=(0.0, 0.0, 0.0), width: int = 16,
-                 levels: int = 2, front: int = 3, sharpness: float = 1.0, hull: float = 0.0, blur: int = 1):
+                 levels: int = 2, front: int = 3, sharpness: float = 1.0, hull: float = 0.0, blur: int = 1, full: bool = False,
+                 recompute: bool = False):
         super().__init__()
         if voxels % 2**levels:
             raise ValueError(f"voxels = {voxels}: expected a multiple of {2**levels} for a hourglass of {levels} levels")
         self.channels, self.voxels, self.side = channels, voxels, side
         self.sharpness, self.hull, self.blur = sharpness, hull, blur
-        self.v2v = V2V(channels, keypoints, width, levels, front)
+        self.v2v = V2V(channels, keypoints, width, levels, front, full, recompute)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
         self._still: tuple[tuple[CameraRig, Tensor], Tensor, Tensor] | None = None  # static cameras: projected once per rig
 

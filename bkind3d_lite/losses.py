@@ -6,6 +6,7 @@ from piq.functional import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import ranks
 from .shapes import cells, shaped
 
 
@@ -68,7 +69,7 @@ class Perceptual(nn.Module):
         if self.printed:
             return sum((g - w).flatten(1).norm(dim=1).mean() for g, w in zip(self.features(recon), wanted))
         with torch.no_grad():
-            energy = torch.stack([w.square().mean() for w in wanted])
+            energy = ranks.mean(torch.stack([w.square().mean() for w in wanted]))
             if self.training:
                 self.energy.copy_(torch.where(self.energy > 0, self.decay * self.energy + (1 - self.decay) * energy, energy))
         scale = torch.where(self.energy > 0, self.energy, energy).clamp(min=1e-8)
@@ -200,7 +201,7 @@ class EdgeLength(nn.Module):
         """world (B, K, 3), pairs (E, 2), weights (E,) >= 0, not trained by this loss -> scalar, unit free; 0 if no edge is active."""
         now = lengths(world, pairs) / self.side
         if self.training:
-            mean = now.detach().mean(0)
+            mean = ranks.mean(now.detach().mean(0))
             self.average.copy_(torch.where(self.average > 0, self.decay * self.average + (1 - self.decay) * mean, mean))
         if self.printed:
             return ((now - self.average).abs() * (weights > 0)).sum(-1).mean()

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .cameras import CameraRig
-from .clips import Batch
+from .clips import Batch, Survey
 from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Depth, Flat, Keypoints, Lift, Triangulated, Volumetric
 from .losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, equivariance, reprojection, separation, steadiness
+from .motion import region
 from .networks import Decoder, Encoder, over_views
 from .recipes import Recipe
 from .volumes import overlap
@@ -138,9 +139,14 @@ def _needed(both: tuple[Keypoints, Keypoints], field: str, term: str) -> list[Te
     return values
 
 
-def placed(recipe: Recipe, rig: CameraRig) -> Recipe:
-    """The recipe with its volume placed: centre and side where the views overlap, unless it names them."""
+def placed(recipe: Recipe, rig: CameraRig, survey: Survey | None = None) -> Recipe:
+    """The recipe with its volume placed, unless it names centre and side: where the animal goes, or, without a survey, where
+    the views overlap. Never the world's origin, which calibrations put anywhere.
+    """
     middle, width = overlap(rig)
+    if survey is not None and recipe.follow is None:
+        middle, side = region(survey, rig)
+        width = min(side, width)
     return replace(recipe, side=recipe.side or width, centre=recipe.centre or tuple(middle.tolist()))
 
 
@@ -150,17 +156,20 @@ def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         maps = {"volumetric": recipe.channels, "depth": 2 * recipe.keypoints}.get(recipe.lift, recipe.keypoints)
-        encoder = Encoder(3 + recipe.background, maps, recipe.width, recipe.backbone, recipe.pretrained)
+        encoder = Encoder(3 + recipe.background, maps, recipe.width, recipe.backbone, recipe.pretrained, recipe.pyramid, recipe.checkpointing)
         lift, edges = _lift(recipe, side), _bottleneck(recipe, seed)
-        decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps, 2 * edges.drawings, 3 if recipe.explain == "frame" else 1)
-        return Discoverer(encoder, lift, edges, decoder, recipe.rotate > 0), Objective(recipe, len(edges.pairs), side)
+        decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps, 2 * edges.drawings, 3 if recipe.explain == "frame" else 1,
+                          recipe.decoder_widths or ())
+        model, objective = Discoverer(encoder, lift, edges, decoder, recipe.rotate > 0), Objective(recipe, len(edges.pairs), side)
+        return (_channels_last(model), _channels_last(objective)) if recipe.channels_last else (model, objective)
 
 
 def _lift(r: Recipe, side: float) -> Lift:
     if r.rotate and r.lift != "flat":
         raise ValueError(f"rotate = {r.rotate} turns images, which the cameras of lift {r.lift!r} do not follow: set rotate = 0 or lift = 'flat'")
     if r.lift == "volumetric":
-        return Volumetric(r.keypoints, r.channels, r.voxels, side, r.centre, r.v2v_width, r.v2v_levels, r.v2v_front, r.sharpness, r.hull, r.hull_blur)
+        return Volumetric(r.keypoints, r.channels, r.voxels, side, r.centre, r.v2v_width, r.v2v_levels, r.v2v_front, r.sharpness, r.hull, r.hull_blur,
+                          r.v2v_full, r.checkpointing)
     if r.lift == "depth":
         return Depth(r.keypoints, side, r.centre, r.near, r.far, r.sharpness, r.hull)
     if r.lift not in ("triangulated", "flat"):
@@ -172,3 +181,11 @@ def _bottleneck(r: Recipe, seed: int) -> EdgeBottleneck | PointBottleneck:
     if r.bottleneck not in ("edges", "points"):
         raise ValueError(f"bottleneck = {r.bottleneck!r}; expected edges or points")
     return PointBottleneck(r.keypoints, r.sigma) if r.bottleneck == "points" else EdgeBottleneck(r.keypoints, r.sigma, r.active, seed=seed)
+
+
+def _channels_last(module: nn.Module) -> nn.Module:
+    """Weights of 2D and 3D convolutions in the layout in which their maps then travel; the values stay."""
+    for parameter in module.parameters():
+        if parameter.ndim in (4, 5):
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d)
+    return module

@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 
 def over_views(network: nn.Module, images: Tensor):
@@ -15,13 +18,52 @@ def over_views(network: nn.Module, images: Tensor):
     return tuple(x.unflatten(0, lead) for x in out) if isinstance(out, tuple) else out.unflatten(0, lead)
 
 
+def recomputed(network: Callable, *inputs: Tensor):
+    """`network(*inputs)`; what happens inside is computed again in the backward pass instead of being kept in memory.
+
+    network: a module, a method of one, or a function without weights. Same values and gradients; batch statistics are not
+    counted twice.
+    """
+    if not torch.is_grad_enabled():
+        return network(*inputs)
+    owner = getattr(network, "__self__", network)
+    return checkpoint(network, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), _still(owner)))
+
+
+@contextmanager
+def _still(network: Callable) -> Iterator[None]:
+    """Batch normalizations compute as before but do not move their running averages."""
+    modules = network.modules() if isinstance(network, nn.Module) else ()
+    layers = [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(m.momentum, m.num_batches_tracked.clone()) for m in layers]
+    for m in layers:
+        m.momentum = 0.0
+    try:
+        yield
+    finally:
+        for m, (momentum, count) in zip(layers, before):
+            m.momentum = momentum
+            m.num_batches_tracked.copy_(count)
+
+
 def _norm(channels: int, groups: int = 8) -> nn.GroupNorm:
     return nn.GroupNorm(next(g for g in range(min(groups, channels), 0, -1) if channels % g == 0), channels)
 
 
 def _conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    layer = (nn.Conv2d if dims == 2 else nn.Conv3d)(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+    layer = Pointwise(c_in, c_out, bias=False) if dims == 3 and kernel == 1 else \
+        (nn.Conv2d if dims == 2 else nn.Conv3d)(c_in, c_out, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(layer, _norm(c_out), nn.ReLU(inplace=True))
+
+
+class Pointwise(nn.Conv3d):
+    """A 1 x 1 x 1 convolution as the product of matrices that it is: many times faster where channels come last."""
+
+    def __init__(self, c_in: int, c_out: int, bias: bool = True):
+        super().__init__(c_in, c_out, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
 
 
 class Residual(nn.Module):
@@ -31,10 +73,11 @@ class Residual(nn.Module):
         super().__init__()
         Conv = nn.Conv2d if dims == 2 else nn.Conv3d
         self.body = nn.Sequential(_conv(dims, c_in, c_out), Conv(c_out, c_out, 3, 1, 1, bias=False), _norm(c_out))
-        self.skip = nn.Identity() if c_in == c_out else nn.Sequential(Conv(c_in, c_out, 1, bias=False), _norm(c_out))
+        Side = nn.Conv2d if dims == 2 else lambda a, b, _, bias: Pointwise(a, b, bias)
+        self.skip = nn.Identity() if c_in == c_out else nn.Sequential(Side(c_in, c_out, 1, bias=False), _norm(c_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.body(x) + self.skip(x))
+        return (self.body(x) + self.skip(x)).relu_()
 
 
 class Trunk(nn.Module):
@@ -87,23 +130,49 @@ class ResNetTrunk(nn.Module):
     forward = Trunk.forward
 
 
+class Pyramid(nn.Module):
+    """The geometry decoder of the paper: every level by 1 x 1 convolutions to 256 channels, added up from coarse to fine."""
+
+    def __init__(self, channels: tuple[int, ...], maps: int, middle: int = 256):
+        super().__init__()
+        self.sides = nn.ModuleList([_conv(2, c, middle, 1) for c in channels])
+        self.rise = nn.ModuleList([nn.Sequential(nn.Conv2d(middle, middle, 1, bias=False), _norm(middle)) for _ in channels[1:]])
+        self.head = nn.Sequential(_conv(2, middle, middle, 1), nn.Conv2d(middle, maps, 1))
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        x = self.sides[-1](levels[-1])
+        for side, rise, level in zip(list(self.sides)[-2::-1], list(self.rise)[::-1], levels[-2::-1]):
+            x = rise(F.interpolate(x, level.shape[-2:], mode="bilinear", align_corners=False)) + side(level)
+        return self.head(x)
+
+
 class Encoder(nn.Module):
     """Appearance Phi and geometry decoder Psi in one pass: images (n, c, H, W) -> features (n, F, H/s, W/s), maps (n, C, H/4, W/4).
 
-    Features are the coarsest level (stride s = 16, ResNet 32); maps come from a top-down pathway at stride 4.
+    Features are the coarsest level (stride s = 16, ResNet 32); maps come from a top-down pathway at stride 4. pyramid: the
+    paper's pathway (`Pyramid`), without it a shorter one. recompute: keep nothing but the output for the backward pass.
     """
 
-    def __init__(self, channels: int, maps: int, width: int = 32, backbone: str = "small", pretrained: bool = False):
+    def __init__(self, channels: int, maps: int, width: int = 32, backbone: str = "small", pretrained: bool = False,
+                 pyramid: bool = False, recompute: bool = False):
         super().__init__()
-        self.channels = channels
+        self.channels, self.recompute = channels, recompute
         self.trunk = Trunk(channels, width) if backbone == "small" else ResNetTrunk(channels, backbone, pretrained)
         self.features = self.trunk.out[-1]
         middle = 2 * width if backbone == "small" else 256
-        self.sides = nn.ModuleList([nn.Conv2d(c, middle, 1) for c in self.trunk.out])
-        self.head = nn.Sequential(_conv(2, middle, middle), nn.Conv2d(middle, maps, 1))
+        self.pyramid = Pyramid(self.trunk.out, maps, middle) if pyramid else None
+        if not pyramid:
+            self.sides = nn.ModuleList([nn.Conv2d(c, middle, 1) for c in self.trunk.out])
+            self.head = nn.Sequential(_conv(2, middle, middle), nn.Conv2d(middle, maps, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return recomputed(self.encoded, images) if self.recompute else self.encoded(images)
+
+    def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, everything kept."""
         levels = self.trunk(images)
+        if self.pyramid is not None:
+            return levels[-1], self.pyramid(levels)
         x = self.sides[-1](levels[-1])
         for side, level in zip(list(self.sides)[-2::-1], levels[-2::-1]):
             x = F.interpolate(x, level.shape[-2:], mode="bilinear", align_corners=False) + side(level)
@@ -111,47 +180,91 @@ class Encoder(nn.Module):
 
 
 class V2V(nn.Module):
-    """A 3D hourglass (Moon et al. 2018, as in the paper): (B, C, N, N, N) -> (B, K, N, N, N) logits, N divisible by 2^levels."""
+    """A 3D hourglass (Moon et al. 2018, as in the paper): (B, C, N, N, N) -> (B, K, N, N, N) logits, N divisible by 2^levels.
 
-    def __init__(self, channels: int, keypoints: int, width: int = 16, levels: int = 2, front: int = 3):
+    full: the paper's own (with width 32, 5 levels and a front of 7^3): the first convolution has half the width, three residual
+    blocks follow; one more block at the bottom and before every step up; two 1 x 1 convolutions before the logits.
+    recompute: what lies between the blocks of the finest level is computed again in the backward pass.
+    """
+
+    def __init__(self, channels: int, keypoints: int, width: int = 16, levels: int = 2, front: int = 3, full: bool = False,
+                 recompute: bool = False):
         super().__init__()
         widths = [min(width * 2**i, 128) for i in range(levels + 1)]
-        self.front = nn.Sequential(_conv(3, channels, width, front), Residual(3, width, width))
+        self.full, self.recompute = full, recompute
+        first = width // 2 if full else width
+        blocks = [Residual(3, first, width)] + [Residual(3, width, width) for _ in range(2 * full)]
+        self.front = nn.Sequential(_conv(3, channels, first, front), *blocks)
         self.down = nn.ModuleList([Residual(3, a, b) for a, b in zip(widths, widths[1:])])
         self.skip = nn.ModuleList([Residual(3, a, a) for a in widths[:-1]])
-        self.up = nn.ModuleList([nn.ConvTranspose3d(b, a, 2, 2) for a, b in zip(widths, widths[1:])])
-        self.back = nn.Sequential(Residual(3, width, width), nn.Conv3d(width, keypoints, 1))
+        if full:
+            self.middle = Residual(3, widths[-1], widths[-1])
+        self.up = nn.ModuleList([self._step_up(a, b) for a, b in zip(widths, widths[1:])])
+        last = [_conv(3, width, width, 1), _conv(3, width, width, 1)] if full else []
+        self.back = nn.Sequential(Residual(3, width, width), *last, Pointwise(width, keypoints))
+
+    def _step_up(self, a: int, b: int) -> nn.Module:
+        if not self.full:
+            return nn.ConvTranspose3d(b, a, 2, 2)
+        return nn.Sequential(Residual(3, b, b), nn.ConvTranspose3d(b, a, 2, 2, bias=False), _norm(a))
 
     def forward(self, volume: Tensor) -> Tensor:
-        x, kept = self.front(volume), []
-        for down, skip in zip(self.down, self.skip):
-            kept.append(skip(x))
+        fine = recomputed if self.recompute else lambda network, x: network(x)
+        x, kept = self.front[0](volume), []
+        for block in self.front[1:]:
+            x = fine(block, x)
+        for i, (down, skip) in enumerate(zip(self.down, self.skip)):
+            kept.append(fine(skip, x) if i == 0 else skip(x))
             x = down(F.max_pool3d(x, 2))
-        for up, skipped in zip(reversed(self.up), reversed(kept)):
-            x = F.relu(up(x)) + skipped
-        return self.back(x)
+        if self.full:
+            x = self.middle(x)
+        for i, up in reversed(list(enumerate(self.up))):
+            x = (fine(up, x) if i == 0 else up(x)).relu_() + kept.pop()
+        return fine(self.back, x)
 
 
 class Decoder(nn.Module):
     """Features of now and the two drawings -> how the frame changed: (n, F, h, w), drawings (n, 2, 2^i h, 2^i w) -> (n, out, ...).
 
-    `steps` doublings from the features' size; the drawing of matching size is read at every scale.
+    `steps` doublings from the features' size; the drawing of matching size is read at every scale. widths: the paper's decoder,
+    channels after each doubling; it reads the drawing before each doubling and so none at the full size.
     """
 
-    def __init__(self, features: int, width: int = 32, steps: int = 3, drawings: int = 2, out: int = 1):
+    def __init__(self, features: int, width: int = 32, steps: int = 3, drawings: int = 2, out: int = 1, widths: tuple[int, ...] = ()):
         super().__init__()
-        widths = [max(width // 2, min(128, width * 2 ** (steps - i))) for i in range(steps + 1)]
-        self.enter = _conv(2, features + drawings, widths[0])
+        self.early = bool(widths)
+        widths = (features, *widths) if widths else [max(width // 2, min(128, width * 2 ** (steps - i))) for i in range(steps + 1)]
+        if not self.early:
+            self.enter = _conv(2, features + drawings, widths[0])
         self.grow = nn.ModuleList([nn.Sequential(_conv(2, a + drawings, b), _conv(2, b, b)) for a, b in zip(widths, widths[1:])])
         self.leave = nn.Conv2d(widths[-1], out, 1)
 
     def sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """Sizes (h, w) of the drawings it reads, for features of `size`."""
-        return [(size[0] << i, size[1] << i) for i in range(len(self.grow) + 1)]
+        return [(size[0] << i, size[1] << i) for i in range(len(self.grow) + (not self.early))]
+
+    def begin(self, features: Tensor, drawings: list[Tensor]) -> Tensor:
+        """The first half of the doublings: many channels, few pixels. `drawings` of all scales."""
+        x = features if self.early else self.enter(torch.cat([features, drawings[0]], 1))
+        return self._grown(x, drawings, range(len(self.grow) // 2))
+
+    def finish(self, x: Tensor, drawings: list[Tensor]) -> Tensor:
+        """The second half: few channels, many pixels."""
+        return self.leave(self._grown(x, drawings, range(len(self.grow) // 2, len(self.grow))))
+
+    def second_half(self) -> list[nn.Parameter]:
+        """The parameters that `finish` uses."""
+        return [*self.grow[len(self.grow) // 2:].parameters(), *self.leave.parameters()]
+
+    def _grown(self, x: Tensor, drawings: list[Tensor], steps: range) -> Tensor:
+        for i in steps:
+            if self.early:
+                x = F.interpolate(torch.cat([x, drawings[i]], 1), scale_factor=2, mode="bilinear", align_corners=False)
+            else:
+                drawing = drawings[i + 1]
+                x = torch.cat([F.interpolate(x, drawing.shape[-2:], mode="bilinear", align_corners=False), drawing], 1)
+            x = self.grow[i](x)
+        return x
 
     def forward(self, features: Tensor, drawings: list[Tensor]) -> Tensor:
-        x = self.enter(torch.cat([features, drawings[0]], 1))
-        for grow, drawing in zip(self.grow, drawings[1:]):
-            x = F.interpolate(x, drawing.shape[-2:], mode="bilinear", align_corners=False)
-            x = grow(torch.cat([x, drawing], 1))
-        return self.leave(x)
+        return self.finish(self.begin(features, drawings), drawings)

@@ -1,7 +1,20 @@
 """Recipes: every choice of a run as one flat, frozen value."""
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import get_args, get_origin, get_type_hints
+
+from .files import write_atomically
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -29,8 +42,11 @@ class Recipe:
     v2v_width: int = 32
     v2v_levels: int = 2
     v2v_front: int = 3  # kernel of the first 3D convolution
+    v2v_full: bool = False  # the paper's whole hourglass: more residual blocks in front, at the bottom and on the way up
+    pyramid: bool = False  # the paper's geometry decoder
     decoder_width: int = 32
     decoder_steps: int = 3
+    decoder_widths: tuple[int, ...] | None = None  # the paper's decoder: channels after each doubling (then the two above do not count)
     # bottleneck
     sigma: float = 0.06  # width of an edge in half image widths
     active: str = "softplus"
@@ -53,6 +69,12 @@ class Recipe:
     edge_rate: float = 1e-2
     decay: float = 1e-4
     clip: float = 10.0
+    # speed and memory: the same results at another price
+    channels_last: bool = False  # layout of maps and volumes; pays for large networks
+    checkpointing: bool = False  # compute the encoder and the finest volumes again in the backward pass instead of keeping them
+    one_by_one: bool = False  # decode and judge one view at a time, its gradient taken on the spot
+    precision: str = "auto"  # float32, bfloat16 or float16; auto: bfloat16 where the GPU has it, float16 on older ones, float32 on a CPU
+    compile: bool = False  # torch.compile the networks
     # beyond the paper, each a switch (off: the paper)
     background: bool = False  # foreground |frame - median frame| as a fourth input channel
     follow: float | None = None  # side of a cube that follows the visual hull, images cropped to it (None: one cube for the room)
@@ -78,6 +100,14 @@ QUICK_RAT = Recipe("quick-rat", keypoints=18, size=(96, 96), gaps=(0.1, 0.2, 0.4
                    cover=20.0, steady=5.0, sure=0.1, mask=True, by_motion=True, turn=True, views=4)
 QUICK_HUMAN = replace(QUICK_RAT, name="quick-human", keypoints=20, follow=2000.0, hull=4.0, hull_blur=1, cover=100.0, steady=4.0, views=None,
                       steps=1300)
+# The paper at its own size (its section 4; constants that it does not print are the released code's). One pair every 10 frames
+# of Human3.6M's training subjects makes about 39 000 steps an epoch at batch 1: 5 epochs, both curriculum losses from the third on.
+# length: 2 x 1e-6 per mm^2 there, in units of the side here; separate: 0.05 for each of the two moments, sigma 0.08 of half a side.
+PAPER_H36M = Recipe("paper-h36m", gaps=(0.4,), side=7500.0, backbone="resnet50", pretrained=True, v2v_levels=5, v2v_front=7, v2v_full=True,
+                    pyramid=True, decoder_widths=(1024, 512, 256, 128, 64), active="relu", perceptual="vgg19", separate=0.1,
+                    separate_sigma=0.04, length=112.5, steps=195_000, warmup=78_000, optimizer="sgd", rate=1e-3, edge_rate=0.512,
+                    channels_last=True, checkpointing=True, one_by_one=True)
+PAPER_RAT7M = replace(PAPER_H36M, name="paper-rat7m", gaps=(0.66,), side=1000.0, length=2.0)
 PAPER = Recipe("paper")
 
 # The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base; `variant` applies them.
@@ -103,12 +133,78 @@ def variant(base: Recipe, name: str) -> Recipe:
 
 SIBLINGS = tuple(variant(PAPER, name) for name in VARIANTS)
 TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT, FLAT_ROTATE, POINTS, NO_LENGTH, KEYPOINTS_8, KEYPOINTS_30 = SIBLINGS
-RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER, *SIBLINGS)}
+RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, PAPER, *SIBLINGS)}
 
 
+# ---- recipes as plain values, files and words ------------------------------------------------------------------------
 def load_recipe(values: dict) -> Recipe:
-    """A `Recipe` from plain values (JSON, TOML); an unknown key is a `TypeError`."""
-    known = {f.name for f in fields(Recipe)}
-    if unknown := sorted(set(values) - known):
-        raise TypeError(f"unknown recipe keys {unknown}; known: {sorted(known)}")
-    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    """A `Recipe` from plain values (JSON, TOML). An unknown key or a value of the wrong type is a `TypeError`; "none" is None."""
+    kinds = get_type_hints(Recipe)
+    for key in values:
+        if key not in kinds:
+            near = get_close_matches(key, kinds, 1, 0.5)
+            raise TypeError(f"unknown recipe key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(kinds)}"))
+    return Recipe(**{key: _typed(key, value, kinds[key]) for key, value in values.items()})
+
+
+def _typed(key: str, value, kind):
+    """The value as its field's type: lists become tuples, whole numbers floats where a float is meant."""
+    for option in get_args(kind) if isinstance(kind, UnionType) else (kind,):
+        if option is NoneType and value in (None, "none"):
+            return None
+        if get_origin(option) is tuple and isinstance(value, (list, tuple)):
+            parts = get_args(option)
+            parts = [parts[0]] * len(value) if parts[-1] is ... else parts
+            if len(parts) == len(value) > 0:
+                return tuple(_typed(key, v, p) for v, p in zip(value, parts))
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(option, type) and isinstance(value, option) and (option is bool or not isinstance(value, bool)) and get_origin(option) is None:
+            return value
+    wanted = kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
+    raise TypeError(f"recipe key {key!r} is {value!r}; expected {wanted}")
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """A recipe from a TOML file; keys that it does not name have their defaults. Errors are `ValueError`s that name the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such recipe file")
+    try:
+        return load_recipe({"name": path.stem} | tomllib.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:  # unknown key, wrong type, or not TOML
+        raise ValueError(f"{path}: {error}") from error
+
+
+def write_recipe(recipe: Recipe, path: str | Path) -> Path:
+    """Write every key to a TOML file, one a line; TOML knows no None, so that is "none"."""
+    values = {key: "none" if value is None else value for key, value in asdict(recipe).items()}
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())  # numbers, text and lists: JSON is TOML
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def find_recipe(name: str) -> Recipe:
+    """A preset by its name, or the recipe of a TOML file."""
+    if name in RECIPES:
+        return RECIPES[name]
+    if name.endswith(".toml"):
+        return read_recipe(name)
+    near = get_close_matches(name, RECIPES, 1, 0.5)
+    raise ValueError(f"recipe {name!r}: neither a preset ({', '.join(RECIPES)}) nor a .toml file" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def altered(recipe: Recipe, words: Sequence[str]) -> Recipe:
+    """The recipe with `key=value` words applied; values as in TOML, text without quotes, `none` for None."""
+    changes = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise ValueError(f"--set {word}: expected key=value")
+        try:
+            changes[key.strip()] = tomllib.loads(f"value = {text.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            changes[key.strip()] = text.strip()
+    try:
+        return load_recipe(asdict(recipe) | changes)
+    except TypeError as error:
+        raise ValueError(f"--set: {error}") from error

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from . import ranks
 from .cameras import CameraRig, triangulate
 from .clips import Batch, MultiViewClip, Survey, Track
 from .edges import strongest_edges
@@ -38,6 +39,19 @@ class Run:
     optimizer: torch.optim.Optimizer
     seed: int = 0
     step: int = 0
+    clip: dict = field(default_factory=dict)  # fingerprint of the clip it is trained on
+
+
+class Together(nn.Module):
+    """Model and objective in one forward, which is what DistributedDataParallel must see: batch, step -> discovery, losses."""
+
+    def __init__(self, model: Discoverer, objective: Objective):
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: Batch, step: int) -> tuple[Discovery, dict[str, Tensor]]:
+        out = self.model(batch)
+        return out, self.objective(batch, out, self.model.edges, step)
 
 
 def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu") -> Run:
@@ -50,14 +64,15 @@ def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu
     if recipe.optimizer not in ("adam", "sgd"):
         raise ValueError(f"optimizer = {recipe.optimizer!r}; expected adam or sgd")
     optimizer = torch.optim.AdamW(groups, fused=True) if recipe.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.9)
-    return Run(recipe, model, objective, optimizer, seed)
+    return Run(recipe, model, objective, optimizer, seed, clip=clip.fingerprint)
 
 
 def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Batch]:
-    """The run's own seeded pairs, from the step where it stands."""
+    """The run's own seeded pairs, from the step where it stands; under torchrun, this rank's share of them."""
     r = run.recipe
     gaps = [max(1, round(gap * clip.fps)) for gap in r.gaps]
-    return clip.batches(r.size, gaps, r.batch, run.seed, run.step, survey, r.follow, r.views, r.by_motion, r.turn, r.jitter)
+    share = ranks.mine(), ranks.count()
+    return clip.batches(r.size, gaps, r.batch, run.seed, run.step, survey, r.follow, r.views, r.by_motion, r.turn, r.jitter, share)
 
 
 def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
@@ -69,24 +84,24 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
     device = next(run.model.parameters()).device
     base = [run.recipe.rate, run.recipe.edge_rate]
     run.model.train(), run.objective.train()
+    together = ranks.spread(Together(run.model, run.objective))
     for batch in pairs:
         batch = batch.to(device)
-        out = run.model(batch)
-        losses = run.objective(batch, out, run.model.edges, run.step)
-        total = sum(losses.values())
-        if not torch.isfinite(total):
-            values = ", ".join(f"{k} = {float(v.detach()):.3g}" for k, v in losses.items())
-            raise FloatingPointError(f"the loss is not finite at step {run.step + 1} ({values}); the weights of step {run.step} are "
+        out, losses = together(batch, run.step)
+        values = dict(zip(losses, ranks.mean(torch.stack([v.detach().float() for v in losses.values()])).tolist()))
+        if not math.isfinite(sum(values.values())):
+            said = ", ".join(f"{k} = {v:.3g}" for k, v in values.items())
+            raise FloatingPointError(f"the loss is not finite at step {run.step + 1} ({said}); the weights of step {run.step} are "
                                      "untouched. Lower the learning rate (rate) and resume from the last checkpoint")
         for group, rate in zip(run.optimizer.param_groups, base):
             done = min(1.0, run.step / max(1, run.recipe.steps))
             group["lr"] = rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))) * min(1.0, (run.step + 1) / 20)
         run.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.clip)
         run.optimizer.step()
         run.step += 1
-        yield Step(run.step, {k: float(v.detach()) for k, v in losses.items()}, out, batch)
+        yield Step(run.step, values, out, batch)
 
 
 # ---- tracking ----------------------------------------------------------------------------------------------------

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from bkind3d_lite.cameras import (BEHIND, CameraRig, distort, load_calibration, look_at, natural, ring, save_calibration, triangulate,
-                                  undistort)
+from bkind3d_lite.cameras import BEHIND, CameraRig, distort, look_at, ring, triangulate, undistort
 
 LENSES = [(0.0, 0.0, 0.0, 0.0, 0.0), (-0.3, 0.0, 0.0, 0.0, 0.0), (-0.28, 0.1, 0.001, -0.002, -0.02), (0.15, 0.05, 0.0, 0.0, 0.01),
           (-0.1, 0.02, 0.006, -0.004, 0.0)]
@@ -234,116 +233,6 @@ def test_P_is_the_pinhole_projection():
     rig, world = rigs(lens=LENSES[0]), points(4)
     h = torch.cat([world, torch.ones(4, 1)], -1) @ rig.P.mT
     assert_close(h[..., :2] / h[..., 2:], rig.px_from_world(world))
-
-
-# ---- files ---------------------------------------------------------------------------------------------------------
-def table(name="a", **change):
-    values = dict(name=f'"{name}"', size="[96, 64]", matrix="[[80.0, 0.0, 47.5], [0.0, 82.0, 31.5], [0.0, 0.0, 1.0]]",
-                  distortions="[-0.1, 0.02, 0.001, -0.001, 0.003]", rotation="[0.1, -0.2, 0.3]", translation="[1.0, 2.0, 300.0]") | change
-    return "\n".join(f"{key} = {value}" for key, value in values.items() if value is not None)
-
-
-def written(tmp_path, *tables, keys=None):
-    path = tmp_path / "calibration.toml"
-    keys = keys or [f"cam_{i}" for i in range(len(tables))]
-    path.write_text("\n\n".join(f"[{key}]\n{text}" for key, text in zip(keys, tables)))
-    return path
-
-
-def test_calibration_survives_saving_and_loading(tmp_path):
-    rig = replace(ring(11, size=(96, 64), distortion=LENSES[2], unit="cm"), names=tuple(f"view{v}" for v in range(11)))
-    save_calibration(rig, tmp_path / "c.toml")
-    again = load_calibration(tmp_path / "c.toml")
-    assert (again.names, again.size, again.unit) == (rig.names, rig.size, "cm")
-    for key in ("K", "R", "t", "distortion"):
-        assert_close(getattr(again, key), getattr(rig, key), atol=1e-4, rtol=1e-5)
-    assert_close(again.px_from_world(points(6).float()), rig.px_from_world(points(6).float()), atol=1e-2, rtol=0)
-
-
-def test_opencv_pixels_gain_half_a_pixel(tmp_path):
-    rig = load_calibration(written(tmp_path, table("a"), table("b")))
-    assert_close(rig.K[0], torch.tensor([[80.0, 0, 48], [0, 82, 32], [0, 0, 1]]))
-
-
-def test_cam_10_comes_after_cam_2(tmp_path):
-    keys = ["cam_10", "cam_2", "cam_1"]
-    rig = load_calibration(written(tmp_path, *(table(k) for k in keys), keys=keys))
-    assert rig.names == ("cam_1", "cam_2", "cam_10")
-    assert sorted(["b1", "10", "a2", "a10", "9"], key=natural) == ["9", "10", "a2", "a10", "b1"]
-
-
-def test_four_coefficients_are_padded_and_none_is_zero(tmp_path):
-    rig = load_calibration(written(tmp_path, table("a", distortions="[-0.1, 0.02, 0.001, -0.001]"), table("b", distortions=None)))
-    assert_close(rig.distortion, torch.tensor([[-0.1, 0.02, 0.001, -0.001, 0], [0, 0, 0, 0, 0]]))
-
-
-def test_a_matrix_and_its_rodrigues_vector_are_one_rotation(tmp_path):
-    c, s = math.cos(0.3), math.sin(0.3)
-    rig = load_calibration(written(tmp_path, table("a", rotation="[0.0, 0.0, 0.3]"),
-                                   table("b", rotation=f"[[{c}, {-s}, 0.0], [{s}, {c}, 0.0], [0.0, 0.0, 1.0]]")))
-    assert_close(rig.R[0], rig.R[1], atol=1e-6, rtol=0)
-    assert_close(rig.R[0, 0], torch.tensor([c, -s, 0.0]))
-
-
-def test_cameras_of_other_sizes_are_rescaled_to_the_first(tmp_path):
-    twice = "[[160.0, 0.0, 95.5], [0.0, 164.0, 63.5], [0.0, 0.0, 1.0]]"
-    rig = load_calibration(written(tmp_path, table("a"), table("b", size="[192, 128]", matrix=twice)))
-    assert rig.size == (96, 64)
-    assert_close(rig.K[0], rig.K[1])
-
-
-@pytest.mark.parametrize("change, says", [
-    (dict(rotation="[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]]"), "rotation.*-1.0.*not a rotation"),
-    (dict(rotation="[[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]"), "rotation.*2.0.*not a rotation"),
-    (dict(rotation="[0.1, 0.2]"), "rotation.*0.2"),
-    (dict(translation="[nan, 0.0, 1.0]"), "translation.*nan.*not finite"),
-    (dict(translation="[0.0, 7.25]"), "translation.*7.25"),
-    (dict(matrix="[[80.0, 0.0, inf], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]"), "matrix.*inf.*not finite"),
-    (dict(matrix="[[80.0, 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.5, 1.0]]"), "matrix.*0.5"),
-    (dict(matrix="[[-80.0, 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]"), "matrix.*-80"),
-    (dict(matrix="[[80.0, 0.0, 48.0], [0.0, 80.0], [0.0, 0.0, 1.0]]"), "matrix.*80"),
-    (dict(matrix='[["x", 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]'), "matrix.*x"),
-    (dict(distortions="[0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]"), "8 distortion"),
-    (dict(fisheye="true"), "fisheye"),
-    (dict(size="[96]"), "size.*96"),
-    (dict(size="[96, 0]"), "size.*0"),
-    (dict(matrix=None), "1 camera|matrix"),
-    (dict(rotation=None), "no rotation"),
-], ids=lambda x: str(x)[:48] if isinstance(x, dict) else "")
-def test_a_bad_camera_is_one_clear_error(tmp_path, change, says):
-    path = written(tmp_path, table("a"), table("b", **change))
-    with pytest.raises(ValueError, match=rf"calibration\.toml(.|\n)*({says})"):
-        load_calibration(path)
-
-
-def test_one_camera_only(tmp_path):
-    with pytest.raises(ValueError, match=r"calibration\.toml: 1 camera.*at least 2"):
-        load_calibration(written(tmp_path, table("a")))
-
-
-def test_repeated_names(tmp_path):
-    with pytest.raises(ValueError, match=r"calibration\.toml.*twin.*repeat"):
-        load_calibration(written(tmp_path, table("twin"), table("twin")))
-
-
-@pytest.mark.parametrize("content", [b"cam_0 = [", b"\xff\xfe\x00\x81 no text"], ids=["half", "binary"])
-def test_not_toml(tmp_path, content):
-    path = tmp_path / "calibration.toml"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"calibration\.toml.*not a TOML file"):
-        load_calibration(path)
-
-
-def test_no_calibration(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"calibration\.toml.*no calibration"):
-        load_calibration(tmp_path / "calibration.toml")
-
-
-def test_the_files_unit_is_read_in_both_spellings(tmp_path):
-    for word in ("unit", "units"):
-        path = written(tmp_path, table("a"), table("b"))
-        path.write_text(path.read_text() + f'\n\n[metadata]\n{word} = "m"\n')
-        assert load_calibration(path).unit == "m", word
 
 
 def test_rig_is_a_value():

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from bkind3d_lite.cameras import load_calibration, ring, save_calibration
+from bkind3d_lite.calibrations import load_calibration
+from bkind3d_lite.cameras import ring, save_calibration
 from bkind3d_lite.clips import Batch, MultiViewClip, Skeleton, Survey, Track, footprint, foreground, open_clip
 from bkind3d_lite.videos import Video, write_video
 

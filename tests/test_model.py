@@ -4,9 +4,10 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 from bkind3d_lite.model import Objective, build, placed
-from bkind3d_lite.recipes import QUICK_HUMAN, QUICK_RAT, RECIPES, Recipe
+from bkind3d_lite.recipes import PAPER_H36M, PAPER_RAT7M, QUICK_HUMAN, QUICK_RAT, RECIPES, Recipe
 from bkind3d_lite.motion import survey
 from bkind3d_lite.synthetic import figure
 
@@ -94,7 +95,7 @@ def test_the_mask_leaves_the_ground_out(clip, seen):
 def test_switches_are_off_in_a_plain_recipe_and_on_in_the_quick_ones():
     plain = Recipe("paper")
     assert not plain.surveyed and plain.sharpness == 1 and not plain.turn and plain.views is None and plain.cover == plain.sure == 0
-    assert QUICK_RAT.surveyed and QUICK_HUMAN.surveyed and {"quick-rat", "quick-human", "paper"} <= set(RECIPES)
+    assert QUICK_RAT.surveyed and QUICK_HUMAN.surveyed and set(RECIPES) >= {"quick-rat", "quick-human", "paper-h36m", "paper-rat7m"}
     assert {f.name for f in fields(Recipe)} >= {"background", "follow", "hull", "mask", "cover", "by_motion", "turn"}
 
 
@@ -109,3 +110,20 @@ def test_the_background_switch_hides_the_foreground_from_the_encoder(clip, seen)
     batch = batch_of(clip, recipe, seen)
     blind = replace(batch, now=torch.cat([batch.now[:, :, :3], torch.rand_like(batch.now[:, :, 3:])], 2))
     assert torch.equal(model.keypoints(batch).world, model.keypoints(blind).world)
+
+
+@pytest.mark.parametrize("recipe, side, gap", [(PAPER_H36M, 7500.0, 0.4), (PAPER_RAT7M, 1000.0, 0.66)], ids=lambda r: getattr(r, "name", ""))
+def test_the_papers_recipes_have_the_papers_size(recipe, side, gap):
+    """Parameters and arithmetic of the released networks: kptNet 1.48 M and ResNet-50 23.5 M, V2V 11.9 M, decoder 37.8 M."""
+    assert (recipe.side, recipe.gaps, recipe.keypoints, recipe.size, recipe.voxels) == (side, (gap,), 15, (256, 256), 64)
+    assert not recipe.surveyed and recipe.sharpness == 1
+    with torch.device("meta"):
+        model, _ = build(replace(recipe, pretrained=False, perceptual="pixels", centre=(0.0, 0.0, 0.0)))
+        with FlopCounterMode(display=False) as counted:
+            assert model.lift.v2v(torch.empty(1, 32, 64, 64, 64)).shape == (1, 15, 64, 64, 64)
+        drawings = [torch.empty(1, 2, *size) for size in model.decoder.sizes((8, 8))]
+        assert model.decoder(torch.empty(1, 2048, 8, 8), drawings).shape == (1, 1, 256, 256)
+    millions = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in model.named_children()}
+    assert counted.get_total_flops() == pytest.approx(296.2e9, rel=1e-3)
+    assert millions["lift"] == pytest.approx(11.9, abs=0.05) and millions["decoder"] == pytest.approx(37.8, abs=0.05)
+    assert millions["encoder"] == pytest.approx(25.0, abs=0.3)

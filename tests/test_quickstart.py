@@ -49,7 +49,8 @@ def test_bundled_clips_are_small():
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
     """The rat clip cut to a few seconds of three views, so that the whole street runs in a test."""
-    from bkind3d_lite.cameras import load_calibration, save_calibration
+    from bkind3d_lite.calibrations import load_calibration
+    from bkind3d_lite.cameras import save_calibration
     from bkind3d_lite.videos import write_video
 
     root = tmp_path_factory.mktemp("samples")

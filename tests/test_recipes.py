@@ -1,155 +1,59 @@
-"""Recipes: every method is a value, and one factory and one loop serve them all."""
+"""Recipes: a typo is told with what was meant, and TOML files come back as they went."""
 from dataclasses import replace
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 
 import pytest
-import torch
-from torch.testing import assert_close
 
-from bkind3d_lite.cameras import triangulate
-from bkind3d_lite.checkpoints import load, resume, save
-from bkind3d_lite.edges import PointBottleneck
-from bkind3d_lite.lifts import Depth, Flat, Triangulated, Volumetric
-from bkind3d_lite.model import build, placed
-from bkind3d_lite.recipes import (DEPTH_MAP, FLAT, KEYPOINT3D, KEYPOINTS_8, KEYPOINTS_30, NO_LENGTH, PAPER, POINTS, QUICK_RAT, RECIPES, SIBLINGS,
-                                  TRIANG_REPROJ, VARIANTS, load_recipe, variant)
-from bkind3d_lite.training import batches, begin, in_space, track, train
-
-SMALL = dict(size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2, warmup=1, steps=10, gaps=(0.2,))
-PLAIN = replace(PAPER, keypoints=5, **SMALL)
-QUICK = replace(QUICK_RAT, keypoints=5, follow=500.0, views=None, **SMALL)
-EVERY = [variant(base, name) for base in (PLAIN, QUICK) for name in VARIANTS]
-ONCE = [variant(PLAIN, name) for name in VARIANTS]
+from bkind3d_lite.recipes import QUICK_RAT, RECIPES, Recipe, altered, find_recipe, load_recipe, read_recipe, write_recipe
 
 
-def advance(run, clip, seen, to):
-    for step in train(run, batches(run, clip, seen)):
-        if step.index >= to:
-            return step
+def test_recipe_typo_is_a_type_error():
+    with pytest.raises(TypeError):
+        Recipe("x", keypoint=3)
+    with pytest.raises(TypeError, match="'keypoint'; did you mean 'keypoints'"):
+        load_recipe({"name": "x", "keypoint": 3})
 
 
-def named(recipes):
-    return pytest.mark.parametrize("recipe", recipes, ids=lambda r: r.name)
+@pytest.mark.parametrize("recipe", [*RECIPES.values(), Recipe("plain"), replace(QUICK_RAT, name='a "quoted" é', views=None, rate=3e-7)],
+                         ids=lambda r: r.name)
+def test_toml_round_trip(tmp_path, recipe):
+    assert read_recipe(write_recipe(recipe, tmp_path / "r.toml")) == recipe
 
 
-# ---- values --------------------------------------------------------------------------------------------------------
-def test_every_sibling_is_one_change_of_the_paper():
-    assert {PAPER, QUICK_RAT, *SIBLINGS} <= set(RECIPES.values()) and all(RECIPES[r.name] is r for r in SIBLINGS)
-    assert [r.lift for r in (PAPER, TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT)] == ["volumetric", "triangulated", "depth", "depth", "flat"]
-    assert (KEYPOINT3D.bottleneck, KEYPOINT3D.explain, POINTS.bottleneck) == ("points", "frame", "points")
-    assert (KEYPOINTS_8, KEYPOINTS_30, NO_LENGTH) == tuple(
-        replace(PAPER, name=n, **c) for n, c in (("paper-keypoints-8", {"keypoints": 8}), ("paper-keypoints-30", {"keypoints": 30}),
-                                                 ("paper-no-length", {"length": 0.0})))
-    for recipe in SIBLINGS:
-        assert not recipe.surveyed and load_recipe(vars(recipe)) == recipe
+def test_a_short_file_has_the_defaults_and_its_own_name(tmp_path):
+    (tmp_path / "mine.toml").write_text('keypoints = 9\nside = 300\nbackbone = "resnet18"\n')
+    recipe = read_recipe(tmp_path / "mine.toml")
+    assert recipe == Recipe("mine", keypoints=9, side=300.0, backbone="resnet18") and isinstance(recipe.side, float)
 
 
-def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="'point'.*points"):
-        variant(PAPER, "point")
-    for wrong, said in ((dict(lift="flat3d"), "lift = 'flat3d'.*triangulated"), (dict(bottleneck="lines"), "bottleneck = 'lines'.*edges or points"),
-                        (dict(explain="both"), "explain = 'both'.*change or frame")):
-        with pytest.raises(ValueError, match=said):
-            build(replace(PLAIN, side=400.0, centre=(0.0, 0.0, 0.0), **wrong))
+@pytest.mark.parametrize("text, said", [
+    ("keypoint = 9", "mine.toml.*'keypoint'.*did you mean 'keypoints'"),
+    ("zzz = 9", "mine.toml.*'zzz'.*known: name, keypoints"),
+    ("keypoints = 9.5", "mine.toml.*'keypoints' is 9.5; expected int"),
+    ("keypoints = true", "mine.toml.*'keypoints' is True"),
+    ("mask = 1", "mine.toml.*'mask' is 1; expected bool"),
+    ("size = [96]", r"mine.toml.*'size' is \[96\]"),
+    ("gaps = 0.4", "mine.toml.*'gaps' is 0.4"),
+    ("gaps = []", "mine.toml.*'gaps'"),
+    ('rate = "fast"', "mine.toml.*'rate' is 'fast'; expected float"),
+    ("keypoints = ", "mine.toml"),
+])
+def test_a_bad_file_is_one_clear_error(tmp_path, text, said):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        read_recipe(tmp_path / "mine.toml")
 
 
-# ---- one factory, one loop -----------------------------------------------------------------------------------------
-@named(EVERY)
-def test_every_recipe_trains_and_tracks(clip, seen, recipe):
-    run = begin(recipe, clip)
-    step = advance(run, clip, seen, 3)
-    wanted = {"reconstruct", "separate"} | {k for k in ("length", "reproject", "agree", "rotate", "cover", "steady", "sure") if getattr(recipe, k)}
-    assert set(step.losses) == wanted and all(torch.tensor(list(step.losses.values())).isfinite())
-    assert step.output.recon.shape == (1, 4, 3 if recipe.explain == "frame" else 1, 8, 12)
-    found = track(run.model, run.recipe, clip, seen, times=range(3))
-    assert found.world.shape == (3, recipe.keypoints, 3) and found.world.isfinite().all()
-    assert found.weight.min() >= 0 and found.weight.max() <= 1
-    joined = {i for edge in found.skeleton.edges for i in edge}
-    assert joined == set(range(recipe.keypoints)) and len(found.skeleton.edges) >= recipe.keypoints - 1
+def test_finding_a_recipe(tmp_path):
+    assert find_recipe("quick-rat") is QUICK_RAT
+    with pytest.raises(ValueError, match="did you mean 'quick-rat'"):
+        find_recipe("quick-rats")
+    with pytest.raises(FileNotFoundError, match="none.toml"):
+        find_recipe(str(tmp_path / "none.toml"))
 
 
-@named(ONCE)
-def test_gradients_reach_the_encoder_and_the_bottleneck(clip, recipe):
-    recipe = placed(replace(recipe, warmup=0), clip.rig)
-    model, objective = build(recipe)
-    batch = clip.batch([3, 9], 5, recipe.size)
-    sum(objective(batch, model(batch), model.edges, 0).values()).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    assert [name for name, p in model.named_parameters() if (p.ndim > 1 or "edges" in name) and not p.grad.any()] == []
-
-
-def test_the_recipe_decides_what_is_built(clip):
-    kinds = {r.name.removeprefix("paper-"): build(placed(r, clip.rig))[0] for r in ONCE}
-    want = {"triang-reproj": Triangulated, "depth-map": Depth, "keypoint3d": Depth, "flat": Flat, "flat-rotate": Flat}
-    assert all(type(model.lift) is want.get(name, Volumetric) for name, model in kinds.items())
-    assert {name for name, model in kinds.items() if isinstance(model.edges, PointBottleneck)} == {"points", "keypoint3d", "flat", "flat-rotate"}
-    for model in kinds.values():
-        assert model.encoder.head[-1].out_channels == model.lift.channels
-
-
-@named([variant(PLAIN, "keypoint3d"), variant(PLAIN, "flat")])
-def test_siblings_resume_bit_for_bit(tmp_path, clip, seen, recipe):
-    whole, half = begin(recipe, clip), begin(recipe, clip)
-    advance(whole, clip, seen, 4), advance(half, clip, seen, 2)
-    again = resume(save(half, tmp_path / "c.safetensors"), clip)
-    advance(again, clip, seen, 4)
-    assert all(torch.equal(v, again.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
-    assert load(tmp_path / "c.safetensors")[1] == half.recipe
-
-
-# ---- terms ---------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("lift, term, what", [("flat", "length", "keypoints in space"), ("flat", "steady", "keypoints in space"),
-                                              ("volumetric", "agree", "each view says alone"), ("flat", "reproject", "each view says alone")])
-def test_a_loss_refuses_what_the_lift_does_not_give(clip, lift, term, what):
-    recipe = placed(replace(PLAIN, lift=lift, **{"length": 0.0, term: 1.0}), clip.rig)
-    model, objective = build(recipe)
-    batch = clip.batch([3], 5, recipe.size)
-    with pytest.raises(ValueError, match=f"loss {term} needs .*{what}.*{term} = 0"):
-        objective(batch, model(batch), model.edges, 0)
-
-
-def test_the_frame_to_explain_is_the_later_one(clip, seen):
-    recipe = placed(variant(PLAIN, "keypoint3d"), clip.rig)
-    _, objective = build(recipe)
-    batch = clip.batch([3, 9], 5, recipe.size, seen)
-    assert_close(objective.target(batch, (32, 48)), batch.later[:, :, :3])
-    objective.recipe = replace(recipe, mask=True)
-    masked = objective.target(batch, (32, 48))
-    assert (masked == 0).any() and (masked <= batch.later[:, :, :3]).all() and masked.max() > 0
-
-
-def test_separation_of_flat_keypoints_is_in_the_images(clip):
-    """Two keypoints a tenth of the image's width apart count alike along x and along y, on an image that is not square."""
-    recipe = placed(replace(variant(PLAIN, "flat"), keypoints=2, separate_sigma=0.1), clip.rig)
-    _, objective = build(recipe)
-    for there in ([0.2, 0.0], [0.0, 0.3]):  # 48 x 32: the same 4.8 pixels
-        ndc = torch.zeros(1, 4, 2, 2)
-        ndc[:, :, 1] = torch.tensor(there)
-        found = Flat(2)(torch.zeros(1, 4, 2, 8, 12), torch.zeros(1, 4, 3, 32, 48), None)
-        assert_close(objective.apart((replace(found, ndc=ndc),) * 2, (48, 32)), torch.tensor(0.5).neg().exp())
-
-
-def test_only_keypoints_in_images_may_turn_with_them(clip):
-    with pytest.raises(ValueError, match="rotate = 1.0.*rotate = 0 or lift = 'flat'"):
-        build(placed(replace(PLAIN, rotate=1.0), clip.rig))
-
-
-def test_a_world_that_is_missing_is_triangulated_where_one_can_see_it(clip):
-    model, _ = build(placed(variant(PLAIN, "flat"), clip.rig))
-    batch = clip.batch([3, 9], None, PLAIN.size)
-    found = model.keypoints(batch)
-    assert_close(in_space(found, batch.rig), triangulate(batch.rig, batch.rig.px_from_ndc(found.ndc), found.weight))
-    given = replace(found, world=torch.randn(2, 5, 3))
-    assert in_space(given, batch.rig) is given.world
-
-
-def test_rows_of_the_accuracy_benchmark_are_changes_of_its_base():
-    path = Path(__file__).parents[1] / "benchmarks" / "accuracy.py"
-    spec = spec_from_file_location("accuracy", path)
-    spec.loader.exec_module(accuracy := module_from_spec(spec))
-    base = accuracy.BASES["quick"]["rat"]
-    changed = [replace(base, **change) for change in accuracy.ROWS.values()]
-    assert changed[0] == base and len(set(changed)) == len(changed), "every row changes something, each something else"
-    plain = accuracy.BASES["reduced"]["rat"]
-    assert not plain.surveyed and plain.size[0] / 256 == plain.voxels / 64, "the paper's proportions, smaller"
+def test_altering_by_words():
+    recipe = altered(QUICK_RAT, ["keypoints=7", "views=none", "backbone=resnet50", "gaps=[0.1, 0.3]", "mask=false", "side=900", "rate = 1e-4"])
+    assert recipe == replace(QUICK_RAT, keypoints=7, views=None, backbone="resnet50", gaps=(0.1, 0.3), mask=False, side=900.0, rate=1e-4)
+    for word, said in (("keypoint=7", "keypoints"), ("keypoints=many", "expected int"), ("keypoints", "key=value")):
+        with pytest.raises(ValueError, match=f"--set.*{said}"):
+            altered(QUICK_RAT, [word])

@@ -1,0 +1,70 @@
+"""Calibrations: whatever tool wrote the file, one `CameraRig`. One small module per family of dialects."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..cameras import CameraRig
+from .entry import natural, rig_of
+from .human36m import read_h5, read_metadata
+from .matlab import read_mat
+from .mocap import read_qualisys, read_vicon
+from .plain import read_json, read_npz
+from .tomls import read_toml
+from .yamls import read_yaml
+
+__all__ = ["find_calibration", "load_calibration", "natural"]
+
+# In this order: the first pattern that matches a file is the calibration of a folder.
+USUAL = ("calibration.toml", "*[Cc]alib*.toml", "camera_array.toml", "*dannce.mat", "intri.yml", "*.qca.txt", "*.xcp", "calibration.json", "*camera*.json",
+         "calibration.npz", "metadata.xml", "cameras.h5", "mocap-*.mat")
+
+READERS = {".toml": read_toml, ".mat": read_mat, ".yml": read_yaml, ".yaml": read_yaml, ".xcp": read_vicon, ".txt": read_qualisys, ".npz": read_npz}
+BY_SUBJECT = {".json": read_json, ".xml": read_metadata, ".h5": read_h5}  # Human3.6M: one file, a rig for each subject
+PICKLES = (".pickle", ".pkl", ".npy", ".pt", ".pth")
+LARGEST = 1 << 28  # bytes; no calibration is as large, a video renamed by mistake is
+
+
+def load_calibration(path: str | Path, size: tuple[int, int] | None = None, subject: str | int | None = None) -> CameraRig:
+    """Read a calibration of any known dialect into a float32 `CameraRig`; the dialect is recognised by the file itself.
+
+    Anipose and its family, Pose2Sim, Caliscope (`.toml`); DANNCE, Label3D, Rat7M (`.mat`); EasyMocap, JARVIS (`.yml`); Qualisys (`.qca.txt`);
+    Vicon (`.xcp`); Human3.6M (`metadata.xml`, `camera-parameters.json`, `cameras.h5`, which need `subject`); plain JSON or NPZ with K, R, t or
+    projection matrices. `size` = (W, H) is needed where the format holds none. Lengths stay in the file's unit, named in `rig.unit`
+    ("unknown" where nothing tells). Lens models other than OpenCV's five coefficients, mirrors and pickles are refused by name.
+    Raises `FileNotFoundError` or `ValueError` with the file, the value and the remedy.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no calibration here; expected for example an Anipose calibration.toml")
+    suffix = path.suffix.lower()
+    if suffix in PICKLES:
+        raise ValueError(f"{path}: a pickle can run code when it is read, so it is not; load it where you trust it and save K, R, t, distortion, "
+                         "size, names with numpy.savez (.npz) or as JSON")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path}: {path.stat().st_size >> 20} MB; no calibration is that large: is it the right file?")
+    if suffix not in READERS and suffix not in BY_SUBJECT:
+        raise ValueError(f"{path}: no calibration dialect ends in {suffix or 'nothing'}; known: {', '.join(sorted((*READERS, *BY_SUBJECT)))}")
+    try:
+        tables, unit = READERS[suffix](path) if suffix in READERS else BY_SUBJECT[suffix](path, subject)
+        return rig_of(tables, path, unit, size)
+    except Exception as error:  # of a broken file anything can come, from five parsers; the user gets one kind of error
+        if isinstance(error, ValueError) and str(path.parent) in str(error):
+            raise
+        raise ValueError(f"{path}: cannot be read as a {suffix} calibration ({type(error).__name__}: {error}); "
+                         "write it again with your calibration tool") from error
+
+
+def find_calibration(folder: str | Path) -> Path:
+    """The calibration of a folder of videos: there, in a folder `calibration` there, or the same one level up.
+
+    Raises `FileNotFoundError` if there is none, `ValueError` if several fit alike.
+    """
+    folder = Path(folder)
+    for place in (folder, folder / "calibration", folder / "Calibration", folder.parent, folder.parent / "calibration", folder.parent / "Calibration"):
+        for pattern in USUAL if place.is_dir() else ():
+            found = sorted(p for p in place.glob(pattern) if p.is_file())
+            if len(found) > 1:
+                raise ValueError(f"{place}: {', '.join(p.name for p in found)} could each be the calibration; keep one of them")
+            if found:
+                return found[0]
+    raise FileNotFoundError(f"{folder}: no calibration.toml here or one level up, nor a calibration of another known name ({', '.join(USUAL[1:])})")
