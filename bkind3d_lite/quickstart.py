@@ -24,6 +24,7 @@ from .views import drawn_frames, movie, save_html
 SAMPLES = Path(__file__).resolve().parents[1] / "data_samples"
 RECIPES = {"rat": QUICK_RAT, "human": QUICK_HUMAN}
 EVERY = 100  # steps between checkpoints
+MEMORY = 3 << 30  # bytes for the decoded frames of a part: the longest bundled one takes 2.4 GB
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def opened(clip: str) -> tuple[Part, Part]:
     folder = SAMPLES / clip
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such bundled clip; run from a clone of the repository (pip install -e .)")
-    return tuple(Part(c := open_clip(folder / name), survey(c)) for name in ("train", "test"))
+    return tuple(Part(c := open_clip(folder / name, budget=MEMORY), survey(c)) for name in ("train", "test"))
 
 
 def fit(run: Run, part: Part, out: Path, steps: int) -> float:
