@@ -36,11 +36,13 @@ class Part:
 
 
 def opened(clip: str) -> tuple[Part, Part]:
-    """Training and held-out part of a bundled clip, surveyed."""
+    """Training and held-out part of a bundled clip, surveyed; the held-out part with the background of the training part."""
     folder = SAMPLES / clip
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such bundled clip; run from a clone of the repository (pip install -e .)")
-    return tuple(Part(c := open_clip(folder / name, budget=MEMORY), survey(c)) for name in ("train", "test"))
+    first, second = (open_clip(folder / name, budget=MEMORY) for name in ("train", "test"))
+    seen = survey(first)
+    return Part(first, seen), Part(second, survey(second, background=seen.background))  # the same cameras, the same empty room
 
 
 def fit(run: Run, part: Part, out: Path, steps: int) -> float:
@@ -76,7 +78,7 @@ def _write_rows(path: Path, rows: list[dict]) -> None:
 def judge(model, recipe, parts: tuple[Part, Part]) -> tuple[Track, dict[str, float]]:
     """Track both parts, fit the regressor on the first, score on the second: the held-out track and its scores."""
     first, second = parts
-    seen = torch.arange(0, len(first.clip), 2)  # neighbouring frames are nearly the same pose
+    seen = torch.arange(0, len(first.clip), max(1, round(first.clip.fps / 15)))  # neighbouring frames are nearly the same pose
     known = track(model, recipe, first.clip, first.survey, seen)
     found = track(model, recipe, second.clip, second.survey)
     near = on_body(found.world, second.clip.truth, second.clip.skeleton, second.clip.body_length)
