@@ -36,11 +36,13 @@ def locate(thumbs: Tensor, rig: CameraRig, grid: Grid, sharpness: float = 6.0) -
     return torch.cat(centres)
 
 
-def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60) -> Survey:
+def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60, background: Tensor | None = None) -> Survey:
     """Look once at every frame of a clip of static cameras. No labels.
 
-    The background is the median of `samples` frames; the animal's centre is found with the visual hull of the foreground,
-    first in a cube of `side` world units where the views overlap (None: as wide as the views), then in a third of it around
+    The background is the median of `samples` frames, unless another film of the same cameras has given it, (V, H, W, 3) uint8:
+    an animal that rests in one place for half of a short film is the median there, and leaves a ghost when it goes. The
+    animal's centre is found with the visual hull of the foreground, first in a cube of `side` world units where the views
+    overlap (None: as wide as the views), then in a third of it around
     that. Raises `ValueError` if the cameras are too few or nothing moves.
     """
     T, V, H, W, _ = clip.frames.shape
@@ -48,7 +50,7 @@ def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60) ->
         raise ValueError(f"{clip.name}: {V} view(s); at least 2 calibrated views are needed for 3D")
     picks = torch.linspace(0, T - 1, min(samples, T)).long().tolist()
     frames = clip.frames[picks]
-    background = frames.median(0).values
+    background = frames.median(0).values if background is None else background
     noise, contrast, share = _noise_and_contrast(frames, background)
     del frames
     if (share < 1e-3).sum() > V - 2:
