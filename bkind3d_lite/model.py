@@ -1,6 +1,7 @@
 """Model: encoder, lift, edges and decoder in one breath."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +13,7 @@ from .clips import Batch
 from .edges import EdgeBottleneck
 from .lifts import Keypoints, Lift, Volumetric
 from .losses import EdgeLength, Perceptual, cover, dissimilarity, separation, steadiness
-from .networks import Decoder, Encoder, over_views
+from .networks import Decoder, Encoder, on_the_spot, over_views
 from .recipes import Recipe
 from .volumes import overlap
 
@@ -25,6 +26,7 @@ class Discovery:
     later: Keypoints
     edges: tuple[list[Tensor], list[Tensor]]  # drawings of now and later, (B, V, 1, h, w) per scale
     recon: Tensor  # (B, V, 1, h, w)
+    explained: Tensor | None = None  # the reconstruction loss, where it was taken one view at a time (then recon has no graph)
 
 
 class Discoverer(nn.Module):
@@ -42,7 +44,8 @@ class Discoverer(nn.Module):
         """Keypoints of `batch.now` alone: all that inference needs."""
         return self.lift(self.encoded(batch.now)[1], batch.now, batch)
 
-    def forward(self, batch: Batch) -> Discovery:
+    def forward(self, batch: Batch, explain: Callable[[Tensor, int], Tensor] | None = None) -> Discovery:
+        """explain: loss of the i-th of the B V reconstructions (1, 1, h, w); then the decoder's fine half runs one view at a time."""
         B = len(batch.index)
         images = torch.cat([batch.now, batch.later])
         features, maps = self.encoded(images)
@@ -50,8 +53,19 @@ class Discoverer(nn.Module):
         drawings = [self.edges(both.ndc, size) for size in self.decoder.sizes(features.shape[-2:])]
         now, later = ([d[s] for d in drawings] for s in (slice(0, B), slice(B, None)))
         pairs = [torch.cat([a, b], 2).flatten(0, 1) for a, b in zip(now, later)]
-        recon = self.decoder(features[:B].flatten(0, 1), pairs).unflatten(0, features[:B].shape[:2])
-        return Discovery(_part(both, slice(0, B)), _part(both, slice(B, None)), (now, later), recon)
+        seen, explained = features[:B].flatten(0, 1), None
+        if explain is None:
+            recon = self.decoder(seen, pairs)
+        else:
+            coarse = self.decoder.begin(seen, pairs)
+            explained, recon = on_the_spot(lambda i, x, *drawn: _with_loss(explain, i, self.decoder.finish(x, drawn)),
+                                           [coarse, *pairs], self.decoder.second_half())
+        recon = recon.unflatten(0, features[:B].shape[:2])
+        return Discovery(_part(both, slice(0, B)), _part(both, slice(B, None)), (now, later), recon, explained)
+
+
+def _with_loss(explain: Callable, i: int, recon: Tensor) -> tuple[Tensor, Tensor]:
+    return explain(recon, i), recon
 
 
 def _doubled(batch: Batch) -> Batch:
@@ -86,12 +100,35 @@ class Objective(nn.Module):
             change = change * F.max_pool2d(moving, 5, 1, 2)
         return F.adaptive_avg_pool2d(change, size).unflatten(0, batch.now.shape[:2])
 
+    def explain(self, batch: Batch, recon: Tensor) -> Tensor:
+        """The reconstruction loss of all views at once."""
+        with torch.no_grad():
+            target = self.target(batch, recon.shape[-2:])
+        return self.perceptual(recon.flatten(0, 1), target.flatten(0, 1))
+
+    def judge(self, batch: Batch) -> Callable[[Tensor, int], Tensor] | None:
+        """The same for one view at a time, where the recipe wants that: the loss of a reconstruction (1, 1, h, w) and its place in
+        B V; over all of them it sums up to `explain`."""
+        known: list = []
+
+        def one(recon: Tensor, i: int) -> Tensor:
+            if not known:
+                known.extend(self._wanted(batch, recon.shape[-2:]))
+            each, scale = known
+            return self.perceptual.distance(recon, each[i], scale) / len(each)
+
+        return one if self.recipe.one_by_one else None
+
+    @torch.no_grad()
+    def _wanted(self, batch: Batch, size: tuple[int, int]) -> tuple[list[list[Tensor]], Tensor]:
+        """Features of every view's target, and what each term is divided by."""
+        each = [self.perceptual.features(target[None]) for target in self.target(batch, size).flatten(0, 1)]
+        return each, self.perceptual.scale([torch.stack([f.square().mean() for f in level]).mean() for level in zip(*each)])
+
     def forward(self, batch: Batch, out: Discovery, bottleneck: EdgeBottleneck, step: int) -> dict[str, Tensor]:
         r = self.recipe
-        with torch.no_grad():
-            target = self.target(batch, out.recon.shape[-2:])
         views = out.recon.shape[1] if r.printed else 1  # equation 1 sums over views
-        losses = {"reconstruct": views * self.perceptual(out.recon.flatten(0, 1), target.flatten(0, 1))}
+        losses = {"reconstruct": views * (self.explain(batch, out.recon) if out.explained is None else out.explained)}
         world = torch.cat([out.now.world, out.later.world])
         stretch = self.length(world, bottleneck.pairs, bottleneck.weights)  # the average is kept from the first step on
         if r.cover:

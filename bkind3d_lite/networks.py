@@ -46,6 +46,46 @@ def _still(network: Callable) -> Iterator[None]:
             m.num_batches_tracked.copy_(count)
 
 
+def on_the_spot(function: Callable, inputs: list[Tensor], weights: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Sum over i of the losses `function(i, *parts)[0]`, and the other results in one tensor (no graph); parts: `x[i:i+1]` of the inputs.
+
+    The gradient of each part, with respect to the inputs and to the `weights` that the function uses, is taken as soon as its
+    loss is known, so what one part keeps for it is free before the next begins: the same sum and gradients, 1 / n of the memory.
+    """
+    if not torch.is_grad_enabled():
+        done = [function(i, *(x[i:i + 1] for x in inputs)) for i in range(len(inputs[0]))]
+        return sum(loss for loss, _ in done), torch.cat([other for _, other in done])
+    return _OnTheSpot.apply(function, len(inputs), *inputs, *weights)
+
+
+class _OnTheSpot(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, function, count, *tensors):
+        inputs, weights = tensors[:count], [w for w in tensors[count:] if w.requires_grad]
+        total, others, slopes, sums = 0.0, [], [[] for _ in inputs], [torch.zeros_like(w) for w in weights]
+        for i in range(len(inputs[0])):
+            with torch.enable_grad():
+                parts = [x[i:i + 1].detach().requires_grad_() for x in inputs]
+                loss, other = function(i, *parts)
+                found = torch.autograd.grad(loss, [*parts, *weights], allow_unused=True)
+            total, others = total + loss.detach(), [*others, other.detach()]
+            for kept, x, slope in zip(slopes, parts, found):
+                kept.append(torch.zeros_like(x) if slope is None else slope)
+            for kept, slope in zip(sums, found[len(parts):]):
+                if slope is not None:
+                    kept += slope
+            del loss, other, parts, found
+        ctx.slopes, ctx.sums = [torch.cat(s) for s in slopes], iter(sums)
+        others = torch.cat(others)
+        ctx.mark_non_differentiable(others)
+        return total, others
+
+    @staticmethod
+    def backward(ctx, slope, _):
+        sums, given = ctx.sums, ctx.needs_input_grad[2 + len(ctx.slopes):]
+        return None, None, *(s * slope for s in ctx.slopes), *(next(sums).mul_(slope) if g else None for g in given)
+
+
 def _norm(channels: int, groups: int = 8) -> nn.GroupNorm:
     return nn.GroupNorm(next(g for g in range(min(groups, channels), 0, -1) if channels % g == 0), channels)
 
@@ -230,7 +270,7 @@ class Decoder(nn.Module):
     channels after each doubling; it reads the drawing before each doubling and so none at the full size.
     """
 
-    def __init__(self, features: int, width: int = 32, steps: int = 3, drawings: int = 2, out: int = 1, widths: tuple[int, ...] = ()):
+    def __init__(self, features: int, width: int = 32, steps: int = 3, drawings: int = 2, out: int = 1, widths: tuple[int, ...] | None = None):
         super().__init__()
         self.early = bool(widths)
         widths = (features, *widths) if widths else [max(width // 2, min(128, width * 2 ** (steps - i))) for i in range(steps + 1)]

@@ -28,7 +28,7 @@ class Recipe:
     pyramid: bool = False  # the paper's geometry decoder
     decoder_width: int = 32
     decoder_steps: int = 3
-    decoder_widths: tuple[int, ...] = ()  # the paper's decoder: channels after each doubling (then the two above do not count)
+    decoder_widths: tuple[int, ...] | None = None  # the paper's decoder: channels after each doubling (then the two above do not count)
     # bottleneck
     sigma: float = 0.06  # width of an edge in half image widths
     active: str = "softplus"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .clips import Batch, MultiViewClip, Survey, Track
+from .devices import equip, scaler, settle
 from .edges import strongest_edges
 from .losses import lengths
 from .model import Discoverer, Discovery, Objective, build, placed
@@ -40,7 +41,8 @@ class Run:
 def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu") -> Run:
     """A fresh run of `recipe` on this clip's rig; weights, pairs and turns all follow from `seed`."""
     recipe = placed(recipe, clip.rig)
-    model, objective = (module.to(device) for module in build(recipe, seed))
+    model, objective = build(recipe, seed)
+    equip(model, objective, recipe, device)
     edges = [p for n, p in model.named_parameters() if n.startswith("edges.")]
     rest = [p for n, p in model.named_parameters() if not n.startswith("edges.")]
     groups = [{"params": rest, "lr": recipe.rate, "weight_decay": recipe.decay}, {"params": edges, "lr": recipe.edge_rate, "weight_decay": 0.0}]
@@ -62,13 +64,14 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
 
     Raises `FloatingPointError` at a loss that is not finite, before the weights are touched.
     """
-    torch.set_flush_denormal(True)  # edge maps and softmaxes are full of denormals: 3 x slower on a CPU without this
+    settle(large=run.recipe.checkpointing)
     device = next(run.model.parameters()).device
+    scaled = scaler(run.recipe, device)
     base = [run.recipe.rate, run.recipe.edge_rate]
     run.model.train(), run.objective.train()
     for batch in pairs:
         batch = batch.to(device)
-        out = run.model(batch)
+        out = run.model(batch, run.objective.judge(batch))
         losses = run.objective(batch, out, run.model.edges, run.step)
         total = sum(losses.values())
         if not torch.isfinite(total):
@@ -79,9 +82,10 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
             done = min(1.0, run.step / max(1, run.recipe.steps))
             group["lr"] = rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))) * min(1.0, (run.step + 1) / 20)
         run.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        scaled.scale(total).backward()
+        scaled.unscale_(run.optimizer)
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.clip)
-        run.optimizer.step()
+        scaled.step(run.optimizer), scaled.update()
         run.step += 1
         yield Step(run.step, {k: float(v.detach()) for k, v in losses.items()}, out, batch)
 
@@ -96,7 +100,7 @@ def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey
     """
     survey = look(clip, recipe.side) if survey is None and recipe.surveyed else survey
     device = next(model.parameters()).device
-    torch.set_flush_denormal(True)
+    settle(large=recipe.checkpointing)
     model.eval()
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     world, weight = [], []

@@ -6,7 +6,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
 ORDER = ["shapes", "files", "cameras", "calibrations", "videos", "clips", "edges", "synthetic", "volumes", "motion", "networks", "lifts", "losses",
-         "recipes", "model", "training", "checkpoints", "evaluation", "overlays", "views", "report", "quickstart"]
+         "recipes", "model", "devices", "training", "checkpoints", "evaluation", "overlays", "views", "report", "quickstart"]
 
 
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
