@@ -56,6 +56,9 @@ class Stages:
         at, before = clock(), self.now
         self.spent[before] += at - self.since
         self.now, self.since = name, at
+        if os.environ.get("BENCH_MEMORY"):
+            print(f"{before:12s} -> {name:12s} {peak():.2f} GB", file=sys.stderr, flush=True)
+            Path("/proc/self/clear_refs").write_text("5")
         return before
 
     def wrap(self, owner, attribute: str, name: str) -> None:
@@ -171,7 +174,7 @@ def prepared(name: str, device: str, views: int = 4, **changes):
 
 def step_case(name: str, device: str = "cpu", views: int = 4, timed: int = 1, **changes) -> dict:
     """Seconds and peak memory of a training step, and where they go."""
-    import bkind3d_lite.lifts as lifts
+    import bkind3d_lite.lifts as lifts  # first: it asks for large pages before PyTorch allocates
     from bkind3d_lite.training import train
 
     run, load = prepared(name, device, views, **changes)
