@@ -1,14 +1,22 @@
 # make quickstart   the environment, then the main job on a bundled clip (minutes, CPU is enough)
 # make test         the environment, then the tests
+# make accuracy     the method, its siblings and the point bottleneck trained under one small budget, as a table (minutes)
+# make notebooks    executes the twelve lessons into build/notebooks
 PYTHON ?= python3
 CLIP ?= rat
 
-.PHONY: quickstart test clean
+.PHONY: quickstart test accuracy notebooks clean
 quickstart: .venv/ready
 	.venv/bin/python -m bkind3d_lite quickstart --clip $(CLIP)
 
 test: .venv/ready
 	.venv/bin/python -m pytest
+
+accuracy: .venv/ready
+	.venv/bin/python benchmarks/accuracy.py --clip $(CLIP) --steps 120 --rows full triang-reproj depth-map keypoint3d points
+
+notebooks: .venv/ready
+	.venv/bin/python -m bkind3d_lite.notebooks run --html
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }

@@ -1,29 +1,147 @@
-"""The command line: the same verbs as the notebooks, no logic of its own."""
+"""The command line: the same verbs as the notebooks, no logic of its own.
+
+Each verb is two functions, its arguments and its call; the call imports what it needs, so that --help needs no torch.
+"""
 from __future__ import annotations
 
 import argparse
 import sys
 
 
+def _quickstart(given: argparse.Namespace) -> None:
+    from .quickstart import quickstart
+
+    quickstart(given.clip, given.steps, given.out, given.seed, given.resume)
+
+
+def _quickstart_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--clip", choices=("rat", "human"), default="rat")
+    verb.add_argument("--steps", type=int, help="training steps (default: the preset's)")
+    verb.add_argument("--out", default="runs/quickstart", help="output folder")
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out")
+
+
+def _train(given: argparse.Namespace) -> None:
+    from .runs import train_folder
+
+    train_folder(given.clip, given.recipe, given.out, given.set, given.seed, given.steps, given.resume, given.device, given.checkpoint_every,
+                 given.pictures_every)
+
+
+def _train_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--clip", required=True, help="folder with one video per camera and a calibration")
+    verb.add_argument("--recipe", help="a preset's name, or a TOML file")
+    verb.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the recipe")
+    verb.add_argument("--out", required=True, help="the run's folder")
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
+    verb.add_argument("--resume", action="store_true", help="continue the run in --out, bit for bit")
+    verb.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="steps between checkpoints (default 100)")
+    verb.add_argument("--pictures-every", type=int, default=250, metavar="N", help="steps between contact sheets, 0 for none (default 250)")
+    _device(verb)
+
+
+def _track(given: argparse.Namespace) -> None:
+    from .results import track_folder
+
+    track_folder(given.checkpoint, given.clip, given.out, given.device, given.turns)
+
+
+def _track_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--checkpoint", required=True, help="a .safetensors file, or a run's folder")
+    verb.add_argument("--clip", required=True, help="folder with one video per camera and a calibration")
+    verb.add_argument("--out", required=True, help="output folder")
+    verb.add_argument("--turns", type=int, default=1, help="average over so many turns of the volume (default 1)")
+    _device(verb)
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    from .results import evaluate
+
+    evaluate(given.checkpoint, given.train, given.test, given.out, given.device)
+
+
+def _evaluate_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--checkpoint", required=True, help="a .safetensors file, or a run's folder")
+    verb.add_argument("--train", required=True, help="clip folder with truth.npz, to fit the regression")
+    verb.add_argument("--test", required=True, help="clip folder with truth.npz, to score on")
+    verb.add_argument("--out", required=True, help="output folder")
+    _device(verb)
+
+
+def _export(given: argparse.Namespace) -> None:
+    from .calibrations import load_calibration
+    from .exports import EXPORTS, export, read_track
+
+    rig = load_calibration(given.calibration) if given.calibration else None
+    for path in export(read_track(given.track), given.out, tuple(given.to or EXPORTS), rig):
+        print(path)
+
+
+def _export_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("track", help="keypoints.npz of a run")
+    verb.add_argument("--to", nargs="+", metavar="FORMAT", help="anipose, deeplabcut, deeplabcut-h5, trc, dannce, sleap-anipose, movement, nwb (default: all)")
+    verb.add_argument("--out", default=".", help="output folder")
+    verb.add_argument("--calibration", help="calibration file, to travel along where the format has a place for it")
+
+
+def _figures(given: argparse.Namespace) -> None:
+    from .figures import make_figures
+
+    for path in make_figures(given.checkpoint, given.clip, given.out, given.losses, given.edits):
+        print(path)
+
+
+def _figures_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--checkpoint", required=True)
+    verb.add_argument("--clip", required=True, help="a clip's folder, or one that holds train and test")
+    verb.add_argument("--out", default="figures", help="output folder")
+    verb.add_argument("--losses", help="losses.csv for the curves (default: the one beside the checkpoint)")
+    verb.add_argument("--edits", help="names, colours, merged and muted keypoints, as the skeleton editor saves them (.toml or .json)")
+
+
+def _lab(given: argparse.Namespace) -> None:
+    from .grading import grade
+
+    print(f"wrote {grade(given.folder, given.out, given.limit)}")
+
+
+def _lab_arguments(verb: argparse.ArgumentParser) -> None:
+    grade = verb.add_subparsers(dest="task", required=True).add_parser("grade", help="check every notebook's exercises, write a table")
+    grade.add_argument("folder", help="one .ipynb per student")
+    grade.add_argument("--out", default="grades.csv", help="the table (CSV)")
+    grade.add_argument("--limit", type=float, default=60.0, help="seconds for each process (default: 60)")
+
+
+def _device(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default auto)")
+
+
+VERBS = {
+    "quickstart": (_quickstart_arguments, _quickstart, "train on a bundled clip, score on its held-out part, write a report"),
+    "train": (_train_arguments, _train, "train a recipe on a folder of videos, for as long as it takes; start it with torchrun for several GPUs"),
+    "track": (_track_arguments, _track, "keypoints of a clip with a trained checkpoint: tables, film, 3D page"),
+    "evaluate": (_evaluate_arguments, _evaluate, "score a checkpoint: regression fitted on --train, errors on --test, beside the baselines"),
+    "export": (_export_arguments, _export, "write a track as the files of other tools"),
+    "figures": (_figures_arguments, _figures, "figures for a paper (SVG and PDF): method overview, qualitative rows, curves, errors per joint"),
+    "lab": (_lab_arguments, _lab, "for teachers: grade a folder of student notebooks"),
+}
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("bkind3d_lite", description="3D skeletons from calibrated videos, without labels")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    quick = verbs.add_parser("quickstart", help="train on a bundled clip, score on its held-out part, write a report")
-    quick.add_argument("--clip", choices=("rat", "human"), default="rat")
-    quick.add_argument("--steps", type=int, help="training steps (default: the preset's)")
-    quick.add_argument("--out", default="runs/quickstart", help="output folder")
-    quick.add_argument("--seed", type=int, default=0)
-    quick.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out")
+    for name, (add_arguments, _, said) in VERBS.items():
+        add_arguments(verbs.add_parser(name, help=said))
     given = parser.parse_args(arguments)
-    from .quickstart import quickstart  # after parsing: --help needs no torch
-
     try:
-        quickstart(given.clip, given.steps, given.out, given.seed, given.resume)
+        VERBS[given.verb][1](given)
     except (OSError, ValueError, FloatingPointError) as error:  # bad input: one clear line, no traceback
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"stopped; the last checkpoint is in {given.out}, continue with --resume", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(stop if str(stop) else f"stopped; the last checkpoint, if there is one, is in {given.out}: continue with --resume", file=sys.stderr)
         return 130
     return 0
 

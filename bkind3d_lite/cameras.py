@@ -94,6 +94,12 @@ class CameraRig:
         rays = torch.cat([flat, torch.ones_like(flat[..., :1])], -1) @ self.R
         return self.centres[..., None, :], rays / rays.norm(dim=-1, keepdim=True)
 
+    def world_from_px(self, px: Tensor, depth: Tensor) -> Tensor:
+        """(..., V, P, 2) pixels at `depth` (..., V, P) along each camera's z axis -> (..., V, P, 3) world (inverse of `px_from_world`)."""
+        flat = self.flat_from_px(px)
+        cam = torch.cat([flat, torch.ones_like(flat[..., :1])], -1) * depth[..., None]
+        return (cam - self.t[..., None, :]) @ self.R
+
     # ---- changes make a new rig ----------------------------------------------------------------------------------
     def resized(self, size: tuple[int, int]) -> CameraRig:
         """The same cameras for images resized to `size` = (W, H)."""

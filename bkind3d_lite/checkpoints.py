@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -28,8 +30,8 @@ def _tensors(run: Run, whole: bool) -> dict[str, Tensor]:
 
 def save(run: Run, path: str | Path, whole: bool = True, notes: dict | None = None) -> Path:
     """Write a checkpoint atomically; `whole=False` leaves out what only resuming needs."""
-    header = {"recipe": asdict(run.recipe), "seed": run.seed, "step": run.step, "whole": whole, "notes": notes or {}}
-    metadata = {"format": "bkind3d_lite 1", "header": json.dumps(header)}
+    about = {"recipe": asdict(run.recipe), "seed": run.seed, "step": run.step, "whole": whole, "clip": run.clip, "notes": notes or {}}
+    metadata = {"format": "bkind3d_lite 1", "header": json.dumps(about)}
 
     def write(temporary: Path) -> None:
         try:
@@ -40,18 +42,28 @@ def save(run: Run, path: str | Path, whole: bool = True, notes: dict | None = No
     return write_atomically(path, write)
 
 
-def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+@contextmanager
+def _opened(path: Path) -> Iterator:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no checkpoint here")
     try:
         with safe_open(str(path), "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()}
+            if "header" not in (file.metadata() or {}):
+                raise ValueError(f"{path}: not a bkind3d_lite checkpoint (no header)")
+            yield file
     except SafetensorError as error:
         raise ValueError(f"{path}: not a whole safetensors file ({error}); use an earlier checkpoint") from error
-    if "header" not in metadata:
-        raise ValueError(f"{path}: not a bkind3d_lite checkpoint (no header)")
-    return json.loads(metadata["header"]), tensors
+
+
+def header(path: str | Path) -> dict:
+    """What a checkpoint says of itself, without its tensors: recipe, seed, step, whole, clip (a fingerprint), notes."""
+    with _opened(Path(path)) as file:
+        return json.loads(file.metadata()["header"])
+
+
+def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    with _opened(path) as file:
+        return json.loads(file.metadata()["header"]), {k: file.get_tensor(k) for k in file.keys()}
 
 
 def _fit(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
@@ -66,20 +78,41 @@ def _fit(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path:
 
 def load(path: str | Path, recipe: Recipe | None = None, device: str = "cpu") -> tuple[Discoverer, Recipe, dict]:
     """Model, recipe and header of a checkpoint, ready to track. `recipe` other than the file's own is refused if shapes differ."""
-    header, tensors = _read(Path(path))
-    recipe = load_recipe(header["recipe"]) if recipe is None else recipe
-    model, _ = build(recipe, header["seed"])
+    about, tensors = _read(Path(path))
+    recipe = load_recipe(about["recipe"]) if recipe is None else recipe
+    model, _ = build(recipe, about["seed"])
     _fit(model, tensors, "model.", Path(path))
-    return model.to(device).eval(), recipe, header
+    return model.to(device).eval(), recipe, about
 
 
-def resume(path: str | Path, clip: MultiViewClip, device: str = "cpu") -> Run:
-    """The run as it stood when `save(run, path)` was called: weights, running averages, optimizer, place in the data."""
+def differences(was: dict, clip: MultiViewClip, skip: tuple[str, ...] = ()) -> list[str]:
+    """What the clip a checkpoint was trained on (its header's `clip`) and this one do not share, in words; [] if nothing."""
+    now = clip.fingerprint
+    said = []
+    for key in (k for k in now if k in was and k not in skip):
+        same = now[key] == was[key]
+        if key == "places" and len(was[key]) == len(now[key]):
+            a, b = torch.tensor(was[key]), torch.tensor(now[key])
+            far = float((a - b).norm(dim=-1).max())
+            same, now[key], was = far <= 1e-3 * float((a - a.mean(0)).norm(dim=-1).max()), f"moved by up to {far:.4g}", was | {key: "where they were"}
+        if not same:
+            said.append(f"{key} {was[key]} there, {now[key]} here")
+    return said
+
+
+def resume(path: str | Path, clip: MultiViewClip, device: str = "cpu", **changes) -> Run:
+    """The run as it stood when `save(run, path)` was called: weights, running averages, optimizer, place in the data.
+
+    Another clip is refused: step i would draw other pairs. `changes` of the recipe, such as `rate=1e-4`, hold from here on.
+    """
     path = Path(path)
-    header, tensors = _read(path)
-    if not header["whole"]:
+    about, tensors = _read(path)
+    if not about["whole"]:
         raise ValueError(f"{path}: holds weights only, without the optimizer; it can track but not resume")
-    run = begin(load_recipe(header["recipe"]), clip, header["seed"], device)
+    if differ := differences(about.get("clip", {}), clip):
+        raise ValueError(f"{path}: was trained on another clip or rig than {clip.name}: {'; '.join(differ)}. Resume with the clip it began "
+                         "with, or start a new run")
+    run = begin(replace(load_recipe(about["recipe"]), **changes), clip, about["seed"], device)
     _fit(run.model, tensors, "model.", path)
     _fit(run.objective, tensors, "objective.", path)
     state: dict[int, dict[str, Tensor]] = {}
@@ -88,5 +121,5 @@ def resume(path: str | Path, clip: MultiViewClip, device: str = "cpu") -> Run:
             _, i, name = key.split(".", 2)
             state.setdefault(int(i), {})[name] = value
     run.optimizer.load_state_dict({"state": state, "param_groups": run.optimizer.state_dict()["param_groups"]})
-    run.step = header["step"]
+    run.step = about["step"]
     return run

@@ -20,10 +20,11 @@ from .videos import VIDEO_SUFFIXES, Frames, Video
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Names of K points and the (E, 2) pairs of them that are joined by a bone."""
+    """Names of K points and the (E, 2) pairs of them that are joined by a bone; colours #rrggbb of the points, if somebody chose them."""
 
     names: tuple[str, ...]
     edges: tuple[tuple[int, int], ...]
+    colours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,12 @@ class MultiViewClip:
     def __len__(self) -> int:
         return len(self.frames)
 
+    @property
+    def fingerprint(self) -> dict:
+        """What a checkpoint remembers of the clip it was trained on, as plain values (JSON)."""
+        places = [[round(c, 3) for c in centre] for centre in self.rig.centres.tolist()]
+        return {"cameras": list(self.rig.names), "size": list(self.rig.size), "frames": len(self), "fps": self.fps, "places": places}
+
     def batch(self, times: Sequence[int], gap: int | None, size: tuple[int, int], survey: Survey | None = None,
               follow: float | None = None, views: Sequence[int] | None = None, turn: Tensor | None = None,
               shift: Tensor | float = 0.0) -> Batch:
@@ -109,12 +116,13 @@ class MultiViewClip:
 
     def batches(self, size: tuple[int, int], gap: int | Sequence[int], batch: int = 1, seed: int = 0, start: int = 0,
                 survey: Survey | None = None, follow: float | None = None, views: int | None = None,
-                by_motion: bool = False, turn: bool = False, jitter: float = 0.0) -> Iterator[Batch]:
+                by_motion: bool = False, turn: bool = False, jitter: float = 0.0, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
         """Endless seeded batches of frame pairs; step i depends on (seed, i) alone, so `start=i` resumes exactly.
 
         gap: frames between now and later, or several to draw from. views: draw so many of the views at each step.
-        by_motion: draw pairs in proportion to how much moves in them. turn: random turns of the volume about the vertical, another one for later. jitter: random shift of
-        the cube that follows the animal, up to this share of its side along each axis.
+        by_motion: draw pairs in proportion to how much moves in them. turn: random turns of the volume about the vertical, another one for later.
+        jitter: random shift of the cube that follows the animal, up to this share of its side along each axis.
+        share: (r, R): of R x `batch` pairs, as one process would draw them, those of rank r.
         """
         gaps = [gap] if isinstance(gap, int) else list(gap)
         if min(gaps) < 1 or (by_motion and survey is None):
@@ -122,16 +130,17 @@ class MultiViewClip:
                              "motion needs survey=motion.survey(clip)")
         if max(gaps) >= len(self):
             raise ValueError(f"{self.name}: a gap of {max(gaps)} frames needs more than the clip's {len(self)}")
+        own, all_of_them = slice(share[0] * batch, (share[0] + 1) * batch), share[1] * batch
         chance = [survey.stir(g) if by_motion else torch.ones(len(self) - g) for g in gaps]
         for step in _count(start):
             random = torch.Generator().manual_seed(seed * 1_000_003 + step)
             pick = int(torch.randint(len(gaps), (), generator=random))
-            times = torch.multinomial(chance[pick], batch, replacement=True, generator=random)
+            times = torch.multinomial(chance[pick], all_of_them, replacement=True, generator=random)[own]
             some = torch.randperm(self.rig.views, generator=random)[:views].sort().values.tolist()
-            angle = torch.rand(batch, generator=random) * 2 * math.pi
-            shift = (2 * torch.rand(batch, 3, generator=random) - 1) * jitter * (follow or 0.0)
+            angle = torch.rand(all_of_them, generator=random)[own] * 2 * math.pi
+            shift = (2 * torch.rand(all_of_them, 3, generator=random)[own] - 1) * jitter * (follow or 0.0)
             made = self.batch(times, gaps[pick], size, survey, follow, some, angle if turn else None, shift)
-            yield replace(made, turn_later=torch.rand(batch, generator=random) * 2 * math.pi) if turn else made
+            yield replace(made, turn_later=torch.rand(all_of_them, generator=random)[own] * 2 * math.pi) if turn else made
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,11 @@ def edge_maps(ndc: Tensor, pairs: Tensor, size: tuple[int, int], sigma: float) -
     return (-segment_distance2(cells(h, w, like=ndc) * square, a, b) / sigma**2).exp()
 
 
+def all_pairs(keypoints: int) -> Tensor:
+    """(E, 2): every pair i < j, row by row; E = K (K - 1) / 2."""
+    return torch.tensor(list(combinations(range(keypoints), 2)))
+
+
 class EdgeBottleneck(nn.Module):
     """Draws keypoints as a graph with one learned weight per pair, shared over views and times: E = max_e weight_e E_e.
 
@@ -37,11 +42,13 @@ class EdgeBottleneck(nn.Module):
     so that none is ever lost (the released code). sigma: width of a line in half image widths, at least one map cell.
     """
 
+    drawings = 1  # per time
+
     def __init__(self, keypoints: int, sigma: float = 0.06, active: str = "softplus", start: float = 0.0, noise: float = 0.5, seed: int = 0):
         super().__init__()
         if active not in ("relu", "softplus"):
             raise ValueError(f"active = {active!r}; expected relu or softplus")
-        pairs = torch.tensor(list(combinations(range(keypoints), 2)))
+        pairs = all_pairs(keypoints)
         random = torch.randn(len(pairs), generator=torch.Generator().manual_seed(seed))
         self.w = nn.Parameter(start + noise * random)
         self.register_buffer("pairs", pairs, persistent=False)
@@ -56,6 +63,32 @@ class EdgeBottleneck(nn.Module):
         """(B, V, K, 2) -> (B, V, 1, h, w)."""
         shaped(ndc, "B V K 2", "ndc")
         return strongest(ndc, self.pairs, self.weights, size, max(self.sigma, 2 / size[1]))[:, :, None]
+
+
+class PointBottleneck(nn.Module):
+    """Draws every keypoint as a Gaussian dot on a page of its own, exp(-d^2 / sigma^2): no edges, nothing to learn.
+
+    The bottleneck of 2D B-KinD and of the "point" row of the paper's Table 4. sigma as in `EdgeBottleneck`. Its `pairs` are all
+    pairs and their `weights` zero: nothing joins two points, so no length is kept.
+    """
+
+    def __init__(self, keypoints: int, sigma: float = 0.06):
+        super().__init__()
+        self.drawings, self.sigma = keypoints, sigma
+        self.register_buffer("pairs", all_pairs(keypoints), persistent=False)
+        self.register_buffer("weights", torch.zeros(len(self.pairs)), persistent=False)
+
+    def forward(self, ndc: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, V, K, 2) -> (B, V, K, h, w)."""
+        shaped(ndc, "B V K 2", "ndc")
+        return point_maps(ndc, size, max(self.sigma, 2 / size[1]))
+
+
+def point_maps(ndc: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
+    """One map per point, exp(-d^2 / sigma^2), (..., K, 2) -> (..., K, h, w); distances in half image widths."""
+    h, w = size
+    square = ndc.new_tensor([1.0, h / w])
+    return (-((cells(h, w, like=ndc) - ndc[..., None, None, :]) * square).square().sum(-1) / sigma**2).exp()
 
 
 def strongest(ndc: Tensor, pairs: Tensor, weights: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
@@ -94,10 +127,10 @@ def strongest_edges(pairs: Tensor, weights: Tensor, keypoints: int, extra: float
     """The skeleton to draw: a maximum spanning tree of the learned weights, and edges above `extra` x the strongest.
 
     pairs (E, 2), weights (E,). Every keypoint is in it, so nothing is hidden. length (E,): mean length of each edge; then
-    the tree prefers what is strong *and* short, weight / length, as a body's bones are.
+    the tree prefers what is strong *and* short, weight / length, as a body's bones are; where no weight is left, what is short.
     """
     if length is not None:
-        weights, extra = weights / length.clamp(min=1e-6), 2.0  # the tree alone: the very shortest pairs are no extra bones
+        weights, extra = weights.clamp(min=1e-9) / length.clamp(min=1e-6), 2.0  # the tree alone: the very shortest pairs are no extra bones
     order = weights.argsort(descending=True).tolist()
     group = list(range(keypoints))
     kept: list[tuple[int, int]] = []

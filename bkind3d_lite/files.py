@@ -1,6 +1,8 @@
 """Files: whole or not at all."""
+import csv
+import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
@@ -24,3 +26,51 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def read_rows(path: str | Path) -> list[dict[str, str]]:
+    """Rows of a CSV file as text; a last line without its end (a crash in the middle of it) is left out. No file: no rows."""
+    if not Path(path).is_file():
+        return []
+    text = Path(path).read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
+
+
+class Table:
+    """A CSV file that grows by whole lines, for runs that may be killed at any moment and go on.
+
+    Opened at `step`, it keeps the rows up to that step and forgets later ones. A row may bring new columns; then the file
+    is written anew, with empty cells above.
+    """
+
+    def __init__(self, path: str | Path, step: int = 0):
+        self.path = Path(path)
+        rows = [row for row in read_rows(self.path) if int(row["step"]) <= step]
+        self.columns = list(dict.fromkeys(key for row in rows for key in row))
+        self._rewrite(rows)
+
+    def add(self, row: Mapping[str, object]) -> None:
+        """Append one row, whole or not at all; floats to 7 digits."""
+        row = {key: f"{value:.7g}" if isinstance(value, float) else str(value) for key, value in row.items()}
+        if new := [key for key in row if key not in self.columns]:
+            self.columns += new
+            self._rewrite([*read_rows(self.path), row])
+            return
+        line = self._text([row]).encode()
+        with open(self.path, "ab", buffering=0) as file:
+            before = os.fstat(file.fileno()).st_size
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(28, "No space left on device")
+            except OSError as error:
+                file.truncate(before)
+                raise OSError(error.errno, f"could not write {self.path} ({error.strerror}); free some space and resume") from error
+
+    def _text(self, rows) -> str:
+        text = io.StringIO(newline="")
+        csv.DictWriter(text, self.columns, restval="", lineterminator="\n").writerows(rows)
+        return text.getvalue()
+
+    def _rewrite(self, rows) -> None:
+        text = ",".join(self.columns) + "\n" + self._text(rows) if self.columns else ""
+        write_atomically(self.path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

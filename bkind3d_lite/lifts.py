@@ -1,4 +1,8 @@
-"""Lifts: roads from maps to keypoints. A lift is the only thing in which the methods of this package differ."""
+"""Lifts: roads from maps to keypoints. Four roads, one signature, and nobody after them asks which one was taken.
+
+`Volumetric` is the paper's method; `Flat`, `Triangulated` and `Depth` are its baselines (paper section 4.2). Only the first has
+weights of its own; the others are mathematics and have none.
+"""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -6,22 +10,28 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from .cameras import CameraRig
+from .cameras import CameraRig, triangulate
 from .clips import Batch
 from .networks import V2V
+from .shapes import cells
 from .volumes import Grid, fuse, fused_volume, hull, soft_argmax, unproject
 
 
 @dataclass(frozen=True)
 class Keypoints:
     ndc: Tensor  # (B, V, K, 2) in [-1, 1] inside the image
-    world: Tensor | None  # (B, K, 3)
+    world: Tensor | None  # (B, K, 3); None: the lift knows images alone
     weight: Tensor  # (B, V, K) confidence in [0, 1]
+    votes: Tensor | None = None  # what each view said alone: ndc (B, V, K, 2) of `Triangulated`, world (B, V, K, 3) of `Depth`
 
 
 class Lift(Protocol):
-    channels: int  # maps it asks of the encoder
+    """A road from maps (B, V, channels, h, w), and the images (B, V, 3 or 4, H, W) they come from, to keypoints."""
+
+    @property
+    def channels(self) -> int: ...  # maps it asks of the encoder
 
     def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints: ...
 
@@ -93,3 +103,111 @@ class Volumetric(nn.Module):
 def _same(a: CameraRig, b: CameraRig) -> bool:
     return a.names == b.names and a.size == b.size and a.K.shape == b.K.shape and a.K.device == b.K.device and torch.equal(a.K, b.K) \
         and torch.equal(a.R, b.R) and torch.equal(a.t, b.t) and torch.equal(a.distortion, b.distortion)
+
+
+# ---- view by view --------------------------------------------------------------------------------------------------
+def spatial_logits(maps: Tensor, images: Tensor, sharpness: float = 1.0, hull: float = 0.0) -> Tensor:
+    """Heatmaps (B, V, K, h, w) -> logits (B, V, K, h w) of the softmax over each view's cells.
+
+    The two switches beyond the paper are those of the volume, in an image: `sharpness`, a factor on the logits, and `hull`, the
+    weight of log(foreground) as a prior, read from the images' fourth channel.
+    """
+    logits = sharpness * maps.flatten(-2)
+    if not hull:
+        return logits
+    if images.shape[2] < 4:
+        raise ValueError("the hull prior needs the foreground channel: survey the clip (motion.survey) or set hull = 0")
+    moving = F.adaptive_avg_pool2d(images[:, :, 3], maps.shape[-2:])
+    return logits + hull * moving.clamp(min=0.02).log().flatten(-2)[:, :, None]
+
+
+def _cells(maps: Tensor) -> Tensor:
+    return cells(*maps.shape[-2:], like=maps).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """2D B-KinD (Sun et al., CVPR 2022): a soft-argmax in every view, and no world.
+
+    maps (B, V, K, h, w). The views know nothing of each other; place and turn of a volume mean nothing here.
+    """
+
+    keypoints: int
+    sharpness: float = 1.0  # both as in `spatial_logits`
+    hull: float = 0.0
+
+    @property
+    def channels(self) -> int:
+        return self.keypoints
+
+    def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        ndc, weight = soft_argmax(spatial_logits(maps, images, self.sharpness, self.hull), _cells(maps))
+        return Keypoints(ndc, None, weight)
+
+
+@dataclass(frozen=True)
+class Triangulated:
+    """`Flat` keypoints, triangulated with their confidence as weight, and projected back, lens distortion included.
+
+    maps (B, V, K, h, w), V >= 2. `ndc` are the reprojections, which all views agree on; `votes` what each view had said alone.
+    """
+
+    keypoints: int
+    sharpness: float = 1.0
+    hull: float = 0.0
+
+    @property
+    def channels(self) -> int:
+        return self.keypoints
+
+    def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        alone = Flat(self.keypoints, self.sharpness, self.hull)(maps, images, batch)
+        world = triangulate(batch.rig, batch.rig.px_from_ndc(alone.ndc), alone.weight)
+        return Keypoints(batch.rig.ndc_from_world(world), world, alone.weight, alone.ndc)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A heatmap and a depth map per keypoint and view; the views' points in space are averaged by confidence and projected back.
+
+    maps (B, V, 2 K, h, w): K heatmaps, then K depth maps. The depth along a camera's z axis is the expectation of near +
+    (far - near) sigmoid(map) under the heatmap's softmax. Each camera's near and far enclose the cube of `side` world units
+    about `centre` (or the batch's own centre), whichever way the cube is turned, unless they are given. `votes` are the
+    views' own points in space.
+    """
+
+    keypoints: int
+    side: float
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    near: float | None = None
+    far: float | None = None
+    sharpness: float = 1.0
+    hull: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < (1e-9 if self.near is None else self.near) < (float("inf") if self.far is None else self.far):
+            raise ValueError(f"near = {self.near}, far = {self.far}: expected 0 < near < far, in world units from the camera, or None")
+
+    @property
+    def channels(self) -> int:
+        return 2 * self.keypoints
+
+    def limits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Nearest and farthest depth each camera considers, (..., V, 1) each: half a diagonal of the cube before and behind its
+        centre, but never nearer than a twentieth of the way."""
+        centre = batch.rig.t.new_tensor(self.centre)[None] if batch.centre is None else batch.centre[:, None]
+        middle = batch.rig.cam_from_world(centre)[..., 2]
+        reach = self.side * 3**0.5 / 2
+        near = torch.maximum(middle - reach, middle.abs() / 20) if self.near is None else torch.full_like(middle, self.near)
+        far = torch.maximum(middle + reach, 2 * near) if self.far is None else torch.full_like(middle, self.far)
+        return near, far
+
+    def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        heat, depth = maps.split(self.keypoints, 2)
+        logits = spatial_logits(heat, images, self.sharpness, self.hull)
+        ndc, weight = soft_argmax(logits, _cells(maps))
+        near, far = self.limits(batch)
+        z = near + (far - near) * (logits.softmax(-1) * depth.flatten(-2).sigmoid()).sum(-1)
+        votes = batch.rig.world_from_px(batch.rig.px_from_ndc(ndc), z)
+        world = (weight[..., None] * votes).sum(1) / weight.sum(1)[..., None]
+        return Keypoints(batch.rig.ndc_from_world(world), world, weight, votes)

@@ -6,6 +6,7 @@ from piq.functional import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import ranks
 from .shapes import cells, shaped
 
 
@@ -54,7 +55,7 @@ class Perceptual(nn.Module):
         self.register_buffer("energy", torch.zeros(len(self.blocks) + 1))
 
     def features(self, maps: Tensor) -> list[Tensor]:
-        """(n, 1, H, W) -> the maps themselves and the output of every block."""
+        """(n, 1 or 3, H, W) -> the maps themselves and the output of every block."""
         x, out = maps.expand(-1, 3, -1, -1), [maps]
         for block in self.blocks:
             x = block(x)
@@ -63,7 +64,7 @@ class Perceptual(nn.Module):
 
     def scale(self, energy: list[Tensor]) -> Tensor:
         """What each term is divided by, given the energies of the targets' features; in training the averages move first."""
-        energy = torch.stack(energy)
+        energy = ranks.mean(torch.stack(energy))
         if self.training and not self.printed:
             self.energy.copy_(torch.where(self.energy > 0, self.decay * self.energy + (1 - self.decay) * energy, energy))
         return torch.where(self.energy > 0, self.energy, energy).clamp(min=1e-8)
@@ -125,8 +126,46 @@ def steadiness(now: Tensor, later: Tensor, side: float) -> Tensor:
     return (change / side).square().sum(-1).mean()
 
 
+def reprojection(ndc: Tensor, votes: Tensor) -> Tensor:
+    """Mean squared distance of what each view said alone, `votes`, to the point that all agreed on, `ndc`; (B, V, K, 2) each.
+
+    The gradient moves the votes; the common point stands still (detached). The other way round, as the released history has
+    it, little would move, and nothing where all cameras are equally far: triangulation has already put the common point where
+    these distances are smallest. Points behind a camera have no place in its image and do not count.
+    """
+    shaped(ndc, "B V K 2", "ndc"), shaped(votes, "B V K 2", "votes")
+    common = ndc.detach()
+    ahead = (common.abs() < 100).all(-1)
+    d2 = (votes - torch.where(ahead[..., None], common, votes.detach())).square().sum(-1)
+    return d2.sum() / ahead.sum().clamp(min=1)
+
+
+def equivariance(turned: list[Tensor], ndc: Tensor) -> Tensor:
+    """Turn the image, and its keypoints turn with it (2D B-KinD): mean squared distance, the upright keypoints detached.
+
+    turned: keypoints (B, V, K, 2) of the images after 1, 2, 3 quarter turns, as by `torch.rot90`; ndc: those of the images
+    themselves. B-KinD compares Gaussian maps of the points instead, whose gradient ends where the two no longer touch.
+    """
+    wanted, total = ndc.detach(), ndc.new_zeros(())
+    for found in turned:
+        wanted = torch.stack([wanted[..., 1], -wanted[..., 0]], -1)  # the image's right edge becomes its top
+        total = total + (found - wanted).square().sum(-1).mean()
+    return total / len(turned)
+
+
+def agreement(votes: Tensor, side: float) -> Tensor:
+    """Mean squared distance between two views' points for the same keypoint, in units of `side`; votes (B, V, K, 3), V >= 2.
+
+    Over all pairs of views that is twice their unbiased variance.
+    """
+    shaped(votes, "B V K 3", "votes")
+    if votes.shape[1] < 2:
+        raise ValueError("agreement: 1 view has nobody to agree with; give at least 2 views (views) or set agree = 0")
+    return 2 * (votes / side).var(1, unbiased=True).sum(-1).mean()
+
+
 def separation(world: Tensor, sigma: float) -> Tensor:
-    """Mean over pairs i != j of exp(-|U_i - U_j|^2 / (2 sigma^2)), paper equation 3. world (B, K, 3), sigma in the same unit."""
+    """Mean over pairs i != j of exp(-|U_i - U_j|^2 / (2 sigma^2)), paper equation 3. world (B, K, 2 or 3), sigma in the same unit."""
     shaped(world, "B K D", "world")
     K = world.shape[1]
     d2 = (world[:, :, None] - world[:, None]).square().sum(-1)
@@ -169,7 +208,7 @@ class EdgeLength(nn.Module):
         """world (B, K, 3), pairs (E, 2), weights (E,) >= 0, not trained by this loss -> scalar, unit free; 0 if no edge is active."""
         now = lengths(world, pairs) / self.side
         if self.training:
-            mean = now.detach().mean(0)
+            mean = ranks.mean(now.detach().mean(0))
             self.average.copy_(torch.where(self.average > 0, self.decay * self.average + (1 - self.decay) * mean, mean))
         if self.printed:
             return ((now - self.average).abs() * (weights > 0)).sum(-1).mean()

@@ -2,17 +2,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .cameras import CameraRig
-from .clips import Batch
-from .edges import EdgeBottleneck
-from .lifts import Keypoints, Lift, Volumetric
-from .losses import EdgeLength, Perceptual, cover, dissimilarity, separation, steadiness
+from .clips import Batch, Survey
+from .edges import EdgeBottleneck, PointBottleneck
+from .lifts import Depth, Flat, Keypoints, Lift, Triangulated, Volumetric
+from .losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, equivariance, reprojection, separation, steadiness
+from .motion import region
 from .networks import Decoder, Encoder, on_the_spot, over_views
 from .recipes import Recipe
 from .volumes import overlap
@@ -24,16 +25,18 @@ class Discovery:
 
     now: Keypoints
     later: Keypoints
-    edges: tuple[list[Tensor], list[Tensor]]  # drawings of now and later, (B, V, 1, h, w) per scale
-    recon: Tensor  # (B, V, 1, h, w)
+    edges: tuple[list[Tensor], list[Tensor]]  # drawings of now and later, (B, V, 1, h, w) per scale; of points (B, V, K, h, w)
+    recon: Tensor  # (B, V, 1, h, w) the change, or (B, V, 3, h, w) the later frame
+    turned: list[Keypoints] | None = None  # keypoints of the later images after 1, 2, 3 quarter turns, where a loss asks for them
     explained: Tensor | None = None  # the reconstruction loss, where it was taken one view at a time (then recon has no graph)
 
 
 class Discoverer(nn.Module):
-    """images -> maps -> keypoints -> drawing -> reconstruction of the change; the lift decides how maps become keypoints."""
+    """images -> maps -> keypoints -> drawing -> reconstruction; the lift decides how maps become keypoints, `edges` what is drawn."""
 
-    def __init__(self, encoder: Encoder, lift: Lift, edges: EdgeBottleneck, decoder: Decoder):
+    def __init__(self, encoder: Encoder, lift: Lift, edges: EdgeBottleneck | PointBottleneck, decoder: Decoder, rotate: bool = False):
         super().__init__()
+        self.rotate = rotate  # look at the later images in quarter turns, too
         self.encoder, self.lift, self.edges, self.decoder = encoder, lift, edges, decoder
 
     def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +64,8 @@ class Discoverer(nn.Module):
             explained, recon = on_the_spot(lambda i, x, *drawn: _with_loss(explain, i, self.decoder.finish(x, drawn)),
                                            [coarse, *pairs], self.decoder.second_half())
         recon = recon.unflatten(0, features[:B].shape[:2])
-        return Discovery(_part(both, slice(0, B)), _part(both, slice(B, None)), (now, later), recon, explained)
+        turned = [self.keypoints(replace(batch, now=batch.later.rot90(i, (-2, -1)))) for i in (1, 2, 3)] if self.rotate else None
+        return Discovery(_part(both, slice(0, B)), _part(both, slice(B, None)), (now, later), recon, turned, explained)
 
 
 def _with_loss(explain: Callable, i: int, recon: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,27 +82,34 @@ def _doubled(batch: Batch) -> Batch:
 
 
 def _part(keypoints: Keypoints, part: slice) -> Keypoints:
-    world = None if keypoints.world is None else keypoints.world[part]
-    return Keypoints(keypoints.ndc[part], world, keypoints.weight[part])
+    return Keypoints(**{f.name: None if (x := getattr(keypoints, f.name)) is None else x[part] for f in fields(Keypoints)})
 
 
 class Objective(nn.Module):
-    """discovery losses as a dictionary of named scalars (paper equation 4); holds the running averages."""
+    """discovery losses as a dictionary of named scalars (paper equation 4); holds the running averages.
+
+    A term whose weight is 0 is not computed; one that the lift cannot serve is refused with a sentence.
+    """
 
     def __init__(self, recipe: Recipe, edges: int, side: float):
         super().__init__()
+        if recipe.explain not in ("change", "frame"):
+            raise ValueError(f"explain = {recipe.explain!r}; expected change or frame")
         self.recipe, self.side = recipe, side
         self.perceptual = Perceptual(recipe.perceptual, printed=recipe.printed)
         self.length = EdgeLength(edges, side, printed=recipe.printed)
 
     def target(self, batch: Batch, size: tuple[int, int]) -> Tensor:
-        """(B, V, 1, h, w): how the frame changed, at the reconstruction's size."""
+        """What is to be explained, at the reconstruction's size: (B, V, 1, h, w) how the frame changed, or (B, V, 3, h, w) the later frame."""
         now, later = (x[:, :, :3].flatten(0, 1) for x in (batch.now, batch.later))
-        change = dissimilarity(now, later, self.recipe.structure_only, smooth=1.0 if self.recipe.structure_only else 0.0)
+        if self.recipe.explain == "frame":
+            wanted = later
+        else:
+            wanted = dissimilarity(now, later, self.recipe.structure_only, smooth=1.0 if self.recipe.structure_only else 0.0)
         if self.recipe.mask:
             moving = torch.maximum(batch.now[:, :, 3:4], batch.later[:, :, 3:4]).flatten(0, 1)
-            change = change * F.max_pool2d(moving, 5, 1, 2)
-        return F.adaptive_avg_pool2d(change, size).unflatten(0, batch.now.shape[:2])
+            wanted = wanted * F.max_pool2d(moving, 5, 1, 2)
+        return F.adaptive_avg_pool2d(wanted, size).unflatten(0, batch.now.shape[:2])
 
     def explain(self, batch: Batch, recon: Tensor) -> Tensor:
         """The reconstruction loss of all views at once."""
@@ -125,43 +136,88 @@ class Objective(nn.Module):
         each = [self.perceptual.features(target[None]) for target in self.target(batch, size).flatten(0, 1)]
         return each, self.perceptual.scale([torch.stack([f.square().mean() for f in level]).mean() for level in zip(*each)])
 
-    def forward(self, batch: Batch, out: Discovery, bottleneck: EdgeBottleneck, step: int) -> dict[str, Tensor]:
-        r = self.recipe
+    def forward(self, batch: Batch, out: Discovery, bottleneck: EdgeBottleneck | PointBottleneck, step: int) -> dict[str, Tensor]:
+        r, both = self.recipe, (out.now, out.later)
         views = out.recon.shape[1] if r.printed else 1  # equation 1 sums over views
         losses = {"reconstruct": views * (self.explain(batch, out.recon) if out.explained is None else out.explained)}
-        world = torch.cat([out.now.world, out.later.world])
-        stretch = self.length(world, bottleneck.pairs, bottleneck.weights)  # the average is kept from the first step on
+        if r.length:  # its averages are kept from the first step on
+            stretch = self.length(torch.cat(_needed(both, "world", "length")), bottleneck.pairs, bottleneck.weights)
+        if r.reproject:
+            losses["reproject"] = r.reproject * reprojection(torch.cat([k.ndc for k in both]), torch.cat(_needed(both, "votes", "reproject")))
+        if r.agree:
+            losses["agree"] = r.agree * agreement(torch.cat(_needed(both, "votes", "agree")), self.side)
         if r.cover:
-            losses["cover"] = r.cover / 2 * sum(cover(k.ndc, x[:, :, 3:]) for k, x in ((out.now, batch.now), (out.later, batch.later)))
+            losses["cover"] = r.cover / 2 * sum(cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, (batch.now, batch.later)))
         if r.steady:
-            losses["steady"] = r.steady * steadiness(out.now.world, out.later.world, self.side)
+            losses["steady"] = r.steady * steadiness(*_needed(both, "world", "steady"), self.side)
         if r.sure:
             losses["sure"] = r.sure * (1 - (out.now.weight.mean() + out.later.weight.mean()) / 2)
         if step >= r.warmup:
-            losses["separate"] = r.separate * separation(world, r.separate_sigma * self.side)
-            losses["length"] = r.length * stretch
+            if r.rotate:
+                losses["rotate"] = r.rotate * equivariance([k.ndc for k in out.turned], out.later.ndc)
+            losses["separate"] = r.separate * self.apart(both, batch.rig.size)
+            losses |= {"length": r.length * stretch} if r.length else {}
         return losses
 
+    def apart(self, both: tuple[Keypoints, Keypoints], size: tuple[int, int]) -> Tensor:
+        """Separation in space, in units of the cube's side; of keypoints without a world, in every image, in units of its width."""
+        if both[0].world is not None:
+            return separation(torch.cat([k.world for k in both]), self.recipe.separate_sigma * self.side)
+        half = torch.cat([k.ndc for k in both]).flatten(0, 1) / 2
+        return separation(half * half.new_tensor([1.0, size[1] / size[0]]), self.recipe.separate_sigma)
 
-def placed(recipe: Recipe, rig: CameraRig) -> Recipe:
-    """The recipe with its volume placed: centre and side where the views overlap, unless it names them."""
+
+def _needed(both: tuple[Keypoints, Keypoints], field: str, term: str) -> list[Tensor]:
+    """`field` of now and later, which the loss `term` cannot do without."""
+    values = [getattr(k, field) for k in both]
+    if values[0] is None:
+        what = {"world": "keypoints in space", "votes": "what each view says alone"}[field]
+        raise ValueError(f"the loss {term} needs {what}, which this recipe's lift does not give: set {term} = 0 or choose another lift")
+    return values
+
+
+def placed(recipe: Recipe, rig: CameraRig, survey: Survey | None = None) -> Recipe:
+    """The recipe with its volume placed, unless it names centre and side: where the animal goes, or, without a survey, where
+    the views overlap. Never the world's origin, which calibrations put anywhere.
+    """
     middle, width = overlap(rig)
+    if survey is not None and recipe.follow is None:
+        middle, side = region(survey, rig)
+        width = min(side, width)
     return replace(recipe, side=recipe.side or width, centre=recipe.centre or tuple(middle.tolist()))
 
 
 def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
-    """The model and its objective, weights from `seed`; the recipe must be `placed`."""
+    """The model and its objective, weights from `seed`; the recipe must be `placed`. Raises `ValueError` at a name it does not know."""
     side = recipe.follow or recipe.side
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = Encoder(3 + recipe.background, recipe.channels, recipe.width, recipe.backbone, recipe.pretrained, recipe.pyramid,
-                          recipe.checkpointing)
-        lift = Volumetric(recipe.keypoints, recipe.channels, recipe.voxels, side, recipe.centre, recipe.v2v_width, recipe.v2v_levels,
-                          recipe.v2v_front, recipe.sharpness, recipe.hull, recipe.hull_blur, recipe.v2v_full, recipe.checkpointing)
-        edges = EdgeBottleneck(recipe.keypoints, recipe.sigma, recipe.active, seed=seed)
-        decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps, widths=recipe.decoder_widths)
-        model, objective = Discoverer(encoder, lift, edges, decoder), Objective(recipe, len(edges.pairs), side)
+        maps = {"volumetric": recipe.channels, "depth": 2 * recipe.keypoints}.get(recipe.lift, recipe.keypoints)
+        encoder = Encoder(3 + recipe.background, maps, recipe.width, recipe.backbone, recipe.pretrained, recipe.pyramid, recipe.checkpointing)
+        lift, edges = _lift(recipe, side), _bottleneck(recipe, seed)
+        decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps, 2 * edges.drawings, 3 if recipe.explain == "frame" else 1,
+                          recipe.decoder_widths or ())
+        model, objective = Discoverer(encoder, lift, edges, decoder, recipe.rotate > 0), Objective(recipe, len(edges.pairs), side)
         return (_channels_last(model), _channels_last(objective)) if recipe.channels_last else (model, objective)
+
+
+def _lift(r: Recipe, side: float) -> Lift:
+    if r.rotate and r.lift != "flat":
+        raise ValueError(f"rotate = {r.rotate} turns images, which the cameras of lift {r.lift!r} do not follow: set rotate = 0 or lift = 'flat'")
+    if r.lift == "volumetric":
+        return Volumetric(r.keypoints, r.channels, r.voxels, side, r.centre, r.v2v_width, r.v2v_levels, r.v2v_front, r.sharpness, r.hull, r.hull_blur,
+                          r.v2v_full, r.checkpointing)
+    if r.lift == "depth":
+        return Depth(r.keypoints, side, r.centre, r.near, r.far, r.sharpness, r.hull)
+    if r.lift not in ("triangulated", "flat"):
+        raise ValueError(f"lift = {r.lift!r}; expected volumetric, triangulated, depth or flat")
+    return (Flat if r.lift == "flat" else Triangulated)(r.keypoints, r.sharpness, r.hull)
+
+
+def _bottleneck(r: Recipe, seed: int) -> EdgeBottleneck | PointBottleneck:
+    if r.bottleneck not in ("edges", "points"):
+        raise ValueError(f"bottleneck = {r.bottleneck!r}; expected edges or points")
+    return PointBottleneck(r.keypoints, r.sigma) if r.bottleneck == "points" else EdgeBottleneck(r.keypoints, r.sigma, r.active, seed=seed)
 
 
 def _channels_last(module: nn.Module) -> nn.Module:

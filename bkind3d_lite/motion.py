@@ -68,6 +68,26 @@ def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60) ->
     return found
 
 
+def region(survey: Survey, rig: CameraRig, margin: float = 1.15) -> tuple[Tensor, float]:
+    """Centre (3) and side of a cube that holds the animal wherever it goes in the clip, in world units.
+
+    The middle and the widest range of the centre of the visual hull (98 % of the frames), plus once the animal's own extent,
+    its silhouettes' largest width in the median view, times `margin`.
+    """
+    low, high = survey.centre.quantile(torch.tensor([0.01, 0.99]), 0)
+    size = survey.thumbs.shape[-1], survey.thumbs.shape[-2]
+    depth = rig.cam_from_world(survey.centre)[..., 2]  # (V, T)
+    focal = torch.stack([rig.K[:, 0, 0] * size[0] / rig.size[0], rig.K[:, 1, 1] * size[1] / rig.size[1]])
+    widths = []
+    for axis, f in zip((-2, -1), focal):  # sums over rows leave columns, x
+        mass = (survey.thumbs.float() * (survey.thumbs > 96)).sum(axis).cumsum(-1)  # (T, V, n)
+        share = mass / mass[..., -1:].clamp(min=1)
+        pixels = ((share > 0.02) & (share < 0.98)).sum(-1) + 1
+        widths.append(pixels * depth.T / f)
+    extent = torch.stack(widths).amax(0).median(1).values.quantile(0.9)
+    return (low + high) / 2, float(margin * ((high - low).max() + extent))
+
+
 def _thumbs(clip: MultiViewClip, raw: Survey, times: range, size: tuple[int, int]) -> Tensor:
     images, ground = (F.adaptive_avg_pool2d(x.movedim(-1, -3).flatten(0, -4).float() / 255, size).unflatten(0, x.shape[:-3])
                       for x in (clip.frames[list(times)], raw.background))

@@ -1,7 +1,10 @@
 """Overlays: keypoints and edges drawn into images, exactly where they project; and small matplotlib helpers."""
 from __future__ import annotations
 
+import base64
+import io
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from matplotlib.axes import Axes
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from .cameras import CameraRig
 from .clips import MultiViewClip, Track, footprint
 from .edges import segment_distance2
 from .shapes import shaped
@@ -19,6 +23,7 @@ from .videos import write_video
 
 GREY = "#8c8c8c"  # the truth, and whatever must not compete with the keypoints
 SAFE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#882255")  # Okabe and Ito 2008; wine for their black
+SIDES = {"left": ("#0072b2", "#56b4e9"), "right": ("#d55e00", "#e69f00"), "": ("#009e73", "#66c5ab")}
 LOST = 8.0  # |ndc| beyond which a projection is not drawn: behind the camera, or so far out that its edges would only cross the image
 
 
@@ -30,6 +35,28 @@ def palette(count: int) -> list[str]:
         mix = mixes[k // len(SAFE) % len(mixes)]
         base, end = rgb(SAFE[k % len(SAFE)]), 255.0 if mix > 0 else 0.0
         colours.append("#" + "".join(f"{round(c + abs(mix) * (end - c)):02x}" for c in base))
+    return colours
+
+
+def side_of(name: str) -> str:
+    """'left', 'right' or '': what a name says of its side, by its beginning or end (left_knee, LeftKnee, l_knee, knee.l)."""
+    for side in ("left", "right"):
+        if re.search(f"^{side}|{side}$|^{side[0]}[_. -]|[_. -]{side[0]}$", name, re.IGNORECASE):
+            return side
+    return ""
+
+
+def keypoint_colours(names: Sequence[str], chosen: Sequence[str] = ()) -> list[str]:
+    """A colour per point: the `chosen` ones; or, where names tell sides, blues left, oranges right and greens between; or the `palette`."""
+    if chosen:
+        return list(chosen)
+    sides = [side_of(name) for name in names]
+    if not any(sides):
+        return palette(len(names))
+    seen, colours = dict.fromkeys(SIDES, 0), []
+    for side in sides:
+        colours.append(SIDES[side][seen[side] % len(SIDES[side])])
+        seen[side] += 1
     return colours
 
 
@@ -138,6 +165,7 @@ def drawn_frames(clip: MultiViewClip, track: Track, times: Sequence[int] | None 
 
     The track has a row for each frame of the clip, or for each of `times`. truth: draw the clip's truth below, in white.
     """
+    style = dict(colours=keypoint_colours(track.skeleton.names, track.skeleton.colours)) | style
     for row, t in _rows(clip, track, times):
         known = clip.rig.px_from_world(clip.truth[t]) if truth and clip.truth is not None else None
         yield overlay(clip.frames[t], clip.rig.ndc_from_world(track.world[row]), track.skeleton.edges, frame=t, truth_px=known,
@@ -152,26 +180,69 @@ def _rows(clip: MultiViewClip, track: Track, times: Sequence[int] | None) -> lis
     return [(t if len(track.world) == len(clip) else i, t) for i, t in enumerate(times)]
 
 
+def cutouts(clip: MultiViewClip, track: Track, row: int, time: int, views: Sequence[int], side: float, pixels: int) -> tuple[Tensor, CameraRig]:
+    """Views cut to the square that a ball of diameter `side` about the keypoints of `row` fills: images (V, pixels, pixels, 3) uint8, their rig (1, V)."""
+    whole = clip.rig.take(list(views)).batched(1)
+    middle = (track.world[row].amax(0) + track.world[row].amin(0))[None] / 2
+    corner, window = footprint(whole, middle, side)
+    boxes = torch.cat([corner, corner + window], -1)[0].tolist()
+    cut = [Image.fromarray(np.asarray(clip.frames[time][v])).transform((pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
+           for v, box in zip(views, boxes)]
+    return torch.from_numpy(np.stack(cut)), whole.cropped(corner, window, (pixels, pixels))
+
+
+def extent(track: Track) -> float:
+    """Diameter of a ball that usually holds all keypoints with some room, in world units."""
+    return 1.2 * float((track.world.amax(1) - track.world.amin(1)).amax(-1).nanmedian())
+
+
 def closeups(clip: MultiViewClip, track: Track, times: Sequence[int], side: float | None = None, views: Sequence[int] | None = None,
              pixels: int = 240) -> np.ndarray:
     """A row per time, a column per view, each cut to the square that a ball of diameter `side` about the keypoints fills.
 
-    side: world units (default: 1.2 times the keypoints' usual extent). `pixels`: width of each picture. One RGB image.
+    side: world units (default: `extent(track)`). `pixels`: width of each picture. One RGB image.
     """
     views = list(range(clip.rig.views)) if views is None else list(views)
-    extent = (track.world.amax(1) - track.world.amin(1)).amax(-1)
-    side = 1.2 * float(extent.nanmedian()) if side is None else side
-    whole, sheets = clip.rig.take(views).batched(1), []
+    side, sheets = extent(track) if side is None else side, []
     for row, t in _rows(clip, track, times):
-        middle = (track.world[row].amax(0) + track.world[row].amin(0))[None] / 2
-        corner, window = footprint(whole, middle, side)
-        near = whole.cropped(corner, window, (pixels, pixels))
-        boxes = torch.cat([corner, corner + window], -1)[0].tolist()
-        cut = [Image.fromarray(np.asarray(clip.frames[t][v])).transform((pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
-               for v, box in zip(views, boxes)]
-        sheets.append(overlay(torch.from_numpy(np.stack(cut)), near.ndc_from_world(track.world[row][None])[0], track.skeleton.edges, frame=t, scale=1,
-                              weight=track.weight[row], names=near.names, columns=len(views)))
+        cut, near = cutouts(clip, track, row, t, views, side, pixels)
+        sheets.append(overlay(cut, near.ndc_from_world(track.world[row][None])[0], track.skeleton.edges, frame=t, scale=1,
+                              weight=track.weight[row], names=near.names, columns=len(views),
+                              colours=keypoint_colours(track.skeleton.names, track.skeleton.colours)))
     return np.concatenate(sheets)
+
+
+def data_uri(image: np.ndarray, quality: int = 78) -> str:
+    """An RGB image (H, W, 3) uint8 as a JPEG inside an address: pages and Plotly figures carry it along."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(buffer, "JPEG", quality=quality, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def filmstrip(clip: MultiViewClip, track: Track, times: Sequence[int], views: Sequence[int], pixels: int = 112,
+              quality: int = 60) -> tuple[list[str], Tensor, tuple[int, int]]:
+    """Small pictures of some views that stand still around all the places where the animal goes: for players in a page.
+
+    Returns a JPEG address per time (the views as one mosaic), the keypoints in the mosaic's pixels (T, V, K, 2), NaN where they
+    leave their view, and the mosaic's (rows, columns). Each view is cut to a square and is `pixels` wide.
+    """
+    rows = [row for row, _ in _rows(clip, track, times)]
+    px = clip.rig.take(list(views)).px_from_world(track.world[rows].flatten(0, 1)).unflatten(1, (len(rows), -1))  # (V, T, K, 2)
+    bounds = torch.tensor([0.02, 0.98])
+    low, high = px.flatten(1, 2).nan_to_num().quantile(bounds, 1)
+    side = (1.35 * (high - low).amax(-1, keepdim=True)).clamp(min=16)
+    corner = (low + high - side) / 2
+    boxes = torch.cat([corner, corner + side], -1).tolist()
+    small = ((px - corner[:, None, None]) / side[:, None, None] * pixels).movedim(0, 1)
+    small[((small < 0) | (small > pixels)).any(-1)] = torch.nan
+    shape = mosaic([np.zeros((1, 1, 3), np.uint8)] * len(boxes)).shape[:2]
+    small = small + pixels * torch.tensor([[n % shape[1], n // shape[1]] for n in range(len(boxes))])[:, None]
+    pages = []
+    for t in times:
+        cut = [Image.fromarray(np.asarray(clip.frames[int(t)][v])).transform((pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
+               for v, box in zip(views, boxes)]
+        pages.append(data_uri(mosaic([np.asarray(c) for c in cut]), quality))
+    return pages, small, shape
 
 
 def overlay_video(clip: MultiViewClip, track: Track, path: str | Path, times: Sequence[int] | None = None, fps: float | None = None, **style) -> Path:
@@ -186,6 +257,29 @@ def strip(images: Tensor, ndc: Tensor | None = None, edges: Sequence[tuple[int, 
     ax = plt.subplots(figsize=(12, 12 * picture.shape[0] / picture.shape[1]), layout="constrained")[1] if ax is None else ax
     ax.imshow(picture)
     ax.set_axis_off()
+    return ax
+
+
+def pose(ax: Axes, points, edges: Sequence[tuple[int, int]], colours: Sequence[str], width: float = 2, size: float = 22) -> None:
+    """Keypoints (K, D) and bones in axes of D = 2 or 3 dimensions, each half of a bone in its end's colour; unknown points are left out."""
+    points = np.asarray(points.detach().cpu() if isinstance(points, Tensor) else points, np.float64)
+    for i, j in edges:
+        middle = (points[i] + points[j]) / 2
+        for a, b, colour in ((points[i], middle, colours[i]), (middle, points[j], colours[j])):
+            ax.plot(*zip(a, b), color=colour, linewidth=width, solid_capstyle="round")
+    depth = dict(depthshade=False) if points.shape[1] == 3 else dict(zorder=3)
+    ax.scatter(*points.T, c=list(colours), s=size, linewidths=0, **depth)
+
+
+def boxed(ax: Axes, middle, half: float, unit: str) -> Axes:
+    """Equal 3D axes: a cube of `half` a side about `middle`, its unit in the labels, seen from above and aside."""
+    for axis, c in zip("xyz", np.asarray(middle, np.float64)):
+        ax.set(**{f"{axis}lim": (c - half, c + half)})
+        ax.set(**{f"{axis}label": f"{axis} ({unit})"})
+        getattr(ax, f"{axis}axis").set_major_locator(plt.MaxNLocator(4))
+    ax.set_box_aspect((1, 1, 1), zoom=0.85)
+    ax.view_init(25, -60)
+    ax.tick_params(labelsize=7, pad=-1)
     return ax
 
 

@@ -1,38 +1,22 @@
 """Quickstart: the whole street on a bundled clip, with an honest score beside it."""
 from __future__ import annotations
 
-import csv
-import platform
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import torch
-from tqdm.auto import tqdm
-
-from . import __version__
-from .checkpoints import load, resume, save
-from .clips import MultiViewClip, Survey, Track, open_clip
-from .evaluation import baselines, on_body, scores
-from .files import write_atomically
+from .checkpoints import load, resume
+from .clips import open_clip
+from .evaluation import baselines
+from .files import read_rows
 from .motion import survey
 from .recipes import QUICK_HUMAN, QUICK_RAT
 from .report import pictures, score_table, write_report
-from .training import Run, batches, begin, track, train
-from .videos import write_video
-from .views import drawn_frames, movie, save_html
+from .results import Part, judge, score_report, write_track
+from .runs import fit
+from .training import begin
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data_samples"
 RECIPES = {"rat": QUICK_RAT, "human": QUICK_HUMAN}
-EVERY = 100  # steps between checkpoints
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a clip with what the cameras tell about it."""
-
-    clip: MultiViewClip
-    survey: Survey
 
 
 def opened(clip: str) -> tuple[Part, Part]:
@@ -41,47 +25,6 @@ def opened(clip: str) -> tuple[Part, Part]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such bundled clip; run from a clone of the repository (pip install -e .)")
     return tuple(Part(c := open_clip(folder / name), survey(c)) for name in ("train", "test"))
-
-
-def fit(run: Run, part: Part, out: Path, steps: int) -> float:
-    """Train up to `steps` with a progress bar; checkpoint and `losses.csv` in `out` every 100 steps. Returns seconds spent."""
-    rows = _kept_rows(out / "losses.csv", run.step)
-    start = time.perf_counter()
-    with tqdm(total=steps, initial=run.step, desc="training", unit="step") as bar:
-        while run.step < steps:
-            for step in train(run, batches(run, part.clip, part.survey)):
-                rows.append({"step": step.index, **step.losses})
-                bar.update()
-                bar.set_postfix(reconstruct=f"{step.losses['reconstruct']:.3f}")
-                if step.index % EVERY == 0 or step.index >= steps:
-                    break
-            save(run, out / "checkpoint.safetensors")
-            write_atomically(out / "losses.csv", lambda temporary: _write_rows(temporary, rows))
-    return time.perf_counter() - start
-
-
-def _kept_rows(path: Path, step: int) -> list[dict]:
-    if step == 0 or not path.is_file():
-        return []
-    with open(path, newline="") as file:
-        return [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-
-
-def _write_rows(path: Path, rows: list[dict]) -> None:
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(k for row in rows for k in row)), restval="")
-        writer.writeheader(), writer.writerows(rows)
-
-
-def judge(model, recipe, parts: tuple[Part, Part]) -> tuple[Track, dict[str, float]]:
-    """Track both parts, fit the regressor on the first, score on the second: the held-out track and its scores."""
-    first, second = parts
-    seen = torch.arange(0, len(first.clip), 2)  # neighbouring frames are nearly the same pose
-    known = track(model, recipe, first.clip, first.survey, seen)
-    found = track(model, recipe, second.clip, second.survey)
-    near = on_body(found.world, second.clip.truth, second.clip.skeleton, second.clip.body_length)
-    score = scores((known.world, first.clip.truth[seen]), (found.world, second.clip.truth))
-    return found, score | {"on_body": near["share"], "bone_distance": near["median"]}
 
 
 def shipped(clip: str) -> Path:
@@ -102,45 +45,18 @@ def quickstart(clip: str = "rat", steps: int | None = None, out: str | Path = "r
     run = begin(recipe, parts[0].clip, seed)
     results = {"untrained": judge(run.model, run.recipe, parts)[1]}
     if again and (out / "checkpoint.safetensors").is_file():
-        run = resume(out / "checkpoint.safetensors", parts[0].clip)
+        run = resume(out / "checkpoint.safetensors", parts[0].clip, steps=recipe.steps)
     begun = run.step
-    seconds = fit(run, parts[0], out, recipe.steps)
+    seconds = fit(run, parts[0], out)
     print("tracking the held-out part ...")
     found, results["trained"] = judge(run.model, run.recipe, parts)
     if shipped(clip).is_file():
         model, its_recipe, _ = load(shipped(clip))
         results["checkpoint"] = judge(model, its_recipe, parts)[1]
     results |= baselines(parts[0].clip.truth, parts[1].clip.truth)
-    report = _report(clip, run, results, seconds, run.step - begun)
-    _write(out, report, found, parts[1], run)
+    report = score_report(clip, run.recipe, results, seed=run.seed, steps=run.step, seconds_training=round(seconds, 1),
+                          seconds_per_step=round(seconds / max(1, run.step - begun), 4))
+    write_track(out, found, parts[1], run.recipe, clip)
+    write_report(out, report, pictures(parts[1].clip, found, read_rows(out / "losses.csv")), asdict(run.recipe))
     print("\n" + score_table(report) + f"\n\nopen {out / 'report.html'}")
     return report
-
-
-def _report(clip: str, run: Run, results: dict, seconds: float, steps: int) -> dict:
-    def column(key: str, rows: tuple[str, ...]) -> dict:
-        return {row: round(results[row][key], 4) if row in results else None for row in rows}
-
-    nets = ("trained", "untrained", "checkpoint")
-    rows = ("trained", "untrained", "centroid", "mean_pose", "checkpoint")
-    return {"clip": clip, "seed": run.seed, "steps": run.step, "seconds_training": round(seconds, 1),
-            "seconds_per_step": round(seconds / max(1, steps), 4), "keypoints": run.recipe.keypoints,
-            "mpjpe_mm": column("mpjpe", rows), "pmpjpe_mm": column("pmpjpe", rows), "on_body": column("on_body", nets),
-            "bone_distance_mm": column("bone_distance", nets), "device": f"cpu, {torch.get_num_threads()} threads, {platform.machine()}",
-            "versions": {"bkind3d_lite": __version__, "torch": torch.__version__, "python": platform.python_version()}}
-
-
-def _write(out: Path, report: dict, found: Track, part: Part, run: Run) -> None:
-    """Everything a user opens; the report comes last because it links what is there."""
-    clip, recipe = part.clip, run.recipe
-    found.save(out / "keypoints.csv"), found.save(out / "keypoints.npz")
-    side = recipe.follow or recipe.side
-    centre = part.survey.centre.median(0).values if recipe.follow else torch.tensor(recipe.centre)
-    every = max(1, len(clip) // 200)
-    film = movie(found, clip.rig, clip.truth, clip.skeleton, centre, side, every, title=f"{report['clip']}: discovered without labels")
-    film.for_each_trace(lambda trace: trace.update(visible="legendonly"), {"name": "cube"})  # a click away: its lines cross the animal
-    save_html(film, out / "skeleton.html")
-    times = range(0, len(clip), max(1, round(clip.fps / 15)))
-    write_video(out / "overlay.mp4", tqdm(drawn_frames(clip, found, times), "drawing", len(times), unit="frame"), 15)
-    rows = _kept_rows(out / "losses.csv", run.step)
-    write_report(out, report, pictures(clip, found, rows), asdict(recipe))

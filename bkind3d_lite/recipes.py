@@ -1,7 +1,20 @@
 """Recipes: every choice of a run as one flat, frozen value."""
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import get_args, get_origin, get_type_hints
+
+from .files import write_atomically
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -10,12 +23,17 @@ class Recipe:
 
     name: str
     keypoints: int = 15
+    lift: str = "volumetric"  # from maps to keypoints: volumetric (the paper's method), triangulated, depth, or flat (2D B-KinD)
+    bottleneck: str = "edges"  # what is drawn: edges (the paper's method) or points
+    explain: str = "change"  # what the drawing must explain: change (the paper's method) or the whole later frame
     size: tuple[int, int] = (256, 256)  # W, H of the network's images
     gaps: tuple[float, ...] = (0.4,)  # seconds between now and later
     # volume
     side: float | None = None  # world units; None: where the views overlap
     centre: tuple[float, float, float] | None = None  # None: where the views overlap
     voxels: int = 64
+    near: float | None = None  # depths that the depth lift considers, world units; None: the volume's, from each camera
+    far: float | None = None
     # networks
     backbone: str = "small"
     pretrained: bool = False
@@ -39,6 +57,9 @@ class Recipe:
     separate_sigma: float = 0.05  # in units of the cube's side
     length: float = 1.0
     printed: bool = False  # equations 1 and 2 as they are printed: norms, not normalized squares
+    reproject: float = 0.0  # weight of the distance of each view's own keypoints to the triangulated ones (lift triangulated)
+    rotate: float = 0.0  # weight of the keypoints' turning with their image, by quarter turns (lift flat; 2D B-KinD)
+    agree: float = 0.0  # weight of the distance between the views' own points in space (lift depth)
     warmup: int = 200  # steps before the length and separation losses (the paper's curriculum)
     # optimization
     steps: int = 1000
@@ -87,12 +108,103 @@ PAPER_H36M = Recipe("paper-h36m", gaps=(0.4,), side=7500.0, backbone="resnet50",
                     separate_sigma=0.04, length=112.5, steps=195_000, warmup=78_000, optimizer="sgd", rate=1e-3, edge_rate=0.512,
                     channels_last=True, checkpointing=True, one_by_one=True)
 PAPER_RAT7M = replace(PAPER_H36M, name="paper-rat7m", gaps=(0.66,), side=1000.0, length=2.0)
-RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M)}
+PAPER = Recipe("paper")
+
+# The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base; `variant` applies them.
+VARIANTS: dict[str, dict] = {
+    "triang-reproj": dict(lift="triangulated", reproject=1.0),
+    "depth-map": dict(lift="depth", agree=1.0),
+    "keypoint3d": dict(lift="depth", agree=1.0, bottleneck="points", explain="frame"),
+    "flat": dict(lift="flat", bottleneck="points", length=0.0, steady=0.0),
+    "flat-rotate": dict(lift="flat", bottleneck="points", length=0.0, steady=0.0, rotate=1.0),
+    "points": dict(bottleneck="points"),
+    "no-length": dict(length=0.0),
+    "keypoints-8": dict(keypoints=8),
+    "keypoints-30": dict(keypoints=30),
+}
 
 
+def variant(base: Recipe, name: str) -> Recipe:
+    """`base` with one of the named changes of `VARIANTS`."""
+    if name not in VARIANTS:
+        raise ValueError(f"variant = {name!r}; expected one of {', '.join(VARIANTS)}")
+    return replace(base, name=f"{base.name}-{name}", **VARIANTS[name])
+
+
+SIBLINGS = tuple(variant(PAPER, name) for name in VARIANTS)
+TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT, FLAT_ROTATE, POINTS, NO_LENGTH, KEYPOINTS_8, KEYPOINTS_30 = SIBLINGS
+RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, PAPER, *SIBLINGS)}
+
+
+# ---- recipes as plain values, files and words ------------------------------------------------------------------------
 def load_recipe(values: dict) -> Recipe:
-    """A `Recipe` from plain values (JSON, TOML); an unknown key is a `TypeError`."""
-    known = {f.name for f in fields(Recipe)}
-    if unknown := sorted(set(values) - known):
-        raise TypeError(f"unknown recipe keys {unknown}; known: {sorted(known)}")
-    return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    """A `Recipe` from plain values (JSON, TOML). An unknown key or a value of the wrong type is a `TypeError`; "none" is None."""
+    kinds = get_type_hints(Recipe)
+    for key in values:
+        if key not in kinds:
+            near = get_close_matches(key, kinds, 1, 0.5)
+            raise TypeError(f"unknown recipe key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(kinds)}"))
+    return Recipe(**{key: _typed(key, value, kinds[key]) for key, value in values.items()})
+
+
+def _typed(key: str, value, kind):
+    """The value as its field's type: lists become tuples, whole numbers floats where a float is meant."""
+    for option in get_args(kind) if isinstance(kind, UnionType) else (kind,):
+        if option is NoneType and value in (None, "none"):
+            return None
+        if get_origin(option) is tuple and isinstance(value, (list, tuple)):
+            parts = get_args(option)
+            parts = [parts[0]] * len(value) if parts[-1] is ... else parts
+            if len(parts) == len(value) > 0:
+                return tuple(_typed(key, v, p) for v, p in zip(value, parts))
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(option, type) and isinstance(value, option) and (option is bool or not isinstance(value, bool)) and get_origin(option) is None:
+            return value
+    wanted = kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
+    raise TypeError(f"recipe key {key!r} is {value!r}; expected {wanted}")
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """A recipe from a TOML file; keys that it does not name have their defaults. Errors are `ValueError`s that name the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such recipe file")
+    try:
+        return load_recipe({"name": path.stem} | tomllib.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:  # unknown key, wrong type, or not TOML
+        raise ValueError(f"{path}: {error}") from error
+
+
+def write_recipe(recipe: Recipe, path: str | Path) -> Path:
+    """Write every key to a TOML file, one a line; TOML knows no None, so that is "none"."""
+    values = {key: "none" if value is None else value for key, value in asdict(recipe).items()}
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())  # numbers, text and lists: JSON is TOML
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def find_recipe(name: str) -> Recipe:
+    """A preset by its name, or the recipe of a TOML file."""
+    if name in RECIPES:
+        return RECIPES[name]
+    if name.endswith(".toml"):
+        return read_recipe(name)
+    near = get_close_matches(name, RECIPES, 1, 0.5)
+    raise ValueError(f"recipe {name!r}: neither a preset ({', '.join(RECIPES)}) nor a .toml file" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def altered(recipe: Recipe, words: Sequence[str]) -> Recipe:
+    """The recipe with `key=value` words applied; values as in TOML, text without quotes, `none` for None."""
+    changes = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise ValueError(f"--set {word}: expected key=value")
+        try:
+            changes[key.strip()] = tomllib.loads(f"value = {text.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            changes[key.strip()] = text.strip()
+    try:
+        return load_recipe(asdict(recipe) | changes)
+    except TypeError as error:
+        raise ValueError(f"--set: {error}") from error

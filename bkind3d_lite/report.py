@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .clips import MultiViewClip, Skeleton, Track
 from .files import write_atomically
-from .overlays import GREY, closeups, loss_curves, palette
+from .overlays import GREY, boxed, closeups, keypoint_colours, loss_curves, pose
 
 ROWS = {  # key in the report: name in the table, what it is
     "trained": ("trained", "this run's keypoints, on frames it was not trained on"),
@@ -106,25 +106,10 @@ def stills(track: Track, times: Sequence[int], truth: Tensor | None = None, skel
     for ax, t, cloud in zip(axes[0], times, clouds):
         middle = (np.nanmax(cloud, 0) + np.nanmin(cloud, 0)) / 2
         if truth is not None:
-            _pose(ax, cloud, skeleton.edges if skeleton else (), [GREY] * len(cloud), 1.2, 6)
-        _pose(ax, np.asarray(track.world[t], np.float64), track.skeleton.edges, palette(track.world.shape[1]), 2, 22)
-        for axis, c in zip("xyz", middle):
-            ax.set(**{f"{axis}lim": (c - half, c + half)})
-            getattr(ax, f"{axis}axis").set_major_locator(plt.MaxNLocator(4))
-        ax.set(**{f"{c}label": f"{c} ({track.unit})" for c in "xyz"})
-        ax.set_title(f"{t / track.fps:.2f} s", y=0.97)
-        ax.set_box_aspect((1, 1, 1), zoom=0.85)
-        ax.view_init(25, -60)
-        ax.tick_params(labelsize=7, pad=-1)
+            pose(ax, cloud, skeleton.edges if skeleton else (), [GREY] * len(cloud), 1.2, 6)
+        pose(ax, np.asarray(track.world[t], np.float64), track.skeleton.edges, keypoint_colours(track.skeleton.names, track.skeleton.colours), 2, 22)
+        boxed(ax, middle, half, track.unit).set_title(f"{t / track.fps:.2f} s", y=0.97)
     return figure
-
-
-def _pose(ax, points: np.ndarray, edges, colours, width: float, size: float) -> None:
-    for i, j in edges:
-        middle = (points[i] + points[j]) / 2
-        for a, b, colour in ((points[i], middle, colours[i]), (middle, points[j], colours[j])):
-            ax.plot(*zip(a, b), color=colour, linewidth=width)
-    ax.scatter(*points.T, c=colours, s=size, depthshade=False)
 
 
 def pictures(clip: MultiViewClip, track: Track, rows: Sequence[Mapping] = (), times: Sequence[int] | None = None,

@@ -3,13 +3,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor, nn
 
+from . import ranks
+from .cameras import CameraRig, triangulate
 from .clips import Batch, MultiViewClip, Survey, Track
 from .devices import equip, scaler, settle
 from .edges import strongest_edges
+from .lifts import Keypoints
 from .losses import lengths
 from .model import Discoverer, Discovery, Objective, build, placed
 from .motion import survey as look
@@ -36,6 +40,19 @@ class Run:
     optimizer: torch.optim.Optimizer
     seed: int = 0
     step: int = 0
+    clip: dict = field(default_factory=dict)  # fingerprint of the clip it is trained on
+
+
+class Together(nn.Module):
+    """Model and objective in one forward, which is what DistributedDataParallel must see: batch, step -> discovery, losses."""
+
+    def __init__(self, model: Discoverer, objective: Objective):
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: Batch, step: int) -> tuple[Discovery, dict[str, Tensor]]:
+        out = self.model(batch, self.objective.judge(batch))
+        return out, self.objective(batch, out, self.model.edges, step)
 
 
 def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu") -> Run:
@@ -49,14 +66,15 @@ def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu
     if recipe.optimizer not in ("adam", "sgd"):
         raise ValueError(f"optimizer = {recipe.optimizer!r}; expected adam or sgd")
     optimizer = torch.optim.AdamW(groups, fused=True) if recipe.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.9)
-    return Run(recipe, model, objective, optimizer, seed)
+    return Run(recipe, model, objective, optimizer, seed, clip=clip.fingerprint)
 
 
 def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Batch]:
-    """The run's own seeded pairs, from the step where it stands."""
+    """The run's own seeded pairs, from the step where it stands; under torchrun, this rank's share of them."""
     r = run.recipe
     gaps = [max(1, round(gap * clip.fps)) for gap in r.gaps]
-    return clip.batches(r.size, gaps, r.batch, run.seed, run.step, survey, r.follow, r.views, r.by_motion, r.turn, r.jitter)
+    share = ranks.mine(), ranks.count()
+    return clip.batches(r.size, gaps, r.batch, run.seed, run.step, survey, r.follow, r.views, r.by_motion, r.turn, r.jitter, share)
 
 
 def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
@@ -69,25 +87,25 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
     scaled = scaler(run.recipe, device)
     base = [run.recipe.rate, run.recipe.edge_rate]
     run.model.train(), run.objective.train()
+    together = ranks.spread(Together(run.model, run.objective))
     for batch in pairs:
         batch = batch.to(device)
-        out = run.model(batch, run.objective.judge(batch))
-        losses = run.objective(batch, out, run.model.edges, run.step)
-        total = sum(losses.values())
-        if not torch.isfinite(total):
-            values = ", ".join(f"{k} = {float(v.detach()):.3g}" for k, v in losses.items())
-            raise FloatingPointError(f"the loss is not finite at step {run.step + 1} ({values}); the weights of step {run.step} are "
+        out, losses = together(batch, run.step)
+        values = dict(zip(losses, ranks.mean(torch.stack([v.detach().float() for v in losses.values()])).tolist()))
+        if not math.isfinite(sum(values.values())):
+            said = ", ".join(f"{k} = {v:.3g}" for k, v in values.items())
+            raise FloatingPointError(f"the loss is not finite at step {run.step + 1} ({said}); the weights of step {run.step} are "
                                      "untouched. Lower the learning rate (rate) and resume from the last checkpoint")
         for group, rate in zip(run.optimizer.param_groups, base):
             done = min(1.0, run.step / max(1, run.recipe.steps))
             group["lr"] = rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))) * min(1.0, (run.step + 1) / 20)
         run.optimizer.zero_grad(set_to_none=True)
-        scaled.scale(total).backward()
+        scaled.scale(sum(losses.values())).backward()
         scaled.unscale_(run.optimizer)
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.clip)
         scaled.step(run.optimizer), scaled.update()
         run.step += 1
-        yield Step(run.step, {k: float(v.detach()) for k, v in losses.items()}, out, batch)
+        yield Step(run.step, values, out, batch)
 
 
 # ---- tracking ----------------------------------------------------------------------------------------------------
@@ -96,7 +114,8 @@ def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey
           turns: int = 1) -> Track:
     """Keypoints of every frame (or of `times`): world (T, K, 3), confidence (T, K), the strongest learned edges as skeleton.
 
-    turns: average the keypoints over so many turns of the volume about the vertical (a switch beyond the paper; 1: paper).
+    Keypoints that know images alone (lift flat) are triangulated here, by confidence. turns: average the keypoints over so
+    many turns of the volume about the vertical (a switch beyond the paper; 1: paper).
     """
     survey = look(clip, recipe.side) if survey is None and recipe.surveyed else survey
     device = next(model.parameters()).device
@@ -108,9 +127,14 @@ def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey
         seen = clip.batch(some, None, recipe.size, survey, recipe.follow).to(device)
         angles = [torch.full((len(some),), 2 * math.pi * i / turns, device=device) for i in range(turns)]
         found = [model.keypoints(replace(seen, turn=a) if turns > 1 else seen) for a in angles]
-        world.append(torch.stack([f.world for f in found]).mean(0).cpu())
+        world.append(torch.stack([in_space(f, seen.rig) for f in found]).mean(0).cpu())
         weight.append(torch.stack([f.weight.mean(1) for f in found]).mean(0).cpu())
     world = torch.cat(world)
     pairs, typical = model.edges.pairs.cpu(), world[:: max(1, len(world) // 100)]
     skeleton = strongest_edges(pairs, model.edges.weights.detach().cpu(), recipe.keypoints, length=lengths(typical, pairs).mean(0))
     return Track(world, torch.cat(weight), skeleton, clip.fps, clip.rig.unit)
+
+
+def in_space(found: Keypoints, rig: CameraRig) -> Tensor:
+    """Keypoints (B, K, 3) in the world; where the lift gave none, triangulated from the views by confidence (NaN: fewer than 2 views)."""
+    return triangulate(rig, rig.px_from_ndc(found.ndc), found.weight) if found.world is None else found.world

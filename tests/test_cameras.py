@@ -167,6 +167,14 @@ def test_the_ray_of_a_pixel_hits_the_point(lens):
     assert_close(origin + along * ray, world[:, None].expand(2, 4, 6, 3), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("lens", LENSES)
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_a_pixel_and_its_depth_are_the_point(lead, lens):
+    rig, world = rigs(lead, lens), points(*lead, 6)
+    again = rig.world_from_px(rig.px_from_world(world), rig.cam_from_world(world)[..., 2])
+    assert_close(again, world.unsqueeze(-3).expand_as(again), atol=1e-6, rtol=0)
+
+
 # ---- triangulation -------------------------------------------------------------------------------------------------
 def test_views_of_weight_zero_are_ignored_even_if_nan():
     rig, world = rigs(), points(5)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from bkind3d_lite.edges import EdgeBottleneck, edge_maps, segment_distance2, strongest, strongest_edges
+from bkind3d_lite.edges import EdgeBottleneck, PointBottleneck, all_pairs, edge_maps, point_maps, segment_distance2, strongest, strongest_edges
 from bkind3d_lite.shapes import cells
 
 
@@ -134,6 +134,33 @@ def test_unknown_activity_is_refused():
         EdgeBottleneck(3, active="tanh")
 
 
+def test_a_dot_is_an_edge_of_no_length():
+    ndc = random(2, 3, 4, 2)
+    dots = PointBottleneck(4, sigma=0.3)(ndc, (10, 14))
+    assert dots.shape == (2, 3, 4, 10, 14)
+    assert_close(dots, edge_maps(ndc, torch.arange(4)[:, None].expand(4, 2), (10, 14), 0.3))
+
+
+def test_a_dot_by_hand():
+    """A point in the image's corner: the first cell of 4 x 8 is 0.125 half widths away on both axes."""
+    dot = point_maps(torch.tensor([[-1.0, -1.0]]), (4, 8), 0.25)
+    assert_close(dot[0, 0, 0], torch.tensor(math.exp(-2 * 0.25)))
+    assert_close(dot[0, 2, 1], torch.tensor(math.exp(-(0.625**2 + 0.375**2) / 0.0625)))
+
+
+def test_gradients_of_point_maps():
+    assert torch.autograd.gradcheck(lambda n: point_maps(n, (4, 6), 0.4), (random(2, 3, 2).requires_grad_(),))
+
+
+def test_points_are_joined_by_nothing_and_never_thinner_than_a_cell():
+    points = PointBottleneck(5, sigma=0.001)
+    assert (points.drawings, EdgeBottleneck(5).drawings) == (5, 1)
+    assert torch.equal(points.pairs, all_pairs(5)) and points.weights.shape == (10,) and not points.weights.any()
+    assert not list(points.parameters()) and not points.state_dict()
+    for x in torch.linspace(-0.7, 0.7, 11):
+        assert points(torch.full((1, 1, 5, 2), float(x)), (8, 8)).amax() > 0.5
+
+
 # ---- skeleton ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("seed", range(5))
 def test_the_strongest_edges_connect_every_keypoint(seed):
@@ -173,3 +200,10 @@ def test_with_lengths_the_tree_prefers_short_strong_edges():
     assert strongest_edges(pairs, weights, 5, length=length).edges == ((0, 1), (1, 2), (2, 3), (3, 4))
     weights[3] = 9.0  # the pair (0, 4)
     assert (0, 4) in strongest_edges(pairs, weights, 5, length=length).edges
+
+
+def test_where_nothing_is_joined_the_tree_is_the_shortest():
+    pairs = all_pairs(4)
+    place = torch.tensor([0.0, 3.0, 1.0, 2.0])
+    length = (place[pairs[:, 0]] - place[pairs[:, 1]]).abs()
+    assert strongest_edges(pairs, torch.zeros(6), 4, length=length).edges == ((0, 2), (1, 3), (2, 3))

@@ -8,7 +8,8 @@ from sklearn.base import clone
 from torch.testing import assert_close
 
 from bkind3d_lite.clips import Skeleton
-from bkind3d_lite.evaluation import (KeypointRegressor, aligned, aligned_mpjpe, baselines, bone_distance, mpjpe, on_body, scores)
+from bkind3d_lite.evaluation import (KeypointRegressor, MLPKeypointRegressor, aligned, aligned_mpjpe, baselines, best_scale, bone_distance,
+                                     confidence, interval, joint_errors, mpjpe, n_mpjpe, on_body, scores)
 from bkind3d_lite.synthetic import LENGTH, poses
 
 
@@ -183,3 +184,82 @@ def test_baselines_survive_missing_joints():
 def test_the_mean_pose_is_perfect_for_a_stiff_animal_that_only_slides():
     truth = random(1, 6, 3).expand(30, -1, -1) * 50 + 200 * random(30, 1, 3, seed=2)
     assert baselines(truth[:20], truth[20:])["mean_pose"]["mpjpe"] == pytest.approx(0, abs=1e-3)
+
+
+# ---- scale, joints, intervals, the second protocol ---------------------------------------------------------------
+def test_n_mpjpe_is_blind_to_scale_and_shift_but_not_to_rotation():
+    truth = random(6, 5, 3)
+    assert n_mpjpe(0.3 * truth + 7, truth).max() < 1e-5
+    assert n_mpjpe(moved(truth), truth).min() > 0.1
+    assert_close(n_mpjpe(5 * truth + 0.1 * random(6, 5, 3, seed=2), truth), n_mpjpe(truth + 0.02 * random(6, 5, 3, seed=2), truth), atol=1e-4, rtol=1e-4)
+
+
+def test_the_best_scale_is_the_best_of_all():
+    found, truth = random(4, 5, 3) + 1, random(4, 5, 3, seed=1)
+    truth[0, 2] = math.nan
+    known = truth.isfinite()
+
+    def miss(scale):
+        difference = torch.where(known, scale[:, None, None] * found - truth, math.nan)
+        return (difference - difference.nanmean(1, keepdim=True)).square().nansum((1, 2))
+
+    best = best_scale(found, truth)
+    assert (miss(best) < miss(best + 0.01)).all() and (miss(best) < miss(best - 0.01)).all()
+
+
+def test_joint_errors_share_their_mean_with_mpjpe():
+    found, truth = random(9, 5, 3), random(9, 5, 3, seed=1)
+    assert_close(joint_errors(found, truth).mean(), mpjpe(found, truth).mean())
+    found = truth.clone()
+    found[:, 3, 0] += 4
+    assert_close(joint_errors(found, truth, centred=False), torch.tensor([0.0, 0, 0, 4, 0]))
+    truth[:5, 3] = math.nan
+    assert_close(joint_errors(found, truth, centred=False)[3], torch.tensor(4.0))
+
+
+def test_interval_by_hand():
+    """Resamples with means 0, 1, ..., 40: the middle 95 % are 1 to 39."""
+    errors = torch.arange(41.0)
+    assert_close(interval(errors, torch.arange(41)[:, None].expand(41, 7)), torch.tensor([1.0, 39.0]))
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    """Independent errors of mean 1: a 90 % interval misses it in about one of ten."""
+    hits = 0
+    for seed in range(60):
+        low, high = confidence(1 + random(120, seed=seed), block=1, resamples=200, level=0.9, seed=seed)
+        hits += low <= 1 <= high
+    assert 46 <= hits <= 60
+
+
+def test_blocks_widen_the_interval_of_errors_that_linger():
+    slow = random(20).repeat_interleave(30)
+    low, high = confidence(slow, block=30)
+    alone = confidence(slow, block=1)
+    assert high - low > 2 * (alone[1] - alone[0])
+    assert confidence(slow, block=30) == (low, high)
+    with_gaps = torch.cat([slow, torch.full((50,), math.nan)])
+    assert confidence(with_gaps, block=30) == (low, high)
+    with pytest.raises(ValueError, match="fewer than 2 blocks of 30"):
+        confidence(slow[:59], block=30)
+
+
+def test_the_perceptron_bends_where_the_line_cannot():
+    """Joints that are a kinked function of the keypoints: the second protocol follows, the first does not."""
+    keypoints = random(600, 2, 3)
+    joints = 100 * torch.cat([keypoints.abs(), keypoints[:, :1]], 1)
+    linear = KeypointRegressor(0.0).fit(keypoints[:500], joints[:500]).predict(keypoints[500:])
+    network = MLPKeypointRegressor(width=64).fit(keypoints[:500], joints[:500])
+    bent = network.predict(keypoints[500:])
+    assert bent.shape == (100, 3, 3) and mpjpe(bent, joints[500:]).mean() < 0.5 * mpjpe(linear, joints[500:]).mean()
+    assert_close(clone(network).fit(keypoints[:500], joints[:500]).predict(keypoints[500:]), bent)
+
+
+def test_the_perceptron_leaves_out_unknown_frames():
+    keypoints, joints = random(60, 2, 3), random(60, 2, 3, seed=1)
+    holes = joints.clone()
+    holes[:5, 0] = math.nan
+    a, b = (MLPKeypointRegressor(8, steps=5).fit(*known).predict(keypoints) for known in ((keypoints, holes), (keypoints[5:], joints[5:])))
+    assert_close(a, b)
+    with pytest.raises(ValueError, match="none of the 60 frames"):
+        MLPKeypointRegressor().fit(keypoints, torch.full_like(joints, math.nan))

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 from torchvision.models._api import WeightsEnum
 
-from bkind3d_lite.losses import cover, steadiness, EdgeLength, Perceptual, dissimilarity, lengths, separation
+from bkind3d_lite.losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, equivariance, lengths, reprojection, separation, steadiness
 
 
 def images(seed, n=2, size=(24, 40), dtype=torch.float64):
@@ -82,6 +82,12 @@ def test_perceptual_is_zero_at_equality_and_positive_elsewhere(network):
     loss = Perceptual(network)
     assert float(loss(maps(0), maps(0))) == 0
     assert float(loss(maps(1), maps(0))) > 0.01
+
+
+def test_a_frame_of_three_colours_is_compared_as_it_is():
+    a, b = torch.rand(2, 3, 16, 24), torch.rand(2, 3, 16, 24)
+    assert float(Perceptual("pixels")(a, b)) == pytest.approx(float((a - b).square().mean() / b.square().mean()), rel=1e-5)
+    assert [f.shape[1] for f in Perceptual("random", width=8).features(a)] == [3, 8, 16, 16]
 
 
 def test_pixels_by_hand():
@@ -219,6 +225,65 @@ def test_edge_length_does_not_see_where_the_animal_is():
     loss(triangle(3.0, 4.0), PAIRS, torch.ones(3))
     turned = triangle(3.0, 4.0) @ torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]) + 7
     assert float(loss(turned, PAIRS, torch.ones(3))) == pytest.approx(0.0, abs=1e-9)
+
+
+# ---- between the views ---------------------------------------------------------------------------------------------
+def test_agreement_by_hand():
+    """Two views 3 apart, a third on the first: pairs at 3, 0, 3; two keypoints, one agreed on."""
+    votes = torch.zeros(1, 3, 2, 3)
+    votes[0, 1, 0] = torch.tensor([0.0, 0, 3])
+    assert float(agreement(votes, side=1.0)) == pytest.approx((9 + 0 + 9) / 3 / 2)
+    assert float(agreement(10 * votes, side=10.0)) == pytest.approx(3.0), "the same in any unit"
+    assert float(agreement(votes + torch.tensor([5.0, -1, 2]), 1.0)) == pytest.approx(3.0), "wherever they stand"
+    with pytest.raises(ValueError, match="1 view.*agree = 0"):
+        agreement(votes[:, :1], 1.0)
+
+
+def test_agreement_equals_the_mean_over_pairs_of_views():
+    votes = torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    pairs = [(votes[:, m] - votes[:, n]).square().sum(-1).mean() for m in range(4) for n in range(m)]
+    assert_close(agreement(votes, 2.0), torch.stack(pairs).mean() / 4)
+    assert torch.autograd.gradcheck(lambda v: agreement(v, 0.7), (votes.requires_grad_(),))
+
+
+def test_reprojection_by_hand_moves_the_votes_alone():
+    common, votes = torch.zeros(1, 2, 1, 2, requires_grad=True), torch.tensor([[[[0.3, 0.4]], [[0.0, 0.1]]]], requires_grad=True)
+    loss = reprojection(common, votes)
+    assert loss.item() == pytest.approx((0.25 + 0.01) / 2)
+    loss.backward()
+    assert common.grad is None
+    assert_close(votes.grad, votes.detach())
+
+
+def test_a_point_behind_a_camera_does_not_count():
+    votes = torch.full((1, 2, 1, 2), 0.5, requires_grad=True)
+    common = torch.zeros(1, 2, 1, 2)
+    common[0, 1] = -2e4
+    loss = reprojection(common, votes)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.5) and (votes.grad[0, 1] == 0).all() and votes.grad.isfinite().all()
+    assert reprojection(torch.full_like(common, -2e4), votes).item() == 0
+
+
+def test_equivariance_turns_as_the_image_does():
+    """A dot on an image that is not square, turned as an array: the loss is 0 where the keypoint follows the dot."""
+    def place(image):
+        h, w = image.shape
+        i, j = divmod(int(image.argmax()), w)
+        return torch.tensor([[[[(2 * j + 1) / w - 1, (2 * i + 1) / h - 1]]]])
+
+    image = torch.zeros(6, 10)
+    image[1, 7] = 1.0
+    turned = [place(image.rot90(i, (-2, -1))) for i in (1, 2, 3)]
+    assert float(equivariance(turned, place(image))) == pytest.approx(0.0, abs=1e-9)
+    off = [turned[0] + torch.tensor([0.3, 0.4]), turned[1], turned[2]]
+    assert float(equivariance(off, place(image))) == pytest.approx(0.25 / 3, rel=1e-5)
+
+
+def test_equivariance_moves_the_turned_keypoints_alone():
+    upright, turned = torch.rand(1, 2, 3, 2, requires_grad=True), [torch.rand(1, 2, 3, 2, requires_grad=True) for _ in range(3)]
+    equivariance(turned, upright).backward()
+    assert upright.grad is None and all(t.grad.any() for t in turned)
 
 
 # ---- beyond the paper ----------------------------------------------------------------------------------------------

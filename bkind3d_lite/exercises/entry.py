@@ -1,0 +1,53 @@
+"""An exercise as a value: what is asked, the package's own answer, random inputs, and the usual mistakes with a hint each."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+class Dice:
+    """Seeded random inputs; tensors are float32."""
+
+    def __init__(self, seed: int):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator)
+
+    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=self.generator)
+
+    def number(self, low: float, high: float) -> float:
+        return float(self.uniform(low, high))
+
+    def integer(self, low: int, high: int) -> int:
+        """One of low, ..., high."""
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
+
+    def rotation(self) -> Tensor:
+        """A random rotation (3, 3), det +1."""
+        Q, _ = torch.linalg.qr(self.normal(3, 3))
+        return Q * torch.linalg.det(Q)  # of odd size: a change of sign turns a reflection into a rotation
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise; `lab.check` runs it. Inputs must be non-square, or a swap of x and y goes unseen."""
+
+    name: str  # the student's function is called so
+    lesson: str  # the notebook's file name without .ipynb
+    task: str  # one line: signature, shapes, what is asked
+    reference: Callable  # the package's own answer
+    make: Callable[[Dice], tuple]  # one random case; () for an exercise whose answer is a value
+    mistakes: dict[str, Callable] = field(default_factory=dict)  # hint -> the wrong function it belongs to
+    shows: object = None  # what `lab.reveal` prints; None: the reference
+    tolerance: float = 1e-4  # of the largest expected number
+    cases: int = 20
+    scaled: bool = False  # the answer is defined up to a common factor
+
+    @property
+    def is_value(self) -> bool:
+        return self.make(Dice(0)) == ()

@@ -1,0 +1,223 @@
+"""Notebooks: tracked clean, checked small, executed as artefacts. Nothing imports this module.
+
+    python -m bkind3d_lite.notebooks clean              rewrite notebooks/*.ipynb without outputs
+    python -m bkind3d_lite.notebooks check              say what breaks the rules
+    python -m bkind3d_lite.notebooks run --html         execute into build/notebooks; fails on an error, a ✗, or lost time
+"""
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from .files import write_atomically
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+CELLS, LINES, KILOBYTES, EXECUTED_MB = 30, 15, 60, 4.0  # at most
+SECONDS = {"08_training": 300.0}  # real training, in its short form
+PLOTLY = "application/vnd.plotly.v1+json"
+
+
+def cleaned(text: str) -> str:
+    """A notebook's JSON without outputs, counts and metadata other than kernelspec and tags; cell ids are kept.
+
+    `cleaned(run(x)) == x`, byte for byte, for a clean x.
+    """
+    nb = nbformat.reads(text, as_version=4)
+    nb.metadata, nb.nbformat, nb.nbformat_minor = {"kernelspec": KERNEL}, 4, 5
+    for i, cell in enumerate(nb.cells):
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags" and v}
+        cell.setdefault("id", f"cell-{i}")
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return nbformat.writes(nb, version=4).rstrip("\n") + "\n"
+
+
+# ---- check -------------------------------------------------------------------------------------------------------
+def problems(path: str | Path) -> list[str]:
+    """What breaks the rules of a lesson, one sentence each; empty if nothing does."""
+    raw = Path(path).read_bytes()
+    try:
+        text = raw.decode("utf-8")
+        nb = nbformat.reads(text, as_version=4)
+        tidy = cleaned(text)
+    except Exception as error:  # nbformat raises several kinds for a file that is no notebook
+        return [f"not a notebook: {type(error).__name__}"]
+    found = [] if text == tidy and b"\r" not in raw else ["not clean: run `python -m bkind3d_lite.notebooks clean`"]
+    if len(nb.cells) > CELLS:
+        found.append(f"{len(nb.cells)} cells, at most {CELLS}")
+    if len(raw) > KILOBYTES * 1024:
+        found.append(f"{len(raw) / 1024:.0f} KB, at most {KILOBYTES}")
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            found += [f"cell {cell.get('id')}: {what}" for what in _cell_problems(cell)]
+    return found + _shape_problems(nb)
+
+
+def code_of(cell) -> str:
+    """A code cell's Python without IPython's % and ! lines, which become blank so that line numbers stay."""
+    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in cell.source.split("\n"))
+
+
+def tags_of(cell) -> list[str]:
+    """A cell's tags, none if it has none."""
+    return cell.metadata.get("tags", [])
+
+
+def _cell_problems(cell) -> list[str]:
+    found, lines = [], cell.source.count("\n") + 1
+    if lines > LINES:
+        found.append(f"{lines} lines, at most {LINES}")
+    try:
+        tree = ast.parse(code_of(cell))
+    except SyntaxError as error:
+        return [*found, f"does not parse (line {error.lineno})"]
+    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)):
+        found.append("imports *")
+    if "filterwarnings" in cell.source or "simplefilter" in cell.source:
+        found.append("silences warnings")
+    if re.search(r"^\s*[!%].*\b(pip|wget|curl)\b", cell.source, re.M) and "setup" not in tags_of(cell):
+        found.append("installs or downloads outside the cell tagged setup")
+    if "exercise" in tags_of(cell) and not ("..." in cell.source and re.search(r"\bcheck\(", cell.source)):
+        found.append("tagged exercise without a stub `...` and a check(...)")
+    return found
+
+
+def _shape_problems(nb) -> list[str]:
+    """The roles a lesson has: opening, setup, exercises, widget, self-test."""
+    first = nb.cells[0] if nb.cells else None
+    opening = first.source if first is not None and first.cell_type == "markdown" else ""
+    code = [cell for cell in nb.cells if cell.cell_type == "code"]
+    tags = [tag for cell in nb.cells for tag in tags_of(cell)]
+    needs = {"the first cell has no title (# ...)": opening.startswith("# "),
+             "the first cell asks no question (?)": "?" in opening,
+             "the first cell lists no objectives (- ...)": re.search(r"^\s*[-*] ", opening, re.M),
+             "the first cell does not say how many minutes it takes": re.search(r"\d+ minutes", opening),
+             "2 or 3 cells must be tagged exercise": 2 <= tags.count("exercise") <= 4,
+             "a cell must be tagged widget": "widget" in tags,
+             "the last code cell has no assert": code and "assert " in code[-1].source}
+    return [what for what, met in needs.items() if not met]
+
+
+# ---- run ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Executed:
+    """One executed notebook: wall seconds, size of the executed copy in MB, and what went wrong (empty: nothing)."""
+
+    name: str
+    seconds: float
+    megabytes: float
+    faults: tuple[str, ...]
+
+
+def run(path: str | Path, out: str | Path, limit: float | None = None, html: bool = False) -> Executed:
+    """Execute a notebook in its own folder, write the executed copy (and an HTML page) into `out`, and say how it went.
+
+    `limit` in seconds for the whole notebook (None: 90, and 300 for 08_training). The copy is written whatever happens.
+    """
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    path, out = Path(path), Path(out)
+    limit = limit or SECONDS.get(path.stem, 90.0)
+    nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+    begun, faults = time.monotonic(), []
+    client = NotebookClient(nb, timeout_func=lambda cell: max(1, int(limit - (time.monotonic() - begun))), kernel_name="python3",
+                            resources={"metadata": {"path": str(path.parent.resolve())}})
+    try:
+        client.execute(env=os.environ | {"PLOTLY_RENDERER": "plotly_mimetype"})
+    except CellTimeoutError:
+        faults.append(f"over its {limit:.0f} seconds")
+    except CellExecutionError as error:
+        faults.append(f"error: {error.ename}: {error.evalue.splitlines()[0][:200] if error.evalue else ''}")
+    except DeadKernelError:
+        faults.append("the kernel died (memory?)")
+    seconds = time.monotonic() - begun
+    faults += [f"wrong: {line}" for line in printed(nb) if line.startswith("✗")]
+    text = nbformat.writes(nb, version=4)
+    write_atomically(out / path.name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    megabytes = len(text.encode()) / 2**20
+    if megabytes > EXECUTED_MB:
+        faults.append(f"{megabytes:.1f} MB when executed, at most {EXECUTED_MB:.0f}")
+    if html:
+        page(nb, out / f"{path.stem}.html")
+    return Executed(path.stem, seconds, megabytes, tuple(faults))
+
+
+def printed(nb) -> list[str]:
+    """All lines that the code cells printed."""
+    texts = [output.text for cell in nb.cells if cell.cell_type == "code" for output in cell.outputs if output.output_type == "stream"]
+    return [line for text in texts for line in text.split("\n")]
+
+
+def page(nb, path: Path) -> None:
+    """A notebook as one HTML page; Plotly's script is written once beside it, so figures turn and play with no network."""
+    from nbconvert import HTMLExporter
+    from plotly.io import to_html
+    from plotly.offline import get_plotlyjs
+
+    nb = nbformat.from_dict(nb)
+    for cell in nb.cells:
+        for output in cell.get("outputs", []):
+            if figure := output.get("data", {}).get(PLOTLY):
+                made = {k: figure[k] for k in ("data", "layout", "frames") if k in figure}
+                output["data"]["text/html"] = to_html(made, full_html=False, include_plotlyjs="directory", validate=False, auto_play=False)
+    text, _ = HTMLExporter(embed_images=True).from_notebook_node(nb)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    script = path.with_name("plotly.min.js")
+    if not script.is_file():
+        write_atomically(script, lambda temporary: temporary.write_text(get_plotlyjs(), encoding="utf-8"))
+
+
+# ---- the command -------------------------------------------------------------------------------------------------
+def _clean(paths: list[Path]) -> int:
+    for path in paths:
+        text = cleaned(path.read_text(encoding="utf-8"))
+        if text.encode() != path.read_bytes():
+            write_atomically(path, lambda temporary: temporary.write_bytes(text.encode()))
+            print(f"cleaned {path}")
+    return 0
+
+
+def _check(paths: list[Path]) -> int:
+    faults = [f"{path}: {what}" for path in paths for what in problems(path)]
+    print("\n".join(faults) or f"{len(paths)} notebooks are clean and small")
+    return bool(faults)
+
+
+def _run(paths: list[Path], out: str, limit: float | None, html: bool) -> int:
+    bad = 0
+    for path in paths:
+        done = run(path, out, limit, html)
+        bad += bool(done.faults)
+        print(f"{'✗' if done.faults else '✓'} {done.name:16} {done.seconds:6.1f} s {done.megabytes:5.2f} MB  {'; '.join(done.faults)}", flush=True)
+    print(f"{len(paths) - bad} of {len(paths)} notebooks ran through; executed copies are in {out}")
+    return bool(bad)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("bkind3d_lite.notebooks", description="clean, check or execute the lessons")
+    parser.add_argument("verb", choices=("clean", "check", "run"))
+    parser.add_argument("files", nargs="*", type=Path, help="notebooks (default: notebooks/*.ipynb)")
+    parser.add_argument("--out", default="build/notebooks", help="folder of executed copies")
+    parser.add_argument("--html", action="store_true", help="also write HTML pages")
+    parser.add_argument("--timeout", type=float, help="seconds for each notebook (default: 90; 300 for 08_training)")
+    given = parser.parse_args(arguments)
+    paths = given.files or sorted(Path("notebooks").glob("*.ipynb"))
+    if missing := [str(path) for path in paths if not path.is_file()] or ([] if paths else ["notebooks/*.ipynb"]):
+        print(f"error: no notebook {', '.join(missing)}; run this from the repository's folder", file=sys.stderr)
+        return 2
+    if given.verb == "run":
+        return _run(paths, given.out, given.timeout, given.html)
+    return (_clean if given.verb == "clean" else _check)(paths)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

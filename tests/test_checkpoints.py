@@ -1,0 +1,106 @@
+"""Checkpoints: whole or not at all, never unpickled, and a resumed run goes on to the same weights."""
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bkind3d_lite.checkpoints import load, resume, save
+from bkind3d_lite.model import placed
+from bkind3d_lite.training import begin
+from test_training import TINY, advance, clip, seen, weights  # noqa: F401  (fixtures)
+
+
+def test_resume_continues_bit_for_bit(tmp_path, clip, seen):
+    whole, half = begin(TINY, clip), begin(TINY, clip)
+    advance(whole, clip, seen, 8)
+    advance(half, clip, seen, 5)
+    save(half, tmp_path / "c.safetensors")
+    again = resume(tmp_path / "c.safetensors", clip)
+    assert again.step == 5
+    advance(again, clip, seen, 8)
+    assert torch.equal(weights(whole), weights(again))
+    for name, value in whole.objective.state_dict().items():
+        assert torch.equal(value, again.objective.state_dict()[name]), name
+
+
+CHILD = textwrap.dedent("""
+    import sys, torch
+    torch.set_num_threads(1)
+    sys.path.insert(0, sys.argv[1])
+    from pathlib import Path
+    from test_training import TINY, survey, figure, begin, batches, train, weights
+    from bkind3d_lite.checkpoints import resume, save
+    clip = figure(40, views=3)
+    path = Path(sys.argv[2])
+    run = resume(path, clip) if path.exists() else begin(TINY, clip)
+    for step in train(run, batches(run, clip, survey(clip))):
+        save(run, path)
+        print(step.index, flush=True)
+        if step.index >= 14:
+            break
+    torch.save(weights(run), str(path) + ".weights")
+""")
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
+    """kill -9 at an arbitrary moment, resume from what is on disk: as if nothing had happened."""
+    def start(name):
+        return subprocess.Popen([sys.executable, "-c", CHILD, os.path.dirname(__file__), str(tmp_path / name)], stdout=subprocess.PIPE, text=True)
+
+    victim = start("killed")
+    while int(victim.stdout.readline()) < 6:
+        pass
+    time.sleep(0.03)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    assert not (tmp_path / "killed.weights").exists()
+    for child in (start("killed"), start("whole")):
+        assert child.communicate()[0] and child.returncode == 0
+    killed, whole = (torch.load(tmp_path / f"{n}.weights", weights_only=True) for n in ("killed", "whole"))
+    assert torch.equal(killed, whole)
+
+
+def test_checkpoint_of_other_shapes_is_refused(tmp_path, clip):
+    run = begin(TINY, clip)
+    path = save(run, tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match=r"c.safetensors.*\(.*\) there, .* in this recipe"):
+        load(path, placed(replace(TINY, keypoints=6), clip.rig))
+
+
+def test_broken_and_foreign_checkpoints(tmp_path, clip):
+    run = begin(TINY, clip)
+    path = save(run, tmp_path / "c.safetensors")
+    (tmp_path / "half.safetensors").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match="half.safetensors.*earlier checkpoint"):
+        load(tmp_path / "half.safetensors")
+    with pytest.raises(FileNotFoundError, match="none.safetensors"):
+        load(tmp_path / "none.safetensors")
+    with pytest.raises(ValueError, match="cannot resume|cannot|not resume"):
+        resume(save(run, tmp_path / "light.safetensors", whole=False), clip)
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, clip, seen, monkeypatch):
+    run = begin(TINY, clip)
+    path = save(run, tmp_path / "c.safetensors")
+    good = path.read_bytes()
+    advance(run, clip, seen, 1)
+    full = "/dev/full"
+    if not os.path.exists(full):
+        pytest.skip("this system has no /dev/full to write to")
+    import bkind3d_lite.checkpoints as checkpoints
+
+    def to_full(tensors, name, metadata):
+        with open(name, "wb") as handle, open(full, "wb") as sink:
+            handle.write(b"half a file")
+            sink.write(b"x" * 100_000)
+
+    monkeypatch.setattr(checkpoints, "save_file", to_full)
+    with pytest.raises(OSError, match="c.safetensors.*free some space"):
+        save(run, path)
+    assert path.read_bytes() == good and [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]

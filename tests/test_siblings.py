@@ -1,0 +1,142 @@
+"""Siblings: every method is a value, and one factory and one loop serve them all."""
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from bkind3d_lite.cameras import triangulate
+from bkind3d_lite.checkpoints import load, resume, save
+from bkind3d_lite.edges import PointBottleneck
+from bkind3d_lite.lifts import Depth, Flat, Triangulated, Volumetric
+from bkind3d_lite.model import build, placed
+from bkind3d_lite.recipes import (DEPTH_MAP, FLAT, KEYPOINT3D, KEYPOINTS_8, KEYPOINTS_30, NO_LENGTH, PAPER, POINTS, QUICK_RAT, RECIPES, SIBLINGS,
+                                  TRIANG_REPROJ, VARIANTS, load_recipe, variant)
+from bkind3d_lite.training import batches, begin, in_space, track, train
+
+SMALL = dict(size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2, warmup=1, steps=10, gaps=(0.2,))
+PLAIN = replace(PAPER, keypoints=5, **SMALL)
+QUICK = replace(QUICK_RAT, keypoints=5, follow=500.0, views=None, **SMALL)
+EVERY = [variant(base, name) for base in (PLAIN, QUICK) for name in VARIANTS]
+ONCE = [variant(PLAIN, name) for name in VARIANTS]
+
+
+def advance(run, clip, seen, to):
+    for step in train(run, batches(run, clip, seen)):
+        if step.index >= to:
+            return step
+
+
+def named(recipes):
+    return pytest.mark.parametrize("recipe", recipes, ids=lambda r: r.name)
+
+
+# ---- values --------------------------------------------------------------------------------------------------------
+def test_every_sibling_is_one_change_of_the_paper():
+    assert {PAPER, QUICK_RAT, *SIBLINGS} <= set(RECIPES.values()) and all(RECIPES[r.name] is r for r in SIBLINGS)
+    assert [r.lift for r in (PAPER, TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT)] == ["volumetric", "triangulated", "depth", "depth", "flat"]
+    assert (KEYPOINT3D.bottleneck, KEYPOINT3D.explain, POINTS.bottleneck) == ("points", "frame", "points")
+    assert (KEYPOINTS_8, KEYPOINTS_30, NO_LENGTH) == tuple(
+        replace(PAPER, name=n, **c) for n, c in (("paper-keypoints-8", {"keypoints": 8}), ("paper-keypoints-30", {"keypoints": 30}),
+                                                 ("paper-no-length", {"length": 0.0})))
+    for recipe in SIBLINGS:
+        assert not recipe.surveyed and load_recipe(vars(recipe)) == recipe
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="'point'.*points"):
+        variant(PAPER, "point")
+    for wrong, said in ((dict(lift="flat3d"), "lift = 'flat3d'.*triangulated"), (dict(bottleneck="lines"), "bottleneck = 'lines'.*edges or points"),
+                        (dict(explain="both"), "explain = 'both'.*change or frame")):
+        with pytest.raises(ValueError, match=said):
+            build(replace(PLAIN, side=400.0, centre=(0.0, 0.0, 0.0), **wrong))
+
+
+# ---- one factory, one loop -----------------------------------------------------------------------------------------
+@named(EVERY)
+def test_every_recipe_trains_and_tracks(clip, seen, recipe):
+    run = begin(recipe, clip)
+    step = advance(run, clip, seen, 3)
+    wanted = {"reconstruct", "separate"} | {k for k in ("length", "reproject", "agree", "rotate", "cover", "steady", "sure") if getattr(recipe, k)}
+    assert set(step.losses) == wanted and all(torch.tensor(list(step.losses.values())).isfinite())
+    assert step.output.recon.shape == (1, 4, 3 if recipe.explain == "frame" else 1, 8, 12)
+    found = track(run.model, run.recipe, clip, seen, times=range(3))
+    assert found.world.shape == (3, recipe.keypoints, 3) and found.world.isfinite().all()
+    assert found.weight.min() >= 0 and found.weight.max() <= 1
+    joined = {i for edge in found.skeleton.edges for i in edge}
+    assert joined == set(range(recipe.keypoints)) and len(found.skeleton.edges) >= recipe.keypoints - 1
+
+
+@named(ONCE)
+def test_gradients_reach_the_encoder_and_the_bottleneck(clip, recipe):
+    recipe = placed(replace(recipe, warmup=0), clip.rig)
+    model, objective = build(recipe)
+    batch = clip.batch([3, 9], 5, recipe.size)
+    sum(objective(batch, model(batch), model.edges, 0).values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert [name for name, p in model.named_parameters() if (p.ndim > 1 or "edges" in name) and not p.grad.any()] == []
+
+
+def test_the_recipe_decides_what_is_built(clip):
+    kinds = {r.name.removeprefix("paper-"): build(placed(r, clip.rig))[0] for r in ONCE}
+    want = {"triang-reproj": Triangulated, "depth-map": Depth, "keypoint3d": Depth, "flat": Flat, "flat-rotate": Flat}
+    assert all(type(model.lift) is want.get(name, Volumetric) for name, model in kinds.items())
+    assert {name for name, model in kinds.items() if isinstance(model.edges, PointBottleneck)} == {"points", "keypoint3d", "flat", "flat-rotate"}
+    for model in kinds.values():
+        assert model.encoder.head[-1].out_channels == model.lift.channels
+
+
+@named([variant(PLAIN, "keypoint3d"), variant(PLAIN, "flat")])
+def test_siblings_resume_bit_for_bit(tmp_path, clip, seen, recipe):
+    whole, half = begin(recipe, clip), begin(recipe, clip)
+    advance(whole, clip, seen, 4), advance(half, clip, seen, 2)
+    again = resume(save(half, tmp_path / "c.safetensors"), clip)
+    advance(again, clip, seen, 4)
+    assert all(torch.equal(v, again.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
+    assert load(tmp_path / "c.safetensors")[1] == half.recipe
+
+
+# ---- terms ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("lift, term, what", [("flat", "length", "keypoints in space"), ("flat", "steady", "keypoints in space"),
+                                              ("volumetric", "agree", "each view says alone"), ("flat", "reproject", "each view says alone")])
+def test_a_loss_refuses_what_the_lift_does_not_give(clip, lift, term, what):
+    recipe = placed(replace(PLAIN, lift=lift, **{"length": 0.0, term: 1.0}), clip.rig)
+    model, objective = build(recipe)
+    batch = clip.batch([3], 5, recipe.size)
+    with pytest.raises(ValueError, match=f"loss {term} needs .*{what}.*{term} = 0"):
+        objective(batch, model(batch), model.edges, 0)
+
+
+def test_the_frame_to_explain_is_the_later_one(clip, seen):
+    recipe = placed(variant(PLAIN, "keypoint3d"), clip.rig)
+    _, objective = build(recipe)
+    batch = clip.batch([3, 9], 5, recipe.size, seen)
+    assert_close(objective.target(batch, (32, 48)), batch.later[:, :, :3])
+    objective.recipe = replace(recipe, mask=True)
+    masked = objective.target(batch, (32, 48))
+    assert (masked == 0).any() and (masked <= batch.later[:, :, :3]).all() and masked.max() > 0
+
+
+def test_separation_of_flat_keypoints_is_in_the_images(clip):
+    """Two keypoints a tenth of the image's width apart count alike along x and along y, on an image that is not square."""
+    recipe = placed(replace(variant(PLAIN, "flat"), keypoints=2, separate_sigma=0.1), clip.rig)
+    _, objective = build(recipe)
+    for there in ([0.2, 0.0], [0.0, 0.3]):  # 48 x 32: the same 4.8 pixels
+        ndc = torch.zeros(1, 4, 2, 2)
+        ndc[:, :, 1] = torch.tensor(there)
+        found = Flat(2)(torch.zeros(1, 4, 2, 8, 12), torch.zeros(1, 4, 3, 32, 48), None)
+        assert_close(objective.apart((replace(found, ndc=ndc),) * 2, (48, 32)), torch.tensor(0.5).neg().exp())
+
+
+def test_only_keypoints_in_images_may_turn_with_them(clip):
+    with pytest.raises(ValueError, match="rotate = 1.0.*rotate = 0 or lift = 'flat'"):
+        build(placed(replace(PLAIN, rotate=1.0), clip.rig))
+
+
+def test_a_world_that_is_missing_is_triangulated_where_one_can_see_it(clip):
+    model, _ = build(placed(variant(PLAIN, "flat"), clip.rig))
+    batch = clip.batch([3, 9], None, PLAIN.size)
+    found = model.keypoints(batch)
+    assert_close(in_space(found, batch.rig), triangulate(batch.rig, batch.rig.px_from_ndc(found.ndc), found.weight))
+    given = replace(found, world=torch.randn(2, 5, 3))
+    assert in_space(given, batch.rig) is given.world
