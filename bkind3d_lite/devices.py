@@ -12,8 +12,7 @@ from .model import Discoverer, Objective
 from .recipes import Recipe
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-OWN_PAGES = 32 << 20  # bytes from which on a tensor gets pages of its own, and gives them back
-KEPT = 256 << 20  # bytes of freed memory that are kept for the next map
+OWN_PAGES = 4 << 20  # bytes from which on a tensor gets pages of its own
 
 
 def precision(recipe: Recipe, device: str | torch.device) -> torch.dtype:
@@ -72,11 +71,10 @@ def scaler(recipe: Recipe, device: str | torch.device) -> torch.amp.GradScaler:
 
 def settle(large: bool = False) -> None:
     """Habits of a process that trains: no denormals (edge maps and softmaxes are full of them, 3 x slower on a CPU), and, for
-    `large` networks on Linux, freed memory up to a whole volume is kept for the next map: asking the system for new pages
-    costs more than the arithmetic of a normalization.
+    `large` networks on Linux, pages of its own for every large map: freed memory is free again, not kept in splinters. On
+    the paper's recipe that is 1.6 GB less for a fifth more time.
     """
     torch.set_flush_denormal(True)
     if large and sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)  # glibc has it
         mallopt(-3, OWN_PAGES)  # M_MMAP_THRESHOLD
-        mallopt(-1, KEPT)  # M_TRIM_THRESHOLD

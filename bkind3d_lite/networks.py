@@ -30,6 +30,10 @@ def recomputed(network: Callable, *inputs: Tensor):
     return checkpoint(network, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), _still(owner)))
 
 
+def _plain(network: Callable, *inputs: Tensor):
+    return network(*inputs)
+
+
 @contextmanager
 def _still(network: Callable) -> Iterator[None]:
     """Batch normalizations compute as before but do not move their running averages."""
@@ -131,10 +135,11 @@ class Trunk(nn.Module):
                                      nn.Sequential(_conv(2, width, 2 * width, 3, 2), Residual(2, 2 * width, 2 * width)),
                                      nn.Sequential(_conv(2, 2 * width, 4 * width, 3, 2), Residual(2, 4 * width, 4 * width))])
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x, maps = self.stem(x), []
+    def forward(self, x: Tensor, recompute: bool = False) -> list[Tensor]:
+        run, maps = recomputed if recompute else _plain, []
+        x = run(self.stem, x)
         for level in self.levels:
-            x = level(x)
+            x = run(level, x)
             maps.append(x)
         return maps
 
@@ -179,7 +184,7 @@ class Pyramid(nn.Module):
         self.rise = nn.ModuleList([nn.Sequential(nn.Conv2d(middle, middle, 1, bias=False), _norm(middle)) for _ in channels[1:]])
         self.head = nn.Sequential(_conv(2, middle, middle, 1), nn.Conv2d(middle, maps, 1))
 
-    def forward(self, levels: list[Tensor]) -> Tensor:
+    def forward(self, *levels: Tensor) -> Tensor:
         x = self.sides[-1](levels[-1])
         for side, rise, level in zip(list(self.sides)[-2::-1], list(self.rise)[::-1], levels[-2::-1]):
             x = rise(F.interpolate(x, level.shape[-2:], mode="bilinear", align_corners=False)) + side(level)
@@ -190,7 +195,7 @@ class Encoder(nn.Module):
     """Appearance Phi and geometry decoder Psi in one pass: images (n, c, H, W) -> features (n, F, H/s, W/s), maps (n, C, H/4, W/4).
 
     Features are the coarsest level (stride s = 16, ResNet 32); maps come from a top-down pathway at stride 4. pyramid: the
-    paper's pathway (`Pyramid`), without it a shorter one. recompute: keep nothing but the output for the backward pass.
+    paper's pathway (`Pyramid`), without it a shorter one. recompute: keep nothing but the levels for the backward pass.
     """
 
     def __init__(self, channels: int, maps: int, width: int = 32, backbone: str = "small", pretrained: bool = False,
@@ -206,13 +211,9 @@ class Encoder(nn.Module):
             self.head = nn.Sequential(_conv(2, middle, middle), nn.Conv2d(middle, maps, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return recomputed(self.encoded, images) if self.recompute else self.encoded(images)
-
-    def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, everything kept."""
-        levels = self.trunk(images)
+        levels = self.trunk(images, self.recompute)
         if self.pyramid is not None:
-            return levels[-1], self.pyramid(levels)
+            return levels[-1], (recomputed if self.recompute else _plain)(self.pyramid, *levels)
         x = self.sides[-1](levels[-1])
         for side, level in zip(list(self.sides)[-2::-1], levels[-2::-1]):
             x = F.interpolate(x, level.shape[-2:], mode="bilinear", align_corners=False) + side(level)
@@ -249,7 +250,7 @@ class V2V(nn.Module):
         return nn.Sequential(Residual(3, b, b), nn.ConvTranspose3d(b, a, 2, 2, bias=False), _norm(a))
 
     def forward(self, volume: Tensor) -> Tensor:
-        fine = recomputed if self.recompute else lambda network, x: network(x)
+        fine = recomputed if self.recompute else _plain
         x, kept = self.front[0](volume), []
         for block in self.front[1:]:
             x = fine(block, x)
@@ -260,7 +261,7 @@ class V2V(nn.Module):
             x = self.middle(x)
         for i, up in reversed(list(enumerate(self.up))):
             x = (fine(up, x) if i == 0 else up(x)).relu_() + kept.pop()
-        return fine(self.back, x)
+        return fine(self.back[1:], fine(self.back[0], x))
 
 
 class Decoder(nn.Module):

@@ -99,11 +99,11 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
         for group, rate in zip(run.optimizer.param_groups, base):
             done = min(1.0, run.step / max(1, run.recipe.steps))
             group["lr"] = rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))) * min(1.0, (run.step + 1) / 20)
-        run.optimizer.zero_grad(set_to_none=True)
         scaled.scale(sum(losses.values())).backward()
         scaled.unscale_(run.optimizer)
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.clip)
         scaled.step(run.optimizer), scaled.update()
+        run.optimizer.zero_grad(set_to_none=True)  # at once: the next forward pass needs the memory
         run.step += 1
         yield Step(run.step, values, out, batch)
 
