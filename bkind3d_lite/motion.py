@@ -1,6 +1,8 @@
 """Motion: what static cameras tell without a label - the background, each view's noise, where the animal is and how much it moves."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,12 +38,10 @@ def locate(thumbs: Tensor, rig: CameraRig, grid: Grid, sharpness: float = 6.0) -
     return torch.cat(centres)
 
 
-def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60) -> Survey:
-    """Look once at every frame of a clip of static cameras. No labels.
+def glance(clip: MultiViewClip, samples: int = 60) -> Survey:
+    """What each view shows by itself, whatever the calibration says: background, noise, contrast, foreground; every `centre` is 0.
 
-    The background is the median of `samples` frames; the animal's centre is found with the visual hull of the foreground,
-    first in a cube of `side` world units where the views overlap (None: as wide as the views), then in a third of it around
-    that. Raises `ValueError` if the cameras are too few or nothing moves.
+    The background is the median of `samples` frames. Raises `ValueError` if the cameras are too few or nothing moves.
     """
     T, V, H, W, _ = clip.frames.shape
     if V < 2:
@@ -55,37 +55,25 @@ def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60) ->
         raise ValueError(f"{clip.name}: nothing moves here (in {int((share < 1e-3).sum())} of {V} views less than 0.1 % of the pixels leave the background); "
                          "a clip without motion cannot be learned from: choose a stretch in which the animal moves")
     small = (max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W))))
-    raw = Survey(background, noise, contrast.clamp(min=1e-3), torch.zeros(T, 3), torch.zeros(0), 0.0)
-    thumbs = torch.cat([_thumbs(clip, raw, range(t, min(t + 16, T)), small) for t in range(0, T, 16)])
-    middle, width = overlap(clip.rig)
-    width = side or width
-    centre = locate(thumbs, clip.rig, Grid(middle, width, 28))
-    centre = locate(thumbs, clip.rig, Grid(centre, width / 3, 20))
-    found = Survey(background, noise, raw.contrast, centre, thumbs, 0.02)
+    raw = Survey(background, noise, contrast.clamp(min=1e-3), torch.zeros(T, 3), torch.zeros(0), 0.02)
+    found = replace(raw, thumbs=torch.cat([_thumbs(clip, raw, range(t, min(t + 16, T)), small) for t in range(0, T, 16)]))
     if T > 2 and max(float(found.stir(g).max()) for g in {1, max(1, T // 4)}) < found.floor:
         raise ValueError(f"{clip.name}: nothing moves here (the foreground changes by less than {found.floor:.0%} between frames); "
                          "choose a stretch in which the animal moves")
     return found
 
 
-def region(survey: Survey, rig: CameraRig, margin: float = 1.15) -> tuple[Tensor, float]:
-    """Centre (3) and side of a cube that holds the animal wherever it goes in the clip, in world units.
+def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60) -> Survey:
+    """Look once at every frame of a clip of static cameras. No labels.
 
-    The middle and the widest range of the centre of the visual hull (98 % of the frames), plus once the animal's own extent,
-    its silhouettes' largest width in the median view, times `margin`.
+    As `glance`, and the animal's centre: found with the visual hull of the foreground, first in a cube of `side` world units where
+    the views overlap (None: as wide as the views), then in a third of it around that.
     """
-    low, high = survey.centre.quantile(torch.tensor([0.01, 0.99]), 0)
-    size = survey.thumbs.shape[-1], survey.thumbs.shape[-2]
-    depth = rig.cam_from_world(survey.centre)[..., 2]  # (V, T)
-    focal = torch.stack([rig.K[:, 0, 0] * size[0] / rig.size[0], rig.K[:, 1, 1] * size[1] / rig.size[1]])
-    widths = []
-    for axis, f in zip((-2, -1), focal):  # sums over rows leave columns, x
-        mass = (survey.thumbs.float() * (survey.thumbs > 96)).sum(axis).cumsum(-1)  # (T, V, n)
-        share = mass / mass[..., -1:].clamp(min=1)
-        pixels = ((share > 0.02) & (share < 0.98)).sum(-1) + 1
-        widths.append(pixels * depth.T / f)
-    extent = torch.stack(widths).amax(0).median(1).values.quantile(0.9)
-    return (low + high) / 2, float(margin * ((high - low).max() + extent))
+    found = glance(clip, samples)
+    middle, width = overlap(clip.rig)
+    width = side or width
+    centre = locate(found.thumbs, clip.rig, Grid(middle, width, 28))
+    return replace(found, centre=locate(found.thumbs, clip.rig, Grid(centre, width / 3, 20)))
 
 
 def _thumbs(clip: MultiViewClip, raw: Survey, times: range, size: tuple[int, int]) -> Tensor:
