@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bkind3d_lite.cameras import ring as cameras_in_a_ring
-from bkind3d_lite.doctor import FAIL, PASS, WARN, diagnose, examine, on_silhouettes, ring
+from bkind3d_lite.doctor import FAIL, PASS, WARN, agreement, background, diagnose, examine, lenses, on_silhouettes, ring, truth, unit
 from bkind3d_lite.suspects import FITS, late, lags, misfit, misfits, sightings
 from bkind3d_lite.synthetic import draw, figure, poses
 from bkind3d_lite.motion import survey
@@ -80,8 +80,8 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("cause, broken", BROKEN, ids=[c for c, _ in BROKEN])
-def test_a_wrong_calibration_is_named(good, cause, broken):
-    check = said(diagnose(replace(good, rig=broken(good.rig))), "agreement")
+def test_a_wrong_calibration_is_named(good, seen, cause, broken):
+    check = agreement(replace(good, rig=broken(good.rig)), seen)
     assert check.state == FAIL and cause in check.remedy, check
 
 
@@ -108,23 +108,23 @@ def test_a_turned_video_is_named(good, what, turn):
 
 
 def test_metres_that_say_millimetres(good):
-    check = said(diagnose(replace(good, rig=replace(good.rig, t=good.rig.t / 1000), truth=None)), "unit")
+    check = unit(replace(good.rig, t=good.rig.t / 1000))
     assert check.state == FAIL and "that fits m, not mm" in check.remedy
-    assert said(diagnose(replace(good, rig=replace(good.rig, t=good.rig.t / 1000, unit="m"), truth=None)), "unit").state == PASS
-    assert said(diagnose(replace(good, rig=replace(good.rig, unit="unknown"), truth=None)), "unit").state == WARN
+    assert unit(replace(good.rig, t=good.rig.t / 1000, unit="m")).state == PASS
+    assert unit(replace(good.rig, unit="unknown")).state == WARN
 
 
 def test_a_truth_in_another_unit_or_of_other_frames_is_told(good, seen):
-    assert said(diagnose(replace(good, truth=good.truth / 1000)), "truth").state == FAIL
+    assert truth(replace(good, truth=good.truth / 1000), seen).state == FAIL
     assert on_silhouettes(good.truth[:20], good.rig, seen.thumbs[:20]) > 0.9
 
 
 def test_a_lens_that_cannot_be_is_told(good):
     K = good.rig.K.clone()
     K[1, :2, 2] *= 0.2
-    assert "cam1: principal point" in said(diagnose(replace(good, rig=replace(good.rig, K=K), truth=None)), "lenses").said
+    assert "cam1: principal point" in lenses(replace(good.rig, K=K)).said
     folded = replace(good.rig, distortion=torch.tensor([[-2.0, 0, 0, 0, 0]]).expand(4, 5))
-    assert "folds back" in said(diagnose(replace(good, rig=folded, truth=None)), "lenses").said
+    assert "folds back" in lenses(folded).said
 
 
 def test_a_camera_that_looks_elsewhere_and_views_from_one_side(good):
@@ -139,7 +139,7 @@ def test_a_camera_that_looks_elsewhere_and_views_from_one_side(good):
 def test_a_background_that_moves_is_told(good):
     frames = good.frames.clone()
     frames[50:, 3] = torch.roll(frames[50:, 3], 9, 2)
-    assert "cam3" in said(diagnose(replace(good, frames=frames, truth=None)), "background").said
+    assert "cam3" in background(replace(good, frames=frames), seen).said
 
 
 def test_a_still_recording_is_told(good):
