@@ -71,6 +71,23 @@ def _evaluate_arguments(verb: argparse.ArgumentParser) -> None:
     _device(verb)
 
 
+def _doctor(given: argparse.Namespace) -> None:
+    from .consultation import write_page
+    from .doctor import FAIL, examine
+
+    found = examine(given.folder, given.subject)
+    print(found.text())
+    print(f"open {write_page(found, given.out)}")
+    if found.state == FAIL:
+        raise ValueError(f"{given.folder}: not fit to train on as it is; see the checks marked ✗")
+
+
+def _doctor_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("folder", help="folder with one video per camera and a calibration")
+    verb.add_argument("--out", default="doctor.html", help="the page (default: doctor.html)")
+    verb.add_argument("--subject", help="which rig of a Human3.6M calibration, S1 to S11")
+
+
 def _export(given: argparse.Namespace) -> None:
     from .calibrations import load_calibration
     from .editing import load_editing
@@ -131,6 +148,7 @@ VERBS = {
     "train": (_train_arguments, _train, "train a recipe on a folder of videos, for as long as it takes; start it with torchrun for several GPUs"),
     "track": (_track_arguments, _track, "keypoints of a clip with a trained checkpoint: tables, film, 3D page"),
     "evaluate": (_evaluate_arguments, _evaluate, "score a checkpoint: regression fitted on --train, errors on --test, beside the baselines"),
+    "doctor": (_doctor_arguments, _doctor, "check a folder of videos and its calibration before training; names the usual mistakes"),
     "export": (_export_arguments, _export, "write a track as the files of other tools"),
     "figures": (_figures_arguments, _figures, "figures for a paper (SVG and PDF): method overview, qualitative rows, curves, errors per joint"),
     "lab": (_lab_arguments, _lab, "for teachers: grade a folder of student notebooks"),
