@@ -294,7 +294,7 @@ def loss_curves(rows: Sequence[Mapping], ax: Axes | None = None, skip: Sequence[
     A logarithmic axis where values are positive; terms that are still zero (a warm-up) begin where they begin.
     """
     ax = plt.subplots(figsize=(7, 3.6), layout="constrained")[1] if ax is None else ax
-    terms = [key for key in (rows[0] if rows else ()) if key not in skip]
+    terms = [key for key in dict.fromkeys(k for row in rows for k in row) if key not in skip]  # some begin after a warm-up
     steps = np.array([float(row["step"]) for row in rows])
     for term, colour in zip(terms, (c for c in palette(len(terms) + 1) if c != SAFE[3])):  # yellow is lost on white
         values = np.array([float(row[term] or "nan") if row.get(term) is not None else np.nan for row in rows])

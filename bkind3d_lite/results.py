@@ -36,13 +36,13 @@ class Part:
 def part(folder: str | Path, recipe: Recipe) -> Part:
     """A clip's folder, opened, and surveyed if the recipe needs it."""
     clip = open_clip(folder)
-    return Part(clip, survey(clip, recipe.side if recipe.follow is None else None) if recipe.surveyed else None)
+    return Part(clip, survey(clip) if recipe.surveyed else None)
 
 
 def judge(model: Discoverer, recipe: Recipe, parts: tuple[Part, Part]) -> tuple[Track, dict[str, float | None]]:
     """Track both parts, fit the regressor on the first, score on the second: the held-out track and its scores."""
     first, second = parts
-    seen = torch.arange(0, len(first.clip), 2)  # neighbouring frames are nearly the same pose
+    seen = torch.arange(0, len(first.clip), max(1, round(first.clip.fps / 15)))  # neighbouring frames are nearly the same pose
     known = track(model, recipe, first.clip, first.survey, seen)
     found = track(model, recipe, second.clip, second.survey)
     score = scores((known.world, first.clip.truth[seen]), (found.world, second.clip.truth))
