@@ -55,6 +55,16 @@ def test_what_a_survey_holds(clip, seen):
     assert max(seen.thumbs.shape[2:]) <= THUMB and seen.thumbs.shape[3] > seen.thumbs.shape[2], "thumbs keep the aspect"
 
 
+def test_a_background_from_elsewhere_lays_the_ghost_of_a_resting_animal(clip, seen):
+    """An animal that sits still for most of a film is its median; another film of the same cameras knows the empty room."""
+    times = [0] * 40 + list(range(20, 40))
+    rest = replace(clip, frames=clip.frames[times], truth=clip.truth[times])
+    ghost, known = survey(rest), survey(rest, background=seen.background)
+    missed = [(s.centre - rest.truth.mean(1)).norm(dim=-1)[:40].median() / rest.body_length for s in (ghost, known)]
+    assert missed[1] < 0.3 and missed[1] < missed[0]
+    assert torch.equal(known.background, seen.background)
+
+
 def test_the_background_is_the_room_without_the_animal(clip, seen):
     empty = draw(clip.rig, clip.truth[:1] + torch.tensor([0.0, 0.0, 1e5]), seed=0)[0].float()
     assert ((seen.background.float() - empty).abs().amax(-1) < 20).float().mean() > 0.95
