@@ -26,12 +26,12 @@ CHILD = textwrap.dedent("""
     with ranks.joined("cpu") as device:
         clip = figure(40, views=3)
         recipe = replace(TINY, warmup=0, batch=2 // ranks.count(), optimizer="sgd", rate=1e-2)
-        run = begin(recipe, clip, device=device)
+        run, grads = begin(recipe, clip, device=device), {}
+        run.optimizer.register_step_pre_hook(lambda *_: grads.update({n: p.grad.clone() for n, p in run.model.named_parameters()}))
         for step in train(run, batches(run, clip, survey(clip))):
             if step.index == 2:
                 break
         if ranks.mine() == 0:
-            grads = {n: p.grad for n, p in run.model.named_parameters()}
             torch.save({"grads": grads, "weights": run.model.state_dict(), "means": run.objective.state_dict(), "losses": step.losses}, sys.argv[2])
 """)
 HERE = Path(__file__).parent
