@@ -129,7 +129,8 @@ HALF_WRITER = textwrap.dedent("""
 
 def test_kill_in_the_middle_of_a_checkpoint_write_leaves_the_last_good_one(tmp_path, clip):
     path = tmp_path / "c.safetensors"
-    child = subprocess.run([sys.executable, "-c", HALF_WRITER, os.path.dirname(__file__), str(path)], timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    child = subprocess.run([sys.executable, "-c", HALF_WRITER, os.path.dirname(__file__), str(path)], timeout=240,
+                           env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert child.returncode == -signal.SIGKILL
     assert len([p for p in tmp_path.iterdir() if ".tmp" in p.name]) == 1, "it died while it wrote"
     assert header(path)["step"] == 2 and resume(path, clip).step == 2
