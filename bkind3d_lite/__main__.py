@@ -26,7 +26,7 @@ def _train(given: argparse.Namespace) -> None:
     from .runs import train_folder
 
     train_folder(given.clip, given.recipe, given.out, given.set, given.seed, given.steps, given.resume, given.device, given.checkpoint_every,
-                 given.pictures_every)
+                 given.pictures_every, given.force)
 
 
 def _train_arguments(verb: argparse.ArgumentParser) -> None:
@@ -37,6 +37,7 @@ def _train_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
     verb.add_argument("--resume", action="store_true", help="continue the run in --out, bit for bit")
+    verb.add_argument("--force", action="store_true", help="train although the doctor finds the recording unfit")
     verb.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="steps between checkpoints (default 100)")
     verb.add_argument("--pictures-every", type=int, default=250, metavar="N", help="steps between contact sheets, 0 for none (default 250)")
     _device(verb)

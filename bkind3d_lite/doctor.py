@@ -85,6 +85,12 @@ def _forgiven(check: Check, checks: list[Check]) -> Check:
     return replace(check, state=PASS, said=f"unusual, but the views agree: {check.said}", remedy="") if fine and check.name == "lenses" and check.state == WARN else check
 
 
+def obstacles(clip: MultiViewClip, seen: Survey | None) -> list[Check]:
+    """What would make a training useless: the failed checks of the cameras and, where a survey was made, of their agreement."""
+    asked = [unit(clip.rig), ring(clip.rig)] + ([agreement(clip, seen)] if seen is not None else [])
+    return [check for check in asked if check.state == FAIL]
+
+
 # ---- the calibration alone ---------------------------------------------------------------------------------------
 def lenses(rig: CameraRig) -> Check:
     """Focal lengths, principal points and distortions that a lens can have."""
