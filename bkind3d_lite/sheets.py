@@ -16,7 +16,8 @@ from .losses import lengths
 from .model import Discoverer, Discovery
 from .overlays import LOST, mosaic, overlay, stroke
 from .recipes import Recipe
-from .views import CUBE, cube, rig_traces, scene, trail
+from .traces import CUBE, cube, rig_traces, trail
+from .views import scene
 from .volumes import Grid
 
 VOLUME = "#e69f00"  # bright on dark ground and on pale
