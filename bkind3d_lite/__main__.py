@@ -45,7 +45,7 @@ def _train_arguments(verb: argparse.ArgumentParser) -> None:
 def _track(given: argparse.Namespace) -> None:
     from .results import track_folder
 
-    track_folder(given.checkpoint, given.clip, given.out, given.device, given.turns)
+    track_folder(given.checkpoint, given.clip, given.out, given.device, given.turns, given.edits)
 
 
 def _track_arguments(verb: argparse.ArgumentParser) -> None:
@@ -53,6 +53,7 @@ def _track_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--clip", required=True, help="folder with one video per camera and a calibration")
     verb.add_argument("--out", required=True, help="output folder")
     verb.add_argument("--turns", type=int, default=1, help="average over so many turns of the volume (default 1)")
+    _edits(verb)
     _device(verb)
 
 
@@ -72,10 +73,12 @@ def _evaluate_arguments(verb: argparse.ArgumentParser) -> None:
 
 def _export(given: argparse.Namespace) -> None:
     from .calibrations import load_calibration
+    from .editing import load_editing
     from .exports import EXPORTS, export, read_track
 
     rig = load_calibration(given.calibration) if given.calibration else None
-    for path in export(read_track(given.track), given.out, tuple(given.to or EXPORTS), rig):
+    track = read_track(given.track)
+    for path in export(load_editing(given.edits).applied(track) if given.edits else track, given.out, tuple(given.to or EXPORTS), rig):
         print(path)
 
 
@@ -84,6 +87,7 @@ def _export_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--to", nargs="+", metavar="FORMAT", help="anipose, deeplabcut, deeplabcut-h5, trc, dannce, sleap-anipose, movement, nwb (default: all)")
     verb.add_argument("--out", default=".", help="output folder")
     verb.add_argument("--calibration", help="calibration file, to travel along where the format has a place for it")
+    _edits(verb)
 
 
 def _figures(given: argparse.Namespace) -> None:
@@ -98,7 +102,7 @@ def _figures_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--clip", required=True, help="a clip's folder, or one that holds train and test")
     verb.add_argument("--out", default="figures", help="output folder")
     verb.add_argument("--losses", help="losses.csv for the curves (default: the one beside the checkpoint)")
-    verb.add_argument("--edits", help="names, colours, merged and muted keypoints, as the skeleton editor saves them (.toml or .json)")
+    _edits(verb)
 
 
 def _lab(given: argparse.Namespace) -> None:
@@ -112,6 +116,10 @@ def _lab_arguments(verb: argparse.ArgumentParser) -> None:
     grade.add_argument("folder", help="one .ipynb per student")
     grade.add_argument("--out", default="grades.csv", help="the table (CSV)")
     grade.add_argument("--limit", type=float, default=60.0, help="seconds for each process (default: 60)")
+
+
+def _edits(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--edits", help="names, colours, merged and muted keypoints, as the skeleton editor saves them (.toml or .json)")
 
 
 def _device(verb: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from .cameras import CameraRig, triangulate
 from .clips import Batch
 from .networks import V2V
 from .shapes import cells
-from .volumes import Grid, fuse, hull, soft_argmax, unproject
+from .volumes import Grid, fuse, fused_volume, hull, soft_argmax, unproject
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,13 @@ class Volumetric(nn.Module):
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
         self._still: tuple[tuple[CameraRig, Tensor], Tensor, Tensor] | None = None  # static cameras: projected once per rig
 
+    @property
+    def layout(self) -> torch.memory_format:
+        """The volume's memory layout is that of the weights."""
+        weight = self.v2v.front[0][0].weight
+        plain = weight.is_contiguous() or not weight.is_contiguous(memory_format=torch.channels_last_3d)
+        return torch.contiguous_format if plain else torch.channels_last_3d
+
     def place(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Voxel centres (B, P, 3) and where they fall in each view, (B, V, P, 2) ndc."""
         rig = batch.rig
@@ -75,8 +82,12 @@ class Volumetric(nn.Module):
     def volume(self, maps: Tensor, images: Tensor, ndc: Tensor) -> Tensor:
         """Logits (B, K, P) of the J volumes before the softmax."""
         N = self.voxels
-        fused = fuse(unproject(maps, ndc))
-        logits = self.sharpness * self.v2v(fused.unflatten(-1, (N, N, N))).flatten(2)
+        if self.v2v.recompute:  # large volumes: one time after the other, half the memory in flight
+            fused = (fused_volume(m[None], n[None]).unflatten(-1, (N, N, N)) for m, n in zip(maps, ndc.expand(len(maps), -1, -1, -1)))
+            logits = torch.cat([self.v2v(volume.contiguous(memory_format=self.layout)) for volume in fused])
+        else:
+            logits = self.v2v(fuse(unproject(maps, ndc)).unflatten(-1, (N, N, N)).contiguous(memory_format=self.layout))
+        logits = self.sharpness * logits.flatten(2)
         if self.hull:
             if images.shape[2] < 4:
                 raise ValueError("the hull prior needs the foreground channel: survey the clip (motion.survey) or set hull = 0")

@@ -62,18 +62,25 @@ class Perceptual(nn.Module):
             out.append(x)
         return out
 
-    def forward(self, recon: Tensor, target: Tensor) -> Tensor:
-        target = target.detach()
-        with torch.no_grad():
-            wanted = self.features(target)
+    def scale(self, energy: list[Tensor]) -> Tensor:
+        """What each term is divided by, given the energies of the targets' features; in training the averages move first."""
+        energy = ranks.mean(torch.stack(energy))
+        if self.training and not self.printed:
+            self.energy.copy_(torch.where(self.energy > 0, self.decay * self.energy + (1 - self.decay) * energy, energy))
+        return torch.where(self.energy > 0, self.energy, energy).clamp(min=1e-8)
+
+    def distance(self, recon: Tensor, wanted: list[Tensor], scale: Tensor) -> Tensor:
+        """The loss of reconstructions (n, 1, H, W) whose targets have the features `wanted`."""
+        found = self.features(recon)
         if self.printed:
-            return sum((g - w).flatten(1).norm(dim=1).mean() for g, w in zip(self.features(recon), wanted))
+            return sum((g - w).flatten(1).norm(dim=1).mean() for g, w in zip(found, wanted))
+        return torch.stack([(g - w).square().mean() / s for g, w, s in zip(found, wanted, scale)]).mean()
+
+    def forward(self, recon: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
-            energy = ranks.mean(torch.stack([w.square().mean() for w in wanted]))
-            if self.training:
-                self.energy.copy_(torch.where(self.energy > 0, self.decay * self.energy + (1 - self.decay) * energy, energy))
-        scale = torch.where(self.energy > 0, self.energy, energy).clamp(min=1e-8)
-        return torch.stack([(g - w).square().mean() / s for g, w, s in zip(self.features(recon), wanted, scale)]).mean()
+            wanted = self.features(target.detach())
+            scale = self.scale([w.square().mean() for w in wanted])
+        return self.distance(recon, wanted, scale)
 
 
 def _blocks(network: str, width: int) -> nn.ModuleList:

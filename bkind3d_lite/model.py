@@ -1,6 +1,7 @@
 """Model: encoder, lift, edges and decoder in one breath."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -13,7 +14,7 @@ from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Depth, Flat, Keypoints, Lift, Triangulated, Volumetric
 from .losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, equivariance, reprojection, separation, steadiness
 from .motion import region
-from .networks import Decoder, Encoder, over_views
+from .networks import Decoder, Encoder, on_the_spot, over_views
 from .recipes import Recipe
 from .volumes import overlap
 
@@ -27,6 +28,7 @@ class Discovery:
     edges: tuple[list[Tensor], list[Tensor]]  # drawings of now and later, (B, V, 1, h, w) per scale; of points (B, V, K, h, w)
     recon: Tensor  # (B, V, 1, h, w) the change, or (B, V, 3, h, w) the later frame
     turned: list[Keypoints] | None = None  # keypoints of the later images after 1, 2, 3 quarter turns, where a loss asks for them
+    explained: Tensor | None = None  # the reconstruction loss, where it was taken one view at a time (then recon has no graph)
 
 
 class Discoverer(nn.Module):
@@ -45,7 +47,8 @@ class Discoverer(nn.Module):
         """Keypoints of `batch.now` alone: all that inference needs."""
         return self.lift(self.encoded(batch.now)[1], batch.now, batch)
 
-    def forward(self, batch: Batch) -> Discovery:
+    def forward(self, batch: Batch, explain: Callable[[Tensor, int], Tensor] | None = None) -> Discovery:
+        """explain: loss of the i-th of the B V reconstructions (1, 1, h, w); then the decoder's fine half runs one view at a time."""
         B = len(batch.index)
         images = torch.cat([batch.now, batch.later])
         features, maps = self.encoded(images)
@@ -53,9 +56,20 @@ class Discoverer(nn.Module):
         drawings = [self.edges(both.ndc, size) for size in self.decoder.sizes(features.shape[-2:])]
         now, later = ([d[s] for d in drawings] for s in (slice(0, B), slice(B, None)))
         pairs = [torch.cat([a, b], 2).flatten(0, 1) for a, b in zip(now, later)]
-        recon = self.decoder(features[:B].flatten(0, 1), pairs).unflatten(0, features[:B].shape[:2])
+        seen, explained = features[:B].flatten(0, 1), None
+        if explain is None:
+            recon = self.decoder(seen, pairs)
+        else:
+            coarse = self.decoder.begin(seen, pairs)
+            explained, recon = on_the_spot(lambda i, x, *drawn: _with_loss(explain, i, self.decoder.finish(x, drawn)),
+                                           [coarse, *pairs], self.decoder.second_half())
+        recon = recon.unflatten(0, features[:B].shape[:2])
         turned = [self.keypoints(replace(batch, now=batch.later.rot90(i, (-2, -1)))) for i in (1, 2, 3)] if self.rotate else None
-        return Discovery(_part(both, slice(0, B)), _part(both, slice(B, None)), (now, later), recon, turned)
+        return Discovery(_part(both, slice(0, B)), _part(both, slice(B, None)), (now, later), recon, turned, explained)
+
+
+def _with_loss(explain: Callable, i: int, recon: Tensor) -> tuple[Tensor, Tensor]:
+    return explain(recon, i), recon
 
 
 def _doubled(batch: Batch) -> Batch:
@@ -97,12 +111,35 @@ class Objective(nn.Module):
             wanted = wanted * F.max_pool2d(moving, 5, 1, 2)
         return F.adaptive_avg_pool2d(wanted, size).unflatten(0, batch.now.shape[:2])
 
+    def explain(self, batch: Batch, recon: Tensor) -> Tensor:
+        """The reconstruction loss of all views at once."""
+        with torch.no_grad():
+            target = self.target(batch, recon.shape[-2:])
+        return self.perceptual(recon.flatten(0, 1), target.flatten(0, 1))
+
+    def judge(self, batch: Batch) -> Callable[[Tensor, int], Tensor] | None:
+        """The same for one view at a time, where the recipe wants that: the loss of a reconstruction (1, 1, h, w) and its place in
+        B V; over all of them it sums up to `explain`."""
+        known: list = []
+
+        def one(recon: Tensor, i: int) -> Tensor:
+            if not known:
+                known.extend(self._wanted(batch, recon.shape[-2:]))
+            each, scale = known
+            return self.perceptual.distance(recon, each[i], scale) / len(each)
+
+        return one if self.recipe.one_by_one else None
+
+    @torch.no_grad()
+    def _wanted(self, batch: Batch, size: tuple[int, int]) -> tuple[list[list[Tensor]], Tensor]:
+        """Features of every view's target, and what each term is divided by."""
+        each = [self.perceptual.features(target[None]) for target in self.target(batch, size).flatten(0, 1)]
+        return each, self.perceptual.scale([torch.stack([f.square().mean() for f in level]).mean() for level in zip(*each)])
+
     def forward(self, batch: Batch, out: Discovery, bottleneck: EdgeBottleneck | PointBottleneck, step: int) -> dict[str, Tensor]:
         r, both = self.recipe, (out.now, out.later)
-        with torch.no_grad():
-            target = self.target(batch, out.recon.shape[-2:])
         views = out.recon.shape[1] if r.printed else 1  # equation 1 sums over views
-        losses = {"reconstruct": views * self.perceptual(out.recon.flatten(0, 1), target.flatten(0, 1))}
+        losses = {"reconstruct": views * (self.explain(batch, out.recon) if out.explained is None else out.explained)}
         if r.length:  # its averages are kept from the first step on
             stretch = self.length(torch.cat(_needed(both, "world", "length")), bottleneck.pairs, bottleneck.weights)
         if r.reproject:

@@ -30,6 +30,10 @@ def recomputed(network: Callable, *inputs: Tensor):
     return checkpoint(network, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), _still(owner)))
 
 
+def _plain(network: Callable, *inputs: Tensor):
+    return network(*inputs)
+
+
 @contextmanager
 def _still(network: Callable) -> Iterator[None]:
     """Batch normalizations compute as before but do not move their running averages."""
@@ -44,6 +48,46 @@ def _still(network: Callable) -> Iterator[None]:
         for m, (momentum, count) in zip(layers, before):
             m.momentum = momentum
             m.num_batches_tracked.copy_(count)
+
+
+def on_the_spot(function: Callable, inputs: list[Tensor], weights: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Sum over i of the losses `function(i, *parts)[0]`, and the other results in one tensor (no graph); parts: `x[i:i+1]` of the inputs.
+
+    The gradient of each part, with respect to the inputs and to the `weights` that the function uses, is taken as soon as its
+    loss is known, so what one part keeps for it is free before the next begins: the same sum and gradients, 1 / n of the memory.
+    """
+    if not torch.is_grad_enabled():
+        done = [function(i, *(x[i:i + 1] for x in inputs)) for i in range(len(inputs[0]))]
+        return sum(loss for loss, _ in done), torch.cat([other for _, other in done])
+    return _OnTheSpot.apply(function, len(inputs), *inputs, *weights)
+
+
+class _OnTheSpot(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, function, count, *tensors):
+        inputs, weights = tensors[:count], [w for w in tensors[count:] if w.requires_grad]
+        total, others, slopes, sums = 0.0, [], [[] for _ in inputs], [torch.zeros_like(w) for w in weights]
+        for i in range(len(inputs[0])):
+            with torch.enable_grad():
+                parts = [x[i:i + 1].detach().requires_grad_() for x in inputs]
+                loss, other = function(i, *parts)
+                found = torch.autograd.grad(loss, [*parts, *weights], allow_unused=True)
+            total, others = total + loss.detach(), [*others, other.detach()]
+            for kept, x, slope in zip(slopes, parts, found):
+                kept.append(torch.zeros_like(x) if slope is None else slope)
+            for kept, slope in zip(sums, found[len(parts):]):
+                if slope is not None:
+                    kept += slope
+            del loss, other, parts, found
+        ctx.slopes, ctx.sums = [torch.cat(s) for s in slopes], iter(sums)
+        others = torch.cat(others)
+        ctx.mark_non_differentiable(others)
+        return total, others
+
+    @staticmethod
+    def backward(ctx, slope, _):
+        sums, given = ctx.sums, ctx.needs_input_grad[2 + len(ctx.slopes):]
+        return None, None, *(s * slope for s in ctx.slopes), *(next(sums).mul_(slope) if g else None for g in given)
 
 
 def _norm(channels: int, groups: int = 8) -> nn.GroupNorm:
@@ -91,10 +135,11 @@ class Trunk(nn.Module):
                                      nn.Sequential(_conv(2, width, 2 * width, 3, 2), Residual(2, 2 * width, 2 * width)),
                                      nn.Sequential(_conv(2, 2 * width, 4 * width, 3, 2), Residual(2, 4 * width, 4 * width))])
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x, maps = self.stem(x), []
+    def forward(self, x: Tensor, recompute: bool = False) -> list[Tensor]:
+        run, maps = recomputed if recompute else _plain, []
+        x = run(self.stem, x)
         for level in self.levels:
-            x = level(x)
+            x = run(level, x)
             maps.append(x)
         return maps
 
@@ -139,7 +184,7 @@ class Pyramid(nn.Module):
         self.rise = nn.ModuleList([nn.Sequential(nn.Conv2d(middle, middle, 1, bias=False), _norm(middle)) for _ in channels[1:]])
         self.head = nn.Sequential(_conv(2, middle, middle, 1), nn.Conv2d(middle, maps, 1))
 
-    def forward(self, levels: list[Tensor]) -> Tensor:
+    def forward(self, *levels: Tensor) -> Tensor:
         x = self.sides[-1](levels[-1])
         for side, rise, level in zip(list(self.sides)[-2::-1], list(self.rise)[::-1], levels[-2::-1]):
             x = rise(F.interpolate(x, level.shape[-2:], mode="bilinear", align_corners=False)) + side(level)
@@ -150,7 +195,7 @@ class Encoder(nn.Module):
     """Appearance Phi and geometry decoder Psi in one pass: images (n, c, H, W) -> features (n, F, H/s, W/s), maps (n, C, H/4, W/4).
 
     Features are the coarsest level (stride s = 16, ResNet 32); maps come from a top-down pathway at stride 4. pyramid: the
-    paper's pathway (`Pyramid`), without it a shorter one. recompute: keep nothing but the output for the backward pass.
+    paper's pathway (`Pyramid`), without it a shorter one. recompute: keep nothing but the levels for the backward pass.
     """
 
     def __init__(self, channels: int, maps: int, width: int = 32, backbone: str = "small", pretrained: bool = False,
@@ -166,13 +211,9 @@ class Encoder(nn.Module):
             self.head = nn.Sequential(_conv(2, middle, middle), nn.Conv2d(middle, maps, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return recomputed(self.encoded, images) if self.recompute else self.encoded(images)
-
-    def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, everything kept."""
-        levels = self.trunk(images)
+        levels = self.trunk(images, self.recompute)
         if self.pyramid is not None:
-            return levels[-1], self.pyramid(levels)
+            return levels[-1], (recomputed if self.recompute else _plain)(self.pyramid, *levels)
         x = self.sides[-1](levels[-1])
         for side, level in zip(list(self.sides)[-2::-1], levels[-2::-1]):
             x = F.interpolate(x, level.shape[-2:], mode="bilinear", align_corners=False) + side(level)
@@ -209,7 +250,7 @@ class V2V(nn.Module):
         return nn.Sequential(Residual(3, b, b), nn.ConvTranspose3d(b, a, 2, 2, bias=False), _norm(a))
 
     def forward(self, volume: Tensor) -> Tensor:
-        fine = recomputed if self.recompute else lambda network, x: network(x)
+        fine = recomputed if self.recompute else _plain
         x, kept = self.front[0](volume), []
         for block in self.front[1:]:
             x = fine(block, x)
@@ -220,7 +261,7 @@ class V2V(nn.Module):
             x = self.middle(x)
         for i, up in reversed(list(enumerate(self.up))):
             x = (fine(up, x) if i == 0 else up(x)).relu_() + kept.pop()
-        return fine(self.back, x)
+        return fine(self.back[1:], fine(self.back[0], x))
 
 
 class Decoder(nn.Module):
@@ -230,7 +271,7 @@ class Decoder(nn.Module):
     channels after each doubling; it reads the drawing before each doubling and so none at the full size.
     """
 
-    def __init__(self, features: int, width: int = 32, steps: int = 3, drawings: int = 2, out: int = 1, widths: tuple[int, ...] = ()):
+    def __init__(self, features: int, width: int = 32, steps: int = 3, drawings: int = 2, out: int = 1, widths: tuple[int, ...] | None = None):
         super().__init__()
         self.early = bool(widths)
         widths = (features, *widths) if widths else [max(width // 2, min(128, width * 2 ** (steps - i))) for i in range(steps + 1)]

@@ -108,7 +108,6 @@ PAPER_H36M = Recipe("paper-h36m", gaps=(0.4,), side=7500.0, backbone="resnet50",
                     separate_sigma=0.04, length=112.5, steps=195_000, warmup=78_000, optimizer="sgd", rate=1e-3, edge_rate=0.512,
                     channels_last=True, checkpointing=True, one_by_one=True)
 PAPER_RAT7M = replace(PAPER_H36M, name="paper-rat7m", gaps=(0.66,), side=1000.0, length=2.0)
-PAPER = Recipe("paper")
 
 # The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base; `variant` applies them.
 VARIANTS: dict[str, dict] = {
@@ -131,9 +130,10 @@ def variant(base: Recipe, name: str) -> Recipe:
     return replace(base, name=f"{base.name}-{name}", **VARIANTS[name])
 
 
-SIBLINGS = tuple(variant(PAPER, name) for name in VARIANTS)
+SIBLINGS = tuple(variant(PAPER_H36M, name) for name in VARIANTS)
 TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT, FLAT_ROTATE, POINTS, NO_LENGTH, KEYPOINTS_8, KEYPOINTS_30 = SIBLINGS
-RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, PAPER, *SIBLINGS)}
+RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, *SIBLINGS,
+                                              *(variant(PAPER_RAT7M, name) for name in VARIANTS))}
 
 
 # ---- recipes as plain values, files and words ------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -31,7 +31,8 @@ from .views import save_html
 
 EVERY = 100  # steps between checkpoints
 PICTURES = 250  # steps between contact sheets
-LATER = ("steps", "batch", "rate", "edge_rate", "decay", "clip", "separate", "length", "cover", "steady", "sure")  # may change when a run resumes
+LATER = ("steps", "batch", "rate", "edge_rate", "decay", "clip", "separate", "length", "cover", "steady", "sure", "reproject", "agree", "rotate",
+         "channels_last", "checkpointing", "one_by_one", "precision", "compile")  # may change when a run resumes
 
 
 def say(text: str) -> None:
@@ -50,9 +51,9 @@ def fit(run: Run, part: Part, out: str | Path, steps: int | None = None, every: 
     """
     out, steps, start = Path(out), steps or run.recipe.steps, time.perf_counter()
     first = ranks.mine() == 0
-    logbook = Logbook(run, part, out, pictures) if first else None
     stopped = False
-    with interrupts() as asked, tqdm(total=steps, initial=run.step, desc="training", unit="step", disable=not first) as bar:
+    bar = tqdm(total=steps, initial=run.step, desc="training", unit="step", mininterval=0.5, disable=not first)
+    with interrupts() as asked, Logbook(run, part, out, pictures) if first else nullcontext() as logbook, bar:
         for step in train(run, batches(run, part.clip, part.survey)) if run.step < steps else ():
             if first:
                 logbook.write(step)
@@ -100,7 +101,15 @@ class Logbook:
         for complaint in self.health.before(part.clip.fps):
             say(f"health: {complaint}")
 
+    def __enter__(self) -> Logbook:
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.board is not None:
+            self.board.close()
+
     def write(self, step: Step) -> None:
+        """All that is to be kept of one step."""
         self.losses.add({"step": step.index} | step.losses)
         row, complaints = self.health.examine(step)
         if row is not None:
@@ -142,6 +151,9 @@ def train_folder(clip: str | Path, recipe: str | None, out: str | Path, sets: Se
     words = [*sets, *([f"steps={steps}"] if steps else [])]
     with ranks.joined(device) as device:
         opened = open_clip(clip)
+        if again and ranks.mine() == 0:
+            for leftover in out.glob(".*.tmp.*"):  # of a process that was killed while it wrote
+                leftover.unlink(missing_ok=True)
         if path.is_file() and not again:
             raise ValueError(f"{path}: a run is here already; continue it with --resume, or choose another --out")
         if again and path.is_file():
@@ -166,9 +178,9 @@ def _prepared(clip: MultiViewClip, run: Run | None, recipe: Recipe, seed: int, d
     seen = None
     if recipe.surveyed or unplaced:
         say(f"looking at {clip.name} ...")
-        seen = survey(clip, recipe.side if recipe.follow is None else None)
+        seen = survey(clip)
     run = begin(placed(recipe, clip.rig, seen), clip, seed, device) if run is None else run
-    return Part(clip, seen if recipe.surveyed else None), run
+    return Part(clip, seen), run
 
 
 def _changes(path: Path, recipe: str | None, words: Sequence[str]) -> dict:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from . import ranks
 from .cameras import CameraRig, triangulate
 from .clips import Batch, MultiViewClip, Survey, Track
+from .devices import equip, scaler, settle
 from .edges import strongest_edges
 from .lifts import Keypoints
 from .losses import lengths
@@ -50,14 +51,15 @@ class Together(nn.Module):
         self.model, self.objective = model, objective
 
     def forward(self, batch: Batch, step: int) -> tuple[Discovery, dict[str, Tensor]]:
-        out = self.model(batch)
+        out = self.model(batch, self.objective.judge(batch))
         return out, self.objective(batch, out, self.model.edges, step)
 
 
 def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu") -> Run:
     """A fresh run of `recipe` on this clip's rig; weights, pairs and turns all follow from `seed`."""
     recipe = placed(recipe, clip.rig)
-    model, objective = (module.to(device) for module in build(recipe, seed))
+    model, objective = build(recipe, seed)
+    equip(model, objective, recipe, device)
     edges = [p for n, p in model.named_parameters() if n.startswith("edges.")]
     rest = [p for n, p in model.named_parameters() if not n.startswith("edges.")]
     groups = [{"params": rest, "lr": recipe.rate, "weight_decay": recipe.decay}, {"params": edges, "lr": recipe.edge_rate, "weight_decay": 0.0}]
@@ -71,7 +73,7 @@ def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Ba
     """The run's own seeded pairs, from the step where it stands; under torchrun, this rank's share of them."""
     r = run.recipe
     gaps = [max(1, round(gap * clip.fps)) for gap in r.gaps]
-    share = ranks.mine(), ranks.count()
+    share, survey = (ranks.mine(), ranks.count()), survey if r.surveyed else None
     return clip.batches(r.size, gaps, r.batch, run.seed, run.step, survey, r.follow, r.views, r.by_motion, r.turn, r.jitter, share)
 
 
@@ -80,8 +82,9 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
 
     Raises `FloatingPointError` at a loss that is not finite, before the weights are touched.
     """
-    torch.set_flush_denormal(True)  # edge maps and softmaxes are full of denormals: 3 x slower on a CPU without this
+    settle(large=run.recipe.checkpointing)
     device = next(run.model.parameters()).device
+    scaled = scaler(run.recipe, device)
     base = [run.recipe.rate, run.recipe.edge_rate]
     run.model.train(), run.objective.train()
     together = ranks.spread(Together(run.model, run.objective))
@@ -96,10 +99,11 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
         for group, rate in zip(run.optimizer.param_groups, base):
             done = min(1.0, run.step / max(1, run.recipe.steps))
             group["lr"] = rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))) * min(1.0, (run.step + 1) / 20)
-        run.optimizer.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()
+        scaled.scale(sum(losses.values())).backward()
+        scaled.unscale_(run.optimizer)
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.clip)
-        run.optimizer.step()
+        scaled.step(run.optimizer), scaled.update()
+        run.optimizer.zero_grad(set_to_none=True)  # at once: the next forward pass needs the memory
         run.step += 1
         yield Step(run.step, values, out, batch)
 
@@ -115,7 +119,7 @@ def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey
     """
     survey = look(clip, recipe.side) if survey is None and recipe.surveyed else survey
     device = next(model.parameters()).device
-    torch.set_flush_denormal(True)
+    settle(large=recipe.checkpointing)
     model.eval()
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     world, weight = [], []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from .cameras import CameraRig
 from .shapes import cells, shaped
@@ -73,6 +74,20 @@ def fuse(volumes: Tensor, how: str = "softmax") -> Tensor:
     if how not in ("mean", "sum", "max"):
         raise ValueError(f"fuse: how = {how!r}; expected softmax, mean, sum or max")
     return volumes.amax(1) if how == "max" else getattr(volumes, how)(1)
+
+
+def fused_volume(maps: Tensor, ndc: Tensor, channels: int = 8) -> Tensor:
+    """As `fuse(unproject(maps, ndc))`, a few channels at a time, so that no volume of every view and channel is ever held.
+
+    In training they are sampled again in the backward pass: cheap beside the gigabyte that the views' volumes would take.
+    """
+    def some(part: Tensor) -> Tensor:
+        return fuse(unproject(part, ndc))
+
+    parts = maps.split(channels, 2)
+    if not (torch.is_grad_enabled() and maps.requires_grad):
+        return torch.cat([some(part) for part in parts], 1)
+    return torch.cat([checkpoint(some, part, use_reentrant=False, preserve_rng_state=False) for part in parts], 1)
 
 
 def hull(moving: Tensor, ndc: Tensor, least: float = 0.02, blur: int = 1) -> Tensor:
