@@ -1,11 +1,12 @@
 # make quickstart   the environment, then the main job on a bundled clip (minutes, CPU is enough)
 # make test         the environment, then the tests
 # make accuracy     the method, its siblings and the point bottleneck trained under one small budget, as a table (minutes)
+# make bench      time and memory at the paper's size and of the presets, beside their floors (minutes), build/bench/speed.json
 # make notebooks    executes the twelve lessons into build/notebooks
 PYTHON ?= python3
 CLIP ?= rat
 
-.PHONY: quickstart test accuracy notebooks clean
+.PHONY: quickstart test accuracy bench notebooks clean
 quickstart: .venv/ready
 	.venv/bin/python -m bkind3d_lite quickstart --clip $(CLIP)
 
@@ -14,6 +15,9 @@ test: .venv/ready
 
 accuracy: .venv/ready
 	.venv/bin/python benchmarks/accuracy.py --clip $(CLIP) --steps 120 --rows full triang-reproj depth-map keypoint3d points
+
+bench: .venv/ready
+	.venv/bin/python benchmarks/speed.py
 
 notebooks: .venv/ready
 	.venv/bin/python -m bkind3d_lite.notebooks run --html

@@ -1,6 +1,6 @@
 """Time and memory at the paper's size and of every preset, beside the floor that the arithmetic sets.
 
-    python benchmarks/speed.py [--threads 1] [--only paper_step ...] [--device cuda]
+    python benchmarks/speed.py [--threads 1] [--only paper_step ...] [--device cuda] [--figure docs/images/scaling.png]
 
 Each case runs in a process of its own: one step to warm up, one timed. With one thread, seconds are CPU seconds, which a busy
 machine does not stretch. Floor: the FLOPs of the networks that the result needs, without recomputation, over the best rate of a
@@ -56,9 +56,6 @@ class Stages:
         at, before = clock(), self.now
         self.spent[before] += at - self.since
         self.now, self.since = name, at
-        if os.environ.get("BENCH_MEMORY"):
-            print(f"{before:12s} -> {name:12s} {peak():.2f} GB", file=sys.stderr, flush=True)
-            Path("/proc/self/clear_refs").write_text("5")
         return before
 
     def wrap(self, owner, attribute: str, name: str) -> None:
@@ -162,17 +159,17 @@ def offline() -> None:
     warnings.filterwarnings("ignore", message=".*could not be loaded.*")
 
 
-def prepared(name: str, device: str, views: int = 4, **changes):
+def prepared(name: str, device: str, cameras: int = 4, **changes):
     from bkind3d_lite.recipes import RECIPES
     from bkind3d_lite.training import begin
 
     offline()
     recipe = replace(RECIPES[name], **changes)
-    clip, seen, load = recorded(recipe, views)
+    clip, seen, load = recorded(recipe, cameras)
     return begin(recipe, clip, device=device), load
 
 
-def step_case(name: str, device: str = "cpu", views: int = 4, timed: int = 1, **changes) -> dict:
+def step_case(name: str, device: str, views: int, timed: int = 1, **changes) -> dict:
     """Seconds and peak memory of a training step, and where they go."""
     import bkind3d_lite.lifts as lifts  # first: it asks for large pages before PyTorch allocates
     from bkind3d_lite.training import train
@@ -206,17 +203,16 @@ def step_case(name: str, device: str = "cpu", views: int = 4, timed: int = 1, **
         next(steps)
     seconds = (clock() - start) / timed
     stages.enter("other")
-    return {"seconds": seconds, "peak_gb": peak(), "stages": {k: v / timed for k, v in stages.spent.items()},
-            "loss": None}
+    return {"seconds": seconds, "peak_gb": peak(), "stages": {k: v / timed for k, v in stages.spent.items()}}
 
 
-def inference_case(name: str, device: str = "cpu", views: int = 4, timed: int = 2, **changes) -> dict:
+def inference_case(name: str, device: str, views: int, timed: int = 2, **changes) -> dict:
     """Seconds and peak memory of the keypoints of one frame set."""
     import torch
 
     from bkind3d_lite.devices import settle
 
-    run, load = prepared(name, device, views, **{**changes, "perceptual": "pixels", "views": None})
+    run, load = prepared(name, device, views, **(changes | {"perceptual": "pixels", "views": None}))
     settle(large=run.recipe.checkpointing)
     model = run.model.eval()
     with torch.no_grad():
@@ -229,35 +225,118 @@ def inference_case(name: str, device: str = "cpu", views: int = 4, timed: int = 
     return {"seconds": seconds, "peak_gb": peak()}
 
 
-def measured(case: str, device: str, views: int = 4, **changes) -> dict:
+def measured(case: str, device: str, views: int = 4) -> dict:
     """One case in this process, with its floor."""
     name, kind = case.rsplit("_", 1)
     name = {"paper": "paper-rat7m"}.get(name, name)
     function = step_case if kind == "step" else inference_case
-    out = function(name, device, views, **changes)
-    print(out, file=sys.stderr)
+    out = function(name, device, views)
     from bkind3d_lite.recipes import RECIPES
 
     offline()
-    need = flops(replace(RECIPES[name], **changes), views)
+    need = flops(RECIPES[name], views)
     rate, rates = best_rate(device)
     floor = need[kind] / rate
     return out | {"floor_seconds": floor, "over_floor": out["seconds"] / floor, "gflop": need[kind] / 1e9, "best_gflops": rate / 1e9,
                   "rates_gflops": {k: v / 1e9 for k, v in rates.items()}}
 
 
+CASES = ("paper_step", "paper_inference", "lean_step", "lean_inference", "quick-rat_step", "quick-rat_inference")
+AXES = {"views": (2, 3, 4, 6), "voxels": (16, 24, 32, 48), "keypoints": (8, 15, 30, 60), "image side": (64, 128, 192, 256)}
+REDUCED = dict(backbone="resnet18", voxels=32, v2v_levels=3, v2v_front=3, size=(128, 128), decoder_widths=(128, 64, 32), perceptual="random")
+
+
+def scaling(device: str) -> dict[str, list]:
+    """Seconds of a training step of the paper's recipe at reduced size, along each axis alone: [[value, seconds], ...]."""
+    curves = {}
+    for axis, values in AXES.items():
+        curves[axis] = []
+        for value in values:
+            change = {"views": {}, "image side": {"size": (value, value)}}.get(axis, {axis: value})
+            out = step_case("paper-rat7m", device, value if axis == "views" else 4, **(REDUCED | change))
+            curves[axis].append([value, out["seconds"]])
+    return curves
+
+
+def draw(curves: dict[str, list], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, len(curves), figsize=(10, 2.4), sharey=True, layout="constrained")
+    for ax, (name, points) in zip(axes, curves.items()):
+        ax.plot(*zip(*points), "o-", color="tab:blue")
+        ax.set(xlabel=name, ylim=(0, None))
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("seconds per step")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+
+
+def child(case: str, given: argparse.Namespace) -> dict | None:
+    """The case in a process of its own, so that its peak memory is its own."""
+    command = [sys.executable, __file__, "--case", case, "--threads", str(given.threads), "--device", given.device]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": str(given.threads)})
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        print(f"{case}: failed\n{done.stderr[-2000:]}", file=sys.stderr)
+        return None
+    return json.loads(lines[-1][7:])
+
+
+def row(case: str, r: dict) -> str:
+    sets = f"{1 / r['seconds']:9.2f}" if case.endswith("inference") else " " * 9
+    return f"{case:22s} {r['gflop']:8.0f} {r['seconds']:8.2f} {r['floor_seconds']:8.2f} {r['over_floor']:6.2f} {sets} {r['peak_gb']:8.2f}"
+
+
+def report(results: dict, given: argparse.Namespace) -> None:
+    import torch
+
+    step = results.get("paper_step")
+    if step:
+        results["share_outside_networks"] = sum(step["stages"].get(k, 0.0) for k in OUTSIDE) / step["seconds"]
+        results["share_loading"] = step["stages"].get("loading", 0.0) / step["seconds"]
+        print("\nstages of the paper's step: " + ", ".join(f"{k} {v / step['seconds']:.1%}" for k, v in sorted(step["stages"].items(), key=lambda s: -s[1])))
+        print(f"outside the networks: {results['share_outside_networks']:.1%}")
+    results |= {"machine": f"{platform.machine()}, {os.cpu_count()} CPU cores, torch {torch.__version__}", "threads": given.threads,
+                "device": given.device, "date": time.strftime("%Y-%m-%d"), "cuda": results.get("cuda", "not measured")}
+    path = Path("build/bench/speed.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1))
+    print(f"wrote {path}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", nargs="+", choices=(*CASES, "scaling"), default=(*CASES, "scaling"))
+    parser.add_argument("--figure", type=Path, default=Path("build/bench/scaling.png"))
     parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--changes", type=json.loads, default={}, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.case:
+        import bkind3d_lite  # noqa: F401  first: it asks for large pages before PyTorch allocates
         import torch
 
         torch.set_num_threads(given.threads)
-        print("RESULT " + json.dumps(measured(given.case, given.device, **given.changes)))
+        print("RESULT " + json.dumps(scaling(given.device) if given.case == "scaling" else measured(given.case, given.device)))
+        return
+    results = {}
+    print(f"{'case':22s} {'GFLOP':>8s} {'seconds':>8s} {'floor s':>8s} {'ratio':>6s} {'sets/s':>9s} {'peak GB':>8s}   ({given.device}, {given.threads} thread(s))")
+    for case in given.only:
+        if (out := child(case, given)) is None:
+            continue
+        results[case] = out
+        if case == "scaling":
+            draw(out, given.figure)
+            print(f"wrote {given.figure}")
+        else:
+            print(row(case, out), flush=True)
+        report_path = Path("build/bench/speed.json")
+        report_path.parent.mkdir(parents=True, exist_ok=True)
+        report_path.write_text(json.dumps(results, indent=1))
+    report(results, given)
 
 
 if __name__ == "__main__":

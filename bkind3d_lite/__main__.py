@@ -26,7 +26,7 @@ def _train(given: argparse.Namespace) -> None:
     from .runs import train_folder
 
     train_folder(given.clip, given.recipe, given.out, given.set, given.seed, given.steps, given.resume, given.device, given.checkpoint_every,
-                 given.pictures_every)
+                 given.pictures_every, given.force)
 
 
 def _train_arguments(verb: argparse.ArgumentParser) -> None:
@@ -37,6 +37,7 @@ def _train_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
     verb.add_argument("--resume", action="store_true", help="continue the run in --out, bit for bit")
+    verb.add_argument("--force", action="store_true", help="train although the doctor finds the recording unfit")
     verb.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="steps between checkpoints (default 100)")
     verb.add_argument("--pictures-every", type=int, default=250, metavar="N", help="steps between contact sheets, 0 for none (default 250)")
     _device(verb)
@@ -69,6 +70,23 @@ def _evaluate_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--test", required=True, help="clip folder with truth.npz, to score on")
     verb.add_argument("--out", required=True, help="output folder")
     _device(verb)
+
+
+def _doctor(given: argparse.Namespace) -> None:
+    from .consultation import write_page
+    from .doctor import FAIL, examine
+
+    found = examine(given.folder, given.subject)
+    print(found.text())
+    print(f"open {write_page(found, given.out)}")
+    if found.state == FAIL:
+        raise ValueError(f"{given.folder}: not fit to train on as it is; see the checks marked ✗")
+
+
+def _doctor_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("folder", help="folder with one video per camera and a calibration")
+    verb.add_argument("--out", default="doctor.html", help="the page (default: doctor.html)")
+    verb.add_argument("--subject", help="which rig of a Human3.6M calibration, S1 to S11")
 
 
 def _export(given: argparse.Namespace) -> None:
@@ -131,6 +149,7 @@ VERBS = {
     "train": (_train_arguments, _train, "train a recipe on a folder of videos, for as long as it takes; start it with torchrun for several GPUs"),
     "track": (_track_arguments, _track, "keypoints of a clip with a trained checkpoint: tables, film, 3D page"),
     "evaluate": (_evaluate_arguments, _evaluate, "score a checkpoint: regression fitted on --train, errors on --test, beside the baselines"),
+    "doctor": (_doctor_arguments, _doctor, "check a folder of videos and its calibration before training; names the usual mistakes"),
     "export": (_export_arguments, _export, "write a track as the files of other tools"),
     "figures": (_figures_arguments, _figures, "figures for a paper (SVG and PDF): method overview, qualitative rows, curves, errors per joint"),
     "lab": (_lab_arguments, _lab, "for teachers: grade a folder of student notebooks"),

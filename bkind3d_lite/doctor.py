@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -75,8 +75,20 @@ def diagnose(clip: MultiViewClip, found: Diagnosis | None = None, rig: CameraRig
         found.checks.append(Check("motion", FAIL, str(error)))
         return found
     found.checks += [background(clip, found.survey), moves(clip, found.survey), agreement(clip, found.survey), truth(clip, found.survey)]
-    found.checks = [c for c in found.checks if c is not None]
+    found.checks = [_forgiven(c, found.checks) for c in found.checks if c is not None]
     return found
+
+
+def _forgiven(check: Check, checks: list[Check]) -> Check:
+    """An unusual lens is no matter for a warning where the views agree with it: cropped videos have their principal points anywhere."""
+    fine = any(c is not None and c.name == "agreement" and c.state == PASS for c in checks)
+    return replace(check, state=PASS, said=f"unusual, but the views agree: {check.said}", remedy="") if fine and check.name == "lenses" and check.state == WARN else check
+
+
+def obstacles(clip: MultiViewClip, seen: Survey | None) -> list[Check]:
+    """What would make a training useless: the failed checks of the cameras and, where a survey was made, of their agreement."""
+    asked = [unit(clip.rig), ring(clip.rig)] + ([agreement(clip, seen)] if seen is not None else [])
+    return [check for check in asked if check.state == FAIL]
 
 
 # ---- the calibration alone ---------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ WINDOW = 20  # samples that a complaint is judged by
 REMEDIES = {
     "empty": "the target is nearly empty ({0:.3f} where it changes most): between now and later too little moves. Use longer gaps (gaps), draw "
              "pairs by motion (by_motion = true), or follow the animal (follow) if it is small in the pictures",
-    "short": "the gap is short for this animal: half of the pairs change by less than {0:.0%} of its silhouette. Use longer gaps, or by_motion = true",
+    "short": "the gap is short for this animal: half of the pairs change by less than {0:.0%} of its silhouette. Use longer gaps, or "
+             "draw pairs by motion (by_motion = true)",
     "outside": "the animal's centre is outside the volume in {0:.0%} of the frames: raise side, set centre, or let the cube follow it (follow)",
     "parked": "{0} of {1} keypoints are parked at the volume's centre, with flat maps: the mean of everywhere is the middle. The volume may be too "
               "big (lower side, or follow), or the maps too even: raise sharpness (4) or the hull prior (hull = 4)",

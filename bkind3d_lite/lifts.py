@@ -87,7 +87,7 @@ class Volumetric(nn.Module):
             logits = torch.cat([self.v2v(volume.contiguous(memory_format=self.layout)) for volume in fused])
         else:
             logits = self.v2v(fuse(unproject(maps, ndc)).unflatten(-1, (N, N, N)).contiguous(memory_format=self.layout))
-        logits = self.sharpness * logits.flatten(2)
+        logits = logits.flatten(2) if self.sharpness == 1 else self.sharpness * logits.flatten(2)
         if self.hull:
             if images.shape[2] < 4:
                 raise ValueError("the hull prior needs the foreground channel: survey the clip (motion.survey) or set hull = 0")

@@ -74,7 +74,7 @@ class Perceptual(nn.Module):
         found = self.features(recon)
         if self.printed:
             return sum((g - w).flatten(1).norm(dim=1).mean() for g, w in zip(found, wanted))
-        return torch.stack([(g - w).square().mean() / s for g, w, s in zip(found, wanted, scale)]).mean()
+        return torch.stack([F.mse_loss(g, w) / s for g, w, s in zip(found, wanted, scale)]).mean()
 
     def forward(self, recon: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():

@@ -225,7 +225,7 @@ class V2V(nn.Module):
 
     full: the paper's own (with width 32, 5 levels and a front of 7^3): the first convolution has half the width, three residual
     blocks follow; one more block at the bottom and before every step up; two 1 x 1 convolutions before the logits.
-    recompute: what lies between the blocks of the finest level is computed again in the backward pass.
+    recompute: what happens inside the blocks of the two finest levels is computed again in the backward pass.
     """
 
     def __init__(self, channels: int, keypoints: int, width: int = 16, levels: int = 2, front: int = 3, full: bool = False,
@@ -247,21 +247,21 @@ class V2V(nn.Module):
     def _step_up(self, a: int, b: int) -> nn.Module:
         if not self.full:
             return nn.ConvTranspose3d(b, a, 2, 2)
-        return nn.Sequential(Residual(3, b, b), nn.ConvTranspose3d(b, a, 2, 2, bias=False), _norm(a))
+        return nn.Sequential(Residual(3, b, b), nn.ConvTranspose3d(b, a, 2, 2, bias=False), _norm(a), nn.ReLU(inplace=True))
 
     def forward(self, volume: Tensor) -> Tensor:
-        fine = recomputed if self.recompute else _plain
+        run = [recomputed if self.recompute and level < 2 else _plain for level in range(len(self.up))]  # from fine to coarse
         x, kept = self.front[0](volume), []
         for block in self.front[1:]:
-            x = fine(block, x)
-        for i, (down, skip) in enumerate(zip(self.down, self.skip)):
-            kept.append(fine(skip, x) if i == 0 else skip(x))
+            x = run[0](block, x)
+        for again, down, skip in zip(run, self.down, self.skip):
+            kept.append(again(skip, x))
             x = down(F.max_pool3d(x, 2))
         if self.full:
             x = self.middle(x)
-        for i, up in reversed(list(enumerate(self.up))):
-            x = (fine(up, x) if i == 0 else up(x)).relu_() + kept.pop()
-        return fine(self.back[1:], fine(self.back[0], x))
+        for again, up in zip(run[::-1], self.up[::-1]):
+            x = again(up, x) + kept.pop() if self.full else again(up, x).relu_() + kept.pop()
+        return run[0](self.back, x)
 
 
 class Decoder(nn.Module):

@@ -65,8 +65,9 @@ def write_track(out: Path, found: Track, part: Part, recipe: Recipe, title: str)
     write_video(out / "overlay.mp4", tqdm(drawn_frames(clip, found, times), "drawing", len(times), unit="frame"), 15)
 
 
-def score_report(clip: str, recipe: Recipe, results: dict, **facts) -> dict:
+def score_report(clip: str, recipe: Recipe, results: dict, device: str = "cpu", **facts) -> dict:
     """The dictionary of `report.json`: a column of each score for every row of `results`, None where there is none; then the facts."""
+    where = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
     def column(key: str, rows: tuple[str, ...]) -> dict:
         return {row: round(value, 4) if (value := results.get(row, {}).get(key)) is not None else None for row in rows}
 
@@ -74,7 +75,7 @@ def score_report(clip: str, recipe: Recipe, results: dict, **facts) -> dict:
     rows = ("trained", "untrained", "centroid", "mean_pose", "checkpoint")
     return {"clip": clip, **facts, "keypoints": recipe.keypoints,
             "mpjpe_mm": column("mpjpe", rows), "pmpjpe_mm": column("pmpjpe", rows), "on_body": column("on_body", nets),
-            "bone_distance_mm": column("bone_distance", nets), "device": f"cpu, {torch.get_num_threads()} threads, {platform.machine()}",
+            "bone_distance_mm": column("bone_distance", nets), "device": f"{where}, {platform.machine()}",
             "versions": {"bkind3d_lite": __version__, "torch": torch.__version__, "python": platform.python_version()}}
 
 
@@ -119,7 +120,7 @@ def evaluate(checkpoint: str | Path, first: str | Path, second: str | Path, out:
         found, trained = judge(model, recipe, parts)
         fresh = build(recipe, header["seed"])[0].to(device)
         results = {"trained": trained, "untrained": judge(fresh, recipe, parts)[1]} | baselines(*(p.clip.truth for p in parts))
-    report = score_report(str(second), recipe, results, checkpoint=str(path), seed=header["seed"], steps=header["step"])
+    report = score_report(str(second), recipe, results, device, checkpoint=str(path), seed=header["seed"], steps=header["step"])
     rows = read_rows(path.parent / "losses.csv")
     write_report(out, report, pictures(parts[1].clip, found, rows), asdict(recipe))
     print("\n" + score_table(report) + f"\n\nopen {Path(out) / 'report.html'}")

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from . import ranks
 from .checkpoints import header, resume, save
 from .clips import MultiViewClip, open_clip
+from .doctor import obstacles
 from .files import Table
 from .health import Health
 from .model import placed
@@ -144,8 +145,11 @@ def _board(out: Path, step: int):
 
 # ---- the verb ----------------------------------------------------------------------------------------------------
 def train_folder(clip: str | Path, recipe: str | None, out: str | Path, sets: Sequence[str] = (), seed: int = 0, steps: int | None = None,
-                 again: bool = False, device: str = "auto", every: int = EVERY, pictures: int = PICTURES) -> Run:
-    """Train `recipe` (a preset's name or a TOML file, with `key=value` words) on a clip's folder; `again` resumes from `out`."""
+                 again: bool = False, device: str = "auto", every: int = EVERY, pictures: int = PICTURES, force: bool = False) -> Run:
+    """Train `recipe` (a preset's name or a TOML file, with `key=value` words) on a clip's folder; `again` resumes from `out`.
+
+    A recording that the doctor finds unfit is refused before the first step, unless `force`.
+    """
     out = Path(out)
     path = out / "checkpoint.safetensors"
     words = [*sets, *([f"steps={steps}"] if steps else [])]
@@ -164,6 +168,11 @@ def train_folder(clip: str | Path, recipe: str | None, out: str | Path, sets: Se
                 raise ValueError(f"{path}: no run to resume here; give --recipe to begin one" if again else "give --recipe to begin a run")
             run = None
         part, run = _prepared(opened, run, altered(find_recipe(recipe), words) if run is None else run.recipe, seed, device)
+        for check in [] if run.step else obstacles(opened, part.survey):
+            if not force:
+                raise ValueError(f"{clip}: {check.name}: {check.said}; {check.remedy}. See `python -m bkind3d_lite doctor {clip}`, or train all the "
+                                 "same with --force")
+            say(f"warning: {check.name}: {check.said}; {check.remedy}")
         if ranks.mine() == 0:
             write_recipe(run.recipe, out / "recipe.toml")
             if run.step == 0:

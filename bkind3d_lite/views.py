@@ -86,7 +86,7 @@ def scene(*traces, unit: str = "mm", title: str = "", height: int | None = 560, 
     return themed(go.Figure([*flat, *_keys(flat)], dict(
         scene=dict(aspectmode="data", camera=_camera(ranges), dragmode="turntable", domain=dict(x=[0, 1], y=[0, 1]), **axes),
         height=height, showlegend=True, title=dict(text=title, x=0.01, y=0.945 if "<br>" in title else 0.985, yanchor="top"), margin=dict(l=0, r=0, t=60 + 22 * title.count("<br>"), b=0),
-        legend=dict(orientation="h", x=0.01, y=1.0, yanchor="bottom", itemsizing="constant", bgcolor=CLEAR), uirevision="kept")), theme)
+        legend=dict(orientation="h", x=0.01, yref="container", y=0.915 if "<br>" in title else 0.955, yanchor="top", itemsizing="constant", bgcolor=CLEAR), uirevision="kept")), theme)
 
 
 def picture(image: np.ndarray, title: str = "", height: int | None = None, theme: str = "auto", quality: int = 85) -> go.Figure:

@@ -66,6 +66,16 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     assert torch.equal(killed, whole)
 
 
+def test_the_scale_of_a_float16_run_is_kept(tmp_path, clip, monkeypatch):
+    import bkind3d_lite.training as training
+
+    monkeypatch.setattr(training, "scaler", lambda recipe, device: torch.amp.GradScaler("cpu", init_scale=64.0))
+    run = begin(TINY, clip)
+    run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 16.0, "_growth_tracker": 7})
+    again = resume(save(run, tmp_path / "c.safetensors"), clip)
+    assert again.scaler.state_dict() == run.scaler.state_dict() and again.scaler.get_scale() == 16.0
+
+
 def test_checkpoint_of_other_shapes_is_refused(tmp_path, clip):
     run = begin(TINY, clip)
     path = save(run, tmp_path / "c.safetensors")
@@ -129,7 +139,8 @@ HALF_WRITER = textwrap.dedent("""
 
 def test_kill_in_the_middle_of_a_checkpoint_write_leaves_the_last_good_one(tmp_path, clip):
     path = tmp_path / "c.safetensors"
-    child = subprocess.run([sys.executable, "-c", HALF_WRITER, os.path.dirname(__file__), str(path)], timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    child = subprocess.run([sys.executable, "-c", HALF_WRITER, os.path.dirname(__file__), str(path)], timeout=240,
+                           env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert child.returncode == -signal.SIGKILL
     assert len([p for p in tmp_path.iterdir() if ".tmp" in p.name]) == 1, "it died while it wrote"
     assert header(path)["step"] == 2 and resume(path, clip).step == 2

@@ -106,6 +106,17 @@ def test_a_run_is_not_overwritten_by_accident(walk, whole, capsys):
     assert "--resume" in capsys.readouterr().err
 
 
+def test_a_recording_that_cannot_be_right_is_refused_unless_forced(walk, tmp_path, capsys):
+    clip = Path(shutil.copytree(walk / "clip", tmp_path / "clip"))
+    rig = load_calibration(clip / "calibration.toml")
+    save_calibration(replace(rig, t=rig.t / 1000), clip / "calibration.toml")  # metres that say millimetres
+    line = ["train", "--clip", str(clip), "--recipe", str(walk / "tiny.toml"), "--steps", "1", "--set", "follow=0.5", "--pictures-every", "0"]
+    assert main([*line, "--out", str(tmp_path / "run")]) == 1
+    assert "that fits m, not mm" in (said := capsys.readouterr().err) and "--force" in said and not (tmp_path / "run").exists()
+    assert main([*line, "--out", str(tmp_path / "forced"), "--force"]) == 0
+    assert (tmp_path / "forced" / "checkpoint.safetensors").is_file()
+
+
 def test_kill_and_resume_ends_in_the_same_weights(walk, whole, tmp_path):
     """kill -9 at an arbitrary moment; the resumed run has the same weights, running averages, optimizer state and losses."""
     child = start(walk, tmp_path / "run", "--checkpoint-every", 10, "--pictures-every", 20)
