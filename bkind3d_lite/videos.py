@@ -1,6 +1,7 @@
 """Videos: frames by index, by presentation time, without dumping them to disk."""
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -83,21 +84,23 @@ class Frames:
         self.shape = (len(videos[0]), len(videos), size[1], size[0], 3)
         self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._held = 0
+        self._lock = threading.Lock()  # a thread may decode ahead while another one looks
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def _chunk(self, view: int, number: int) -> np.ndarray:
         key = (view, number)
-        if key not in self._chunks:
-            start = number * CHUNK
-            chunk = self.videos[view].read(start, min(start + CHUNK, len(self)), self.size)
-            self._chunks[key] = chunk
-            self._held += chunk.nbytes
-            while self._held > self.budget and len(self._chunks) > len(self.videos):
-                self._held -= self._chunks.popitem(last=False)[1].nbytes
-        self._chunks.move_to_end(key)
-        return self._chunks[key]
+        with self._lock:
+            if key not in self._chunks:
+                start = number * CHUNK
+                chunk = self.videos[view].read(start, min(start + CHUNK, len(self)), self.size)
+                self._chunks[key] = chunk
+                self._held += chunk.nbytes
+                while self._held > self.budget and len(self._chunks) > len(self.videos):
+                    self._held -= self._chunks.popitem(last=False)[1].nbytes
+            self._chunks.move_to_end(key)
+            return self._chunks[key]
 
     def __getitem__(self, times: int | Sequence[int]) -> Tensor:
         if isinstance(times, (int, np.integer)):
