@@ -22,11 +22,11 @@ import torch
 from bkind3d_lite.evaluation import baselines
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.quickstart import RECIPES as QUICK, Part, judge, opened
-from bkind3d_lite.recipes import PAPER, VARIANTS, Recipe
+from bkind3d_lite.recipes import VARIANTS, Recipe
 from bkind3d_lite.training import batches, begin, train
 
 # a quarter of the paper's lengths: 64 of 256 px, 16 of 64 heatmap cells and voxels
-SMALL = replace(PAPER, name="reduced", size=(64, 64), voxels=16, width=24, channels=16, v2v_width=16, decoder_width=24, warmup=100)
+SMALL = Recipe("reduced", size=(64, 64), voxels=16, width=24, channels=16, v2v_width=16, decoder_width=24, warmup=100)
 BASES = {"reduced": {"rat": replace(SMALL, gaps=(0.66,)), "human": replace(SMALL, gaps=(0.4,))}, "quick": QUICK}
 OFF = {  # the switches beyond the paper, one at a time
     "no-background": dict(background=False, hull=0.0, cover=0.0, mask=False), "no-follow": dict(follow=None), "no-sharpness": dict(sharpness=1.0),

@@ -1,8 +1,7 @@
 """bkind3d_lite: a 3D skeleton that nobody labelled, from synchronized, calibrated videos (BKinD-3D, Sun et al., CVPR 2023).
 
-Everything lies on one street, and the modules import only upwards:
-shapes, files, cameras, videos, clips, edges, synthetic, volumes, motion, networks, lifts, losses, model, training,
-evaluation, overlays, views, report, quickstart.
+Everything lies on one street, and modules import only earlier ones; `docs/architecture.md` walks it:
+clip -> batch -> heatmaps -> volume -> 3D keypoints -> projected edges -> reconstruction -> losses, and clip -> track -> use.
 """
 
 __version__ = "0.1.0"

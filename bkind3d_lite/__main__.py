@@ -26,7 +26,7 @@ def _train(given: argparse.Namespace) -> None:
     from .runs import train_folder
 
     train_folder(given.clip, given.recipe, given.out, given.set, given.seed, given.steps, given.resume, given.device, given.checkpoint_every,
-                 given.pictures_every)
+                 given.pictures_every, given.force)
 
 
 def _train_arguments(verb: argparse.ArgumentParser) -> None:
@@ -37,6 +37,7 @@ def _train_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
     verb.add_argument("--resume", action="store_true", help="continue the run in --out, bit for bit")
+    verb.add_argument("--force", action="store_true", help="train although the doctor finds the recording unfit")
     verb.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="steps between checkpoints (default 100)")
     verb.add_argument("--pictures-every", type=int, default=250, metavar="N", help="steps between contact sheets, 0 for none (default 250)")
     _device(verb)
@@ -45,7 +46,7 @@ def _train_arguments(verb: argparse.ArgumentParser) -> None:
 def _track(given: argparse.Namespace) -> None:
     from .results import track_folder
 
-    track_folder(given.checkpoint, given.clip, given.out, given.device, given.turns)
+    track_folder(given.checkpoint, given.clip, given.out, given.device, given.turns, given.edits)
 
 
 def _track_arguments(verb: argparse.ArgumentParser) -> None:
@@ -53,6 +54,7 @@ def _track_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--clip", required=True, help="folder with one video per camera and a calibration")
     verb.add_argument("--out", required=True, help="output folder")
     verb.add_argument("--turns", type=int, default=1, help="average over so many turns of the volume (default 1)")
+    _edits(verb)
     _device(verb)
 
 
@@ -70,12 +72,31 @@ def _evaluate_arguments(verb: argparse.ArgumentParser) -> None:
     _device(verb)
 
 
+def _doctor(given: argparse.Namespace) -> None:
+    from .consultation import write_page
+    from .doctor import FAIL, examine
+
+    found = examine(given.folder, given.subject)
+    print(found.text())
+    print(f"open {write_page(found, given.out)}")
+    if found.state == FAIL:
+        raise ValueError(f"{given.folder}: not fit to train on as it is; see the checks marked ✗")
+
+
+def _doctor_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("folder", help="folder with one video per camera and a calibration")
+    verb.add_argument("--out", default="doctor.html", help="the page (default: doctor.html)")
+    verb.add_argument("--subject", help="which rig of a Human3.6M calibration, S1 to S11")
+
+
 def _export(given: argparse.Namespace) -> None:
     from .calibrations import load_calibration
+    from .editing import load_editing
     from .exports import EXPORTS, export, read_track
 
     rig = load_calibration(given.calibration) if given.calibration else None
-    for path in export(read_track(given.track), given.out, tuple(given.to or EXPORTS), rig):
+    track = read_track(given.track)
+    for path in export(load_editing(given.edits).applied(track) if given.edits else track, given.out, tuple(given.to or EXPORTS), rig):
         print(path)
 
 
@@ -84,6 +105,7 @@ def _export_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--to", nargs="+", metavar="FORMAT", help="anipose, deeplabcut, deeplabcut-h5, trc, dannce, sleap-anipose, movement, nwb (default: all)")
     verb.add_argument("--out", default=".", help="output folder")
     verb.add_argument("--calibration", help="calibration file, to travel along where the format has a place for it")
+    _edits(verb)
 
 
 def _figures(given: argparse.Namespace) -> None:
@@ -98,7 +120,7 @@ def _figures_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--clip", required=True, help="a clip's folder, or one that holds train and test")
     verb.add_argument("--out", default="figures", help="output folder")
     verb.add_argument("--losses", help="losses.csv for the curves (default: the one beside the checkpoint)")
-    verb.add_argument("--edits", help="names, colours, merged and muted keypoints, as the skeleton editor saves them (.toml or .json)")
+    _edits(verb)
 
 
 def _lab(given: argparse.Namespace) -> None:
@@ -114,6 +136,10 @@ def _lab_arguments(verb: argparse.ArgumentParser) -> None:
     grade.add_argument("--limit", type=float, default=60.0, help="seconds for each process (default: 60)")
 
 
+def _edits(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--edits", help="names, colours, merged and muted keypoints, as the skeleton editor saves them (.toml or .json)")
+
+
 def _device(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default auto)")
 
@@ -123,6 +149,7 @@ VERBS = {
     "train": (_train_arguments, _train, "train a recipe on a folder of videos, for as long as it takes; start it with torchrun for several GPUs"),
     "track": (_track_arguments, _track, "keypoints of a clip with a trained checkpoint: tables, film, 3D page"),
     "evaluate": (_evaluate_arguments, _evaluate, "score a checkpoint: regression fitted on --train, errors on --test, beside the baselines"),
+    "doctor": (_doctor_arguments, _doctor, "check a folder of videos and its calibration before training; names the usual mistakes"),
     "export": (_export_arguments, _export, "write a track as the files of other tools"),
     "figures": (_figures_arguments, _figures, "figures for a paper (SVG and PDF): method overview, qualitative rows, curves, errors per joint"),
     "lab": (_lab_arguments, _lab, "for teachers: grade a folder of student notebooks"),

@@ -5,6 +5,7 @@ hands numbers back.
 """
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -40,7 +41,10 @@ def ask(function: Callable, cases: list[tuple]) -> tuple[list, tuple[str, str] |
 def _is_stub(answer: Callable) -> bool:
     """Nothing in its body but `...`, `pass` or a docstring."""
     code = getattr(answer, "__code__", None)
-    return code is not None and not code.co_names and code.co_nlocals == code.co_argcount + code.co_kwonlyargcount
+    if code is None:
+        return False
+    given = code.co_argcount + code.co_kwonlyargcount + sum(bool(code.co_flags & star) for star in (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS))
+    return not code.co_names and code.co_nlocals == given
 
 
 def _said(error: BaseException) -> str:
@@ -77,7 +81,7 @@ def _numbers(x: object) -> dict:
     """A student's answer as plain numbers; raises `ValueError` for anything else."""
     try:
         numbers = torch.as_tensor(x).detach().cpu().double()
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # an answer may be any object, and say no in any way
         raise ValueError(f"the answer is a {type(x).__name__}, expected numbers") from error
     if numbers.numel() > NUMBERS:
         raise ValueError(f"the answer has shape {tuple(numbers.shape)}, far too large")
@@ -108,7 +112,7 @@ def answer_from_stdin() -> None:
             continue
         for name in [name for name in names if name in cases]:
             tell("at", name)
-            tell(name, _attempt(namespace.get(name), cases[name]))
+            tell(name, _attempt(namespace.get(names[name]), cases[name]))
 
 
 def _attempt(thing: object, cases: list[tuple]) -> dict:

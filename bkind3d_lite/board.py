@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from .edges import strongest_edges
+from .explore import flattened
 from .losses import lengths
 from .overlays import boxed, keypoint_colours, loss_curves, mosaic, overlay, pose
 from .training import Run, Step
@@ -88,14 +89,14 @@ class Board:
         seen = (batch.now[0, :n, :3].detach().cpu().movedim(1, -1).clamp(0, 1) * 255).round().byte()
         keypoints = overlay(seen, out.now.ndc[0, :n].detach().cpu(), self._edges(step), weight=out.now.weight[0, :n].detach().cpu(), columns=columns)
         with torch.no_grad():
-            target = self.run.objective.target(batch, out.recon.shape[-2:])[0, :n, 0].cpu().numpy()
+            target = self.run.objective.target(batch, out.recon.shape[-2:])[0, :n]
             maps = self.run.model.encoded(batch.now[:1])[1][0, 0].float().cpu()
-        recon = out.recon[0, :n, 0].detach().cpu().numpy()
         low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
         scaled = ((maps - low) / (high - low).clamp(min=1e-9) * 255).round().byte()[:16, ..., None].expand(-1, -1, -1, 3).numpy()
-        return [("keypoints, now", keypoints, None), ("what changed (target)", _sheet(target, columns), "magma"),
+        wanted, got = (mosaic(list(flattened(maps)), columns) for maps in (target, out.recon[0, :n]))
+        return [("keypoints, now", keypoints, None), ("what is to be explained (target)", wanted, None),
                 (f"heatmaps of the first view ({len(scaled)} of {len(maps)})", mosaic(list(scaled))[..., 0], "viridis"),
-                ("what the drawing explains (reconstruction)", _sheet(recon, columns), "magma")]
+                ("what the drawing explains (reconstruction)", got, None)]
 
     def _edges(self, step: Step) -> tuple:
         model, world = self.run.model, step.output.now.world
@@ -124,12 +125,6 @@ class Board:
             self._handle = display(figure, display_id=True)
         else:
             self._handle.update(figure)
-
-
-def _sheet(maps: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    rows = -(-len(maps) // columns)
-    padded = list(maps) + [np.zeros_like(maps[0])] * (rows * columns - len(maps))
-    return np.concatenate([np.concatenate(padded[r * columns:(r + 1) * columns], 1) for r in range(rows)])
 
 
 def _spoken(seconds: float) -> str:

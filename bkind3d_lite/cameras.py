@@ -186,7 +186,7 @@ def triangulate(rig: CameraRig, px: Tensor, weight: Tensor | None = None) -> Ten
 
     `weight` (..., V, P) >= 0 scales the two equations of each view (x Z - X = 0, y Z - Y = 0 in undistorted camera
     coordinates). The homogeneous coordinate is fixed to 1, which makes it a 3 x 3 solve with well-behaved gradients.
-    Points seen (weight > 0) by fewer than two views are NaN. Hartley and Zisserman, Multiple View Geometry, 12.2.
+    Points seen (weight > 0) by fewer than two views, or only along parallel rays, are NaN. Hartley and Zisserman, Multiple View Geometry, 12.2.
     """
     shaped(px, "... V P 2", "px")
     weight = px.new_ones(px.shape[:-1]) if weight is None else weight
@@ -201,8 +201,8 @@ def triangulate(rig: CameraRig, px: Tensor, weight: Tensor | None = None) -> Ten
     enough = (weight > 0).sum(-2) >= 2
     eye = torch.eye(3, device=px.device, dtype=px.dtype)
     normal = torch.where(enough[..., None, None], normal, eye)
-    points = torch.linalg.solve(normal, moment[..., None])[..., 0] + origin
-    return torch.where(enough[..., None], points, points.new_full((), math.nan))
+    points, failed = torch.linalg.solve_ex(normal, moment[..., None])
+    return torch.where((enough & (failed == 0))[..., None], points[..., 0] + origin, points.new_full((), math.nan))
 
 
 # ---- making, writing ---------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ def _tensors(run: Run, whole: bool) -> dict[str, Tensor]:
 
 def save(run: Run, path: str | Path, whole: bool = True, notes: dict | None = None) -> Path:
     """Write a checkpoint atomically; `whole=False` leaves out what only resuming needs."""
-    about = {"recipe": asdict(run.recipe), "seed": run.seed, "step": run.step, "whole": whole, "clip": run.clip, "notes": notes or {}}
+    about = {"recipe": asdict(run.recipe), "seed": run.seed, "step": run.step, "whole": whole, "clip": run.clip, "notes": notes or {},
+             "scaler": run.scaler.state_dict()}
     metadata = {"format": "bkind3d_lite 1", "header": json.dumps(about)}
 
     def write(temporary: Path) -> None:
@@ -121,5 +122,6 @@ def resume(path: str | Path, clip: MultiViewClip, device: str = "cpu", **changes
             _, i, name = key.split(".", 2)
             state.setdefault(int(i), {})[name] = value
     run.optimizer.load_state_dict({"state": state, "param_groups": run.optimizer.state_dict()["param_groups"]})
+    run.scaler.load_state_dict(about.get("scaler") or run.scaler.state_dict())
     run.step = about["step"]
     return run

@@ -73,7 +73,8 @@ class MLPKeypointRegressor(RegressorMixin, BaseEstimator):
 
     def fit(self, keypoints: Tensor, joints: Tensor) -> MLPKeypointRegressor:
         x, y = _known(keypoints, joints)
-        network = MLPRegressor(hidden_layer_sizes=(self.width,), alpha=self.alpha, max_iter=self.steps, early_stopping=len(x) >= 50, random_state=self.seed)
+        network = MLPRegressor(hidden_layer_sizes=(self.width,), alpha=self.alpha, max_iter=self.steps, early_stopping=len(x) >= 50,
+                               random_state=self.seed)
         self.model_ = TransformedTargetRegressor(make_pipeline(StandardScaler(), network), transformer=StandardScaler())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # `steps` is the budget, not a promise of convergence

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -37,8 +38,16 @@ Draw = Callable[..., go.Figure]
 
 def heat(values: Tensor, most: float | None = None, colours: str = "magma") -> np.ndarray:
     """Maps (..., h, w) as RGB (..., h, w, 3) uint8, from 0 to `most` (default: the maximum)."""
+    values = values.detach().float().cpu()
     top = max(float(values.max()) if most is None else most, 1e-9)
-    return (colormaps[colours]((values.detach().cpu() / top).clamp(0, 1).numpy())[..., :3] * 255).round().astype(np.uint8)
+    return (colormaps[colours]((values / top).clamp(0, 1).numpy())[..., :3] * 255).round().astype(np.uint8)
+
+
+def flattened(maps: Tensor) -> np.ndarray:
+    """What a model explains or draws, (V, C, h, w), as pictures (V, h, w, 3): three channels are colours, of others the largest counts."""
+    if maps.shape[1] == 3:
+        return (maps.detach().cpu().clamp(0, 1).movedim(1, -1) * 255).round().byte().numpy()
+    return heat(maps.amax(1))
 
 
 def _titled(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
@@ -181,8 +190,10 @@ class _Held(nn.Module):
     def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
         with torch.no_grad():
             found = self.lift(maps, images, batch)
+        if found.world is None:
+            raise ValueError("this lift finds no keypoints in space, so nothing can pull at them there; take volumetric, triangulated or depth")
         self.world = found.world.requires_grad_()
-        return Keypoints(batch.rig.ndc_from_world(self.world), self.world, found.weight)
+        return replace(found, ndc=batch.rig.ndc_from_world(self.world), world=self.world)
 
 
 def pulls(model: Discoverer, objective: Objective, batch: Batch, skeleton: Skeleton, step: int = 10**9, reach: float = 60.0) -> Draw:

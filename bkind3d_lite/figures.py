@@ -20,7 +20,7 @@ from .clips import Batch, MultiViewClip, Track, open_clip
 from .edges import strongest_edges
 from .editing import load_editing
 from .evaluation import KeypointRegressor, aligned
-from .explore import heat
+from .explore import flattened, heat
 from .files import write_atomically
 from .losses import lengths
 from .model import Discoverer, Objective
@@ -53,9 +53,10 @@ def overview(model: Discoverer, objective: Objective, batch: Batch, views: int =
     seen = [(x[0, :views, :3].movedim(1, -1).clamp(0, 1) * 255).byte().numpy() for x in (batch.now, batch.later)]
     size = out.recon.shape[-2:]
     flat = [(seen[0], "now", None), (seen[1], "later", None), (heat(maps - maps.amin((1, 2), keepdim=True), colours="viridis"), "heatmaps", "encoder"),
-            (None, "volume", "unproject, fuse"), (None, "3D keypoints", "soft-argmax"), (heat(out.edges[0][-1][0, :views, 0], colours="inferno"), "edges", "project, draw"),
-            (heat(out.recon[0, :views, 0]), "reconstruction", "decode"), (heat(objective.target(batch, size)[0, :views, 0]), "target", "compare")]
-    widths = [1, 1, 1, 1.6, 1.6, 1, 1, 1]
+            (None, "volume", "unproject, fuse"), (None, "3D keypoints", "soft-argmax"), (heat(out.edges[0][-1][0, :views].amax(1), colours="inferno"), "edges", "project, draw"),
+            (flattened(out.recon[0, :views]), "reconstruction", "decode"), (flattened(objective.target(batch, size)[0, :views]), "target", "compare")]
+    flat = [column for column in flat if column[0] is not None or (out.now.world is not None and (column[1] != "volume" or hasattr(model.lift, "volume")))]
+    widths = [1.6 if images is None else 1 for images, *_ in flat]
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(DOUBLE, 2.35))
         left, total, gap = 0.005, sum(widths), 0.030
@@ -63,7 +64,7 @@ def overview(model: Discoverer, objective: Objective, batch: Batch, views: int =
         for n, ((images, title, verb), width) in enumerate(zip(flat, widths)):
             wide = unit_width * width
             if images is None:
-                note = _inside(figure.add_axes([left - 0.004, 0.08, wide + 0.008, 0.78], projection="3d"), model, batch, out, title == "volume", unit)
+                note = _inside(figure.add_axes([left - 0.008, 0.06, wide + 0.016, 0.82], projection="3d"), model, batch, out, title == "volume", unit)
                 figure.text(left + wide / 2, 0.985, title, ha="center", va="top")
                 figure.text(left + wide / 2, 0.06, note, ha="center", va="bottom", fontsize=6)
             else:
@@ -95,12 +96,12 @@ def _inside(ax, model: Discoverer, batch: Batch, out, whole: bool, unit: str) ->
     pairs, K = model.edges.pairs, len(world)
     colours = keypoint_colours([f"k{k}" for k in range(K)])
     middle, half = (world.amax(0) + world.amin(0)) / 2, 0.6 * float((world.amax(0) - world.amin(0)).max())
-    if whole and hasattr(model.lift, "volume"):
+    if whole:
         points, ndc = model.lift.place(batch)
         chance = model.lift.volume(model.encoded(batch.now)[1], batch.now, ndc)[0].softmax(-1)
         for k in range(K):
             likely = chance[k] > 0.15 * chance[k].max()
-            ax.scatter(*points[0][likely].T, s=5, color=colours[k], alpha=(chance[k][likely] / chance[k].max()).clamp(0.1, 0.8).numpy(), linewidths=0,
+            ax.scatter(*points[0][likely].T.numpy(), s=5, color=colours[k], alpha=(chance[k][likely] / chance[k].max()).clamp(0.1, 0.8).numpy(), linewidths=0,
                        depthshade=False, rasterized=True)
     else:
         edges = strongest_edges(pairs, model.edges.weights, K, length=lengths(world[None], pairs).mean(0)).edges
@@ -119,7 +120,7 @@ def qualitative(clip: MultiViewClip, found: Track, times: Sequence[int] | None =
         tall = DOUBLE / (len(views) + 1.35)
         figure = plt.figure(figsize=(DOUBLE, tall * len(times) + 0.25))
         grid = figure.add_gridspec(len(times), len(views) + 1, width_ratios=[1] * len(views) + [1.3], left=0.03, right=0.985, top=1 - 0.22 / figure.get_figheight(),
-                                   bottom=0.01, wspace=0.03, hspace=0.04)
+                                   bottom=0.025, wspace=0.03, hspace=0.04)
         for r, t in enumerate(times):
             images, near = cutouts(clip, found, t, t, views, side, pixels)
             shown = near.px_from_world(found.world[t][None])[0]
@@ -137,7 +138,7 @@ def qualitative(clip: MultiViewClip, found: Track, times: Sequence[int] | None =
 
 def _on_image(ax, image: Tensor, px: Tensor, found: Track, colours: Sequence[str], joints: Tensor | None, known) -> None:
     H, W, _ = image.shape
-    ax.imshow(image, extent=(0, W, H, 0))
+    ax.imshow(image.numpy(), extent=(0, W, H, 0))
     if joints is not None:
         pose(ax, joints, known, ["#ffffff"] * len(joints), 0.6, 0)
     pose(ax, px, found.skeleton.edges, colours, 0.9, 8)
@@ -163,7 +164,7 @@ def _bare(ax, middle, half: float, unit: str) -> str:
         axis.set_ticklabels([])
         axis.set_tick_params(length=0)
     ax.set(xlabel="", ylabel="", zlabel="")
-    ax.set_box_aspect((1, 1, 1), zoom=1.1)
+    ax.set_box_aspect((1, 1, 1), zoom=1.0)
     return f"grid {step:g} {unit}"
 
 
@@ -191,12 +192,12 @@ def interval(errors: Tensor, block: int, draws: int = 2000, seed: int = 0) -> tu
 def joint_errors(guess: Tensor, truth: Tensor, names: Sequence[str], fps: float, unit: str = "mm") -> Figure:
     """Mean error of each joint after rigid alignment, with 95 % intervals over blocks of one second; guess, truth (T, J, 3)."""
     errors = (aligned(guess, truth) - truth).norm(dim=-1)
-    mean, (low, high) = errors.nanmean(0), interval(errors, round(fps))
+    mean, low, high = (x.numpy() for x in (errors.nanmean(0), *interval(errors, round(fps))))
     place = np.arange(len(names))[::-1]
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(SINGLE, 0.5 + 0.135 * len(names)), layout="constrained")
         ax.barh(place, mean, color=keypoint_colours(names), height=0.72)
-        ax.errorbar(mean, place, xerr=torch.stack([mean - low, high - mean]).clamp(min=0), fmt="none", ecolor="#33383f", elinewidth=0.7, capsize=1.5, capthick=0.7)
+        ax.errorbar(mean, place, xerr=np.maximum([mean - low, high - mean], 0), fmt="none", ecolor="#33383f", elinewidth=0.7, capsize=1.5, capthick=0.7)
         ax.axvline(float(errors.nanmean()), color=SAFE[7], linewidth=0.8, linestyle="--", label=f"mean {float(errors.nanmean()):.1f} {unit}")
         ax.set(yticks=place, yticklabels=[n.replace("_", " ") for n in names], xlabel=f"error after rigid alignment ({unit})", ylim=(-0.7, len(names) - 0.3))
         ax.spines[["top", "right"]].set_visible(False), ax.tick_params(axis="y", length=0)

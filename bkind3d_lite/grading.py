@@ -34,10 +34,10 @@ LESSONS = Path(__file__).parents[1] / "notebooks"
 
 @dataclass(frozen=True)
 class Step:
-    """What one code cell defines: statements to run, and the exercises it answers."""
+    """What one code cell defines: statements to run, and the exercises it answers, each by a variable."""
 
     source: str
-    names: tuple[str, ...] = ()
+    names: dict[str, str]
 
 
 # ---- reading a notebook, without running it ----------------------------------------------------------------------
@@ -52,7 +52,7 @@ def steps(path: Path) -> list[Step]:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         code = [(cell["source"], cell.get("metadata", {}).get("tags", [])) for cell in cells if cell["cell_type"] == "code"]
         code = [("".join(source), "exercise" in tags) for source, tags in code]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a notebook ({type(error).__name__})") from error
     return [step for source, tagged in code if (step := _step(source, tagged)) is not None]
 
@@ -61,14 +61,14 @@ def _step(source: str, tagged: bool) -> Step | None:
     text = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n"))
     checks = tagged or "check(" in text
     try:
-        body = ast.parse(text).body
+        tree = ast.parse(text)
+        kept = [node for node in tree.body if _defines(node, checks)]
+        source = "\n".join(ast.unparse(node) for node in kept)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        named = [name for name in EXERCISES if checks and re.search(rf"\bdef\s+{name}\b|^{name}\s*=", text, re.M)]
+        named = {name: name for name in EXERCISES if checks and re.search(rf"\bdef\s+{name}\b|^{name}\s*=|\bcheck\(.*['\"]{name}['\"]", text, re.M)}
         where = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        return Step(f"raise SyntaxError({f'the cell does not parse{where}'!r})", tuple(named)) if named else None
-    kept = [node for node in body if _defines(node, checks)]
-    names = [name for node in kept for name in _named(node) if checks and name in EXERCISES]
-    return Step("\n".join(ast.unparse(node) for node in kept), tuple(dict.fromkeys(names))) if kept else None
+        return Step(f"raise SyntaxError({f'the cell does not parse{where}'!r})", named) if named else None
+    return Step(source, _answered(tree, kept) if checks else {}) if kept else None
 
 
 def _defines(node: ast.stmt, exercise: bool) -> bool:
@@ -78,14 +78,25 @@ def _defines(node: ast.stmt, exercise: bool) -> bool:
     return isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
 
 
-def _named(node: ast.stmt) -> list[str]:
-    """Exercises that a statement answers: by a function written here, or, where a value is asked for, by an assignment."""
-    if isinstance(node, ast.FunctionDef):
-        return [node.name]
-    if isinstance(node, ast.Assign):
-        written = isinstance(node.value, ast.Lambda)
-        return [t.id for t in node.targets if isinstance(t, ast.Name) and t.id in EXERCISES and (written or EXERCISES[t.id].is_value)]
-    return []
+def _answered(tree: ast.Module, kept: list[ast.stmt]) -> dict[str, str]:
+    """Exercises that a cell answers, each with the variable that holds the answer: a function written in this cell, or a value.
+
+    By its name, or by `check(variable, "exercise")`.
+    """
+    functions = {node.name for node in kept if isinstance(node, ast.FunctionDef)}
+    assigned = {t.id: node.value for node in kept if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
+    functions |= {name for name, value in assigned.items() if isinstance(value, ast.Lambda)}
+    pairs = {name: name for name in (*functions, *assigned)} | dict(map(_asked, (n for n in ast.walk(tree) if isinstance(n, ast.Call))))
+    return {exercise: held for exercise, held in pairs.items()
+            if exercise in EXERCISES and held in (assigned if EXERCISES[exercise].is_value else functions)}
+
+
+def _asked(call: ast.Call) -> tuple[str, str]:
+    """(exercise, variable) of a call `check(variable)` or `check(variable, "exercise")`; of any other call ("", "")."""
+    if not (isinstance(call.func, ast.Name) and call.func.id == "check" and call.args and isinstance(call.args[0], ast.Name)):
+        return "", ""
+    named = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "name")]
+    return (named[0].value if named and isinstance(named[0], ast.Constant) else call.args[0].id), call.args[0].id
 
 
 def expected(found: list[str]) -> list[str]:
@@ -132,8 +143,9 @@ def _judged(exercise: Exercise, cases: list[tuple], said: object) -> Result:
     try:
         if "stop" in said:
             state, message = said["stop"]
-            message = " ".join(str(message).split())[:300]
-            return Result(exercise.name, WAITING, "○ not attempted yet") if state == WAITING else Result(exercise.name, FAILED, f"✗ {message.lstrip('✗✓○ ')}")
+            if state == WAITING:
+                return Result(exercise.name, WAITING, "○ not attempted yet")
+            return Result(exercise.name, FAILED, f"✗ {' '.join(str(message).split()).lstrip('✗✓○ ')[:300]}")
         answers = [unplain(x) for x in said["answers"]]
         if len(answers) != len(cases):
             raise ValueError("answers are missing")
@@ -216,8 +228,10 @@ def _said(text: bytes) -> dict:
 def grade(folder: str | Path, out: str | Path = "grades.csv", limit: float = 60.0, show=print) -> Path:
     """Grade every `*.ipynb` of a folder, `limit` seconds for each process, and write the table: student, exercise, state, message, total.
 
-    Raises `FileNotFoundError` if the folder holds no notebook.
+    Raises `FileNotFoundError` if the folder holds no notebook, `ValueError` for a limit that is no time.
     """
+    if not limit > 0:
+        raise ValueError(f"limit = {limit}: expected seconds above 0, for each process of a notebook")
     paths = sorted(Path(folder).glob("*.ipynb"))
     if not paths:
         raise FileNotFoundError(f"{folder}: no notebooks (*.ipynb) in this folder; put one file per student there")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from .clips import Survey
-from .model import Discoverer
 from .training import Run, Step
 
 EVERY = 10  # steps between samples
@@ -19,7 +18,8 @@ WINDOW = 20  # samples that a complaint is judged by
 REMEDIES = {
     "empty": "the target is nearly empty ({0:.3f} where it changes most): between now and later too little moves. Use longer gaps (gaps), draw "
              "pairs by motion (by_motion = true), or follow the animal (follow) if it is small in the pictures",
-    "short": "the gap is short for this animal: half of the pairs change by less than {0:.0%} of its silhouette. Use longer gaps, or by_motion = true",
+    "short": "the gap is short for this animal: half of the pairs change by less than {0:.0%} of its silhouette. Use longer gaps, or "
+             "draw pairs by motion (by_motion = true)",
     "outside": "the animal's centre is outside the volume in {0:.0%} of the frames: raise side, set centre, or let the cube follow it (follow)",
     "parked": "{0} of {1} keypoints are parked at the volume's centre, with flat maps: the mean of everywhere is the middle. The volume may be too "
               "big (lower side, or follow), or the maps too even: raise sharpness (4) or the hull prior (hull = 4)",
@@ -28,8 +28,8 @@ REMEDIES = {
     "huddled": "all keypoints huddle within {0:.1%} of the volume's side: raise separate or cover, or shorten the cube (side, follow)",
     "unlinked": "{0} of {1} edges draw anything: the bottleneck is nearly shut and nothing can be learned through it. Use active = softplus, or a "
                 "lower edge_rate",
-    "stalled": "the reconstruction loss stalls at {0:.2f}, after {1:.2f} at the start: look at the pictures (is there a target, do the edges lie on "
-               "the animal?), check the calibration in volume.png, then try another seed, a lower rate or a longer warmup",
+    "stalled": "the reconstruction stalls at {0:.0%} of what an empty picture would cost: look at the pictures (is there a target, do the edges lie "
+               "on the animal?), check the calibration with volume.png, then try another seed, a lower rate or a longer warmup",
 }
 
 
@@ -45,11 +45,12 @@ def signals(step: Step, run: Run) -> dict[str, float]:
         found = step.output.now
         row = {"motion": float(target.mean()), "liveliest": float(_liveliest(target)), "confidence": float(found.weight.mean())}
         if found.world is not None:
-            local = _local(step, run.model) / run.objective.side
+            local = _local(step, run) / run.objective.side
             row["spread"] = float((local - local.mean(1, keepdim=True)).square().sum(-1).mean().sqrt())
             row["to_centre"] = float(local.norm(dim=-1).mean())
         weights = run.model.edges.weights
-        row["edges"] = float((weights > 0.1 * weights.max()).float().mean())
+        if run.recipe.bottleneck == "edges":
+            row["edges"] = float((weights > 0.1 * weights.max()).float().mean())
     return row
 
 
@@ -58,10 +59,11 @@ def _liveliest(target: Tensor) -> Tensor:
     return few[:: max(1, len(few) // 1_000_000)].quantile(0.995)
 
 
-def _local(step: Step, model: Discoverer) -> Tensor:
+def _local(step: Step, run: Run) -> Tensor:
     """Keypoints of now in the volume's own place, (B, K, 3) world units from its centre."""
-    centre = model.lift.centre if step.batch.centre is None else step.batch.centre
-    return step.output.now.world.detach() - centre.view(-1, 1, 3)
+    world = step.output.now.world.detach()
+    centre = world.new_tensor(run.recipe.centre) if step.batch.centre is None else step.batch.centre
+    return world - centre.view(-1, 1, 3)
 
 
 def dead_and_parked(local: Tensor, weight: Tensor, side: float, animal: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -81,7 +83,8 @@ class Health:
 
     def __init__(self, run: Run, survey: Survey | None = None):
         self.run, self.survey = run, survey
-        self.losses: list[float] = []
+        self.losses: deque = deque(maxlen=2 * max(150, run.recipe.steps // 20))
+        self.steps = 0
         self.recent: deque = deque(maxlen=WINDOW)
         self.said: set[str] = set()
 
@@ -108,10 +111,11 @@ class Health:
     def examine(self, step: Step) -> tuple[dict[str, float] | None, list[str]]:
         """A row of signals (None between samples) and the complaints that are new."""
         self.losses.append(step.losses.get("reconstruct", float("nan")))
+        self.steps += 1
         if step.index % EVERY:
             return None, []
         row = {"step": step.index} | signals(step, self.run)
-        local = _local(step, self.run.model).cpu() if step.output.now.world is not None else None
+        local = _local(step, self.run).cpu() if step.output.now.world is not None else None
         self.recent.append((row, local, step.output.now.weight.detach().mean(1).cpu(), step.batch.index.cpu()))
         said = self._judge(row) if len(self.recent) == WINDOW else []
         return row, said + self._stalled()
@@ -119,8 +123,8 @@ class Health:
     def _judge(self, row: dict[str, float]) -> list[str]:
         mean = {k: sum(r[0][k] for r in self.recent) / WINDOW for k in row if k != "step"}
         said = self._say("empty", mean["liveliest"]) if mean["liveliest"] < 0.05 else []
-        edges = len(self.run.model.edges.pairs)
-        said += self._say("unlinked", round(mean["edges"] * edges), edges) if mean["edges"] * edges < 1.5 < edges else []
+        edges, drawn = len(self.run.model.edges.pairs), mean.get("edges", 1.0)
+        said += self._say("unlinked", round(drawn * edges), edges) if drawn * edges < 1.5 < edges else []
         if self.recent[-1][1] is None:
             return said
         local, weight = torch.cat([r[1] for r in self.recent]), torch.cat([r[2] for r in self.recent])
@@ -141,9 +145,10 @@ class Health:
         return float(self.survey.centre[torch.cat([r[3] for r in self.recent])].std(0).norm())
 
     def _stalled(self) -> list[str]:
-        """No fall from one stretch of steps to the next while the loss is still near where it began."""
-        n = max(150, self.run.recipe.steps // 20)
-        if len(self.losses) < 3 * n or len(self.losses) % n:
+        """No fall from one stretch of steps to the next, while little of the target is explained (an empty picture costs about 1)."""
+        n = self.losses.maxlen // 2
+        if self.steps % n or self.steps < 2 * n:
             return []
-        begin, before, now = (sum(part) / len(part) for part in (self.losses[: n // 3], self.losses[-2 * n:-n], self.losses[-n:]))
-        return self._say("stalled", now, begin) if now > 0.99 * before and now > 0.8 * begin else []
+        losses = list(self.losses)
+        before, now = sum(losses[:n]) / n, sum(losses[n:]) / n
+        return self._say("stalled", now) if now > 0.98 * before and now > 0.6 and not self.run.recipe.printed else []

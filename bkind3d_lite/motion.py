@@ -1,6 +1,8 @@
 """Motion: what static cameras tell without a label - the background, each view's noise, where the animal is and how much it moves."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,56 +38,61 @@ def locate(thumbs: Tensor, rig: CameraRig, grid: Grid, sharpness: float = 6.0) -
     return torch.cat(centres)
 
 
-def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60) -> Survey:
-    """Look once at every frame of a clip of static cameras. No labels.
+def glance(clip: MultiViewClip, samples: int = 60, background: Tensor | None = None) -> Survey:
+    """What each view shows by itself, whatever the calibration says: background, noise, contrast, foreground; every `centre` is 0.
 
-    The background is the median of `samples` frames; the animal's centre is found with the visual hull of the foreground,
-    first in a cube of `side` world units where the views overlap (None: as wide as the views), then in a third of it around
-    that. Raises `ValueError` if the cameras are too few or nothing moves.
+    The background is the median of `samples` frames, unless another film of the same cameras has given it, (V, H, W, 3) uint8:
+    an animal that rests in one place for half of a short film is the median there, and leaves a ghost when it goes.
+    Raises `ValueError` if the cameras are too few or nothing moves.
     """
     T, V, H, W, _ = clip.frames.shape
     if V < 2:
         raise ValueError(f"{clip.name}: {V} view(s); at least 2 calibrated views are needed for 3D")
     picks = torch.linspace(0, T - 1, min(samples, T)).long().tolist()
     frames = clip.frames[picks]
-    background = frames.median(0).values
+    background = frames.median(0).values if background is None else background
     noise, contrast, share = _noise_and_contrast(frames, background)
     del frames
     if (share < 1e-3).sum() > V - 2:
         raise ValueError(f"{clip.name}: nothing moves here (in {int((share < 1e-3).sum())} of {V} views less than 0.1 % of the pixels leave the background); "
                          "a clip without motion cannot be learned from: choose a stretch in which the animal moves")
     small = (max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W))))
-    raw = Survey(background, noise, contrast.clamp(min=1e-3), torch.zeros(T, 3), torch.zeros(0), 0.0)
-    thumbs = torch.cat([_thumbs(clip, raw, range(t, min(t + 16, T)), small) for t in range(0, T, 16)])
-    middle, width = overlap(clip.rig)
-    width = side or width
-    centre = locate(thumbs, clip.rig, Grid(middle, width, 28))
-    centre = locate(thumbs, clip.rig, Grid(centre, width / 3, 20))
-    found = Survey(background, noise, raw.contrast, centre, thumbs, 0.02)
+    raw = Survey(background, noise, contrast.clamp(min=1e-3), torch.zeros(T, 3), torch.zeros(0), 0.02)
+    found = replace(raw, thumbs=torch.cat([_thumbs(clip, raw, range(t, min(t + 16, T)), small) for t in range(0, T, 16)]))
     if T > 2 and max(float(found.stir(g).max()) for g in {1, max(1, T // 4)}) < found.floor:
         raise ValueError(f"{clip.name}: nothing moves here (the foreground changes by less than {found.floor:.0%} between frames); "
                          "choose a stretch in which the animal moves")
     return found
 
 
-def region(survey: Survey, rig: CameraRig, margin: float = 1.15) -> tuple[Tensor, float]:
+def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60, background: Tensor | None = None) -> Survey:
+    """Look once at every frame of a clip of static cameras. No labels.
+
+    As `glance`, and the animal's centre: found with the visual hull of the foreground, first in a cube of `side` world units where
+    the views overlap (None: as wide as the views), then in a third of it around that.
+    """
+    found = glance(clip, samples, background)
+    middle, width = overlap(clip.rig)
+    width = side or width
+    centre = locate(found.thumbs, clip.rig, Grid(middle, width, 28))
+    return replace(found, centre=locate(found.thumbs, clip.rig, Grid(centre, width / 3, 20)))
+
+
+def region(survey: Survey, rig: CameraRig, margin: float = 1.25, samples: int = 64) -> tuple[Tensor, float]:
     """Centre (3) and side of a cube that holds the animal wherever it goes in the clip, in world units.
 
-    The middle and the widest range of the centre of the visual hull (98 % of the frames), plus once the animal's own extent,
-    its silhouettes' largest width in the median view, times `margin`.
+    Of `samples` frames, the box of the voxels that nearly as many views see as foreground as the best one, in the cube where the
+    views overlap; its middle, and `margin` times its widest axis. One frame in fifty may stick out at either end.
     """
-    low, high = survey.centre.quantile(torch.tensor([0.01, 0.99]), 0)
-    size = survey.thumbs.shape[-1], survey.thumbs.shape[-2]
-    depth = rig.cam_from_world(survey.centre)[..., 2]  # (V, T)
-    focal = torch.stack([rig.K[:, 0, 0] * size[0] / rig.size[0], rig.K[:, 1, 1] * size[1] / rig.size[1]])
-    widths = []
-    for axis, f in zip((-2, -1), focal):  # sums over rows leave columns, x
-        mass = (survey.thumbs.float() * (survey.thumbs > 96)).sum(axis).cumsum(-1)  # (T, V, n)
-        share = mass / mass[..., -1:].clamp(min=1)
-        pixels = ((share > 0.02) & (share < 0.98)).sum(-1) + 1
-        widths.append(pixels * depth.T / f)
-    extent = torch.stack(widths).amax(0).median(1).values.quantile(0.9)
-    return (low + high) / 2, float(margin * ((high - low).max() + extent))
+    middle, width = overlap(rig)
+    points = Grid(middle, width, 32).points.flatten(0, 2)
+    ndc, lows, highs = rig.ndc_from_world(points), [], []
+    for t in torch.linspace(0, len(survey.thumbs) - 1, min(samples, len(survey.thumbs))).long():
+        votes = hull(survey.thumbs[t, None, :, None].float() / 255, ndc[None], blur=3)[0]
+        inner = points[votes > votes.max() - 0.5]
+        lows.append(inner.amin(0)), highs.append(inner.amax(0))
+    low, high = torch.stack(lows).quantile(0.02, 0), torch.stack(highs).quantile(0.98, 0)
+    return (low + high) / 2, float(margin * ((high - low).max() + width / 32))
 
 
 def _thumbs(clip: MultiViewClip, raw: Survey, times: range, size: tuple[int, int]) -> Tensor:

@@ -12,7 +12,10 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import nbformat
@@ -23,6 +26,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CELLS, LINES, KILOBYTES, EXECUTED_MB = 30, 15, 60, 4.0  # at most
 SECONDS = {"08_training": 300.0}  # real training, in its short form
 PLOTLY = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-"  # view+json, state+json
 
 
 def cleaned(text: str) -> str:
@@ -100,7 +104,7 @@ def _shape_problems(nb) -> list[str]:
              "the first cell asks no question (?)": "?" in opening,
              "the first cell lists no objectives (- ...)": re.search(r"^\s*[-*] ", opening, re.M),
              "the first cell does not say how many minutes it takes": re.search(r"\d+ minutes", opening),
-             "2 or 3 cells must be tagged exercise": 2 <= tags.count("exercise") <= 4,
+             "2 to 4 cells must be tagged exercise": 2 <= tags.count("exercise") <= 4,
              "a cell must be tagged widget": "widget" in tags,
              "the last code cell has no assert": code and "assert " in code[-1].source}
     return [what for what, met in needs.items() if not met]
@@ -130,6 +134,7 @@ def run(path: str | Path, out: str | Path, limit: float | None = None, html: boo
     nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
     begun, faults = time.monotonic(), []
     client = NotebookClient(nb, timeout_func=lambda cell: max(1, int(limit - (time.monotonic() - begun))), kernel_name="python3",
+                            store_widget_state=False,  # 5 MB of Plotly's script for every widget; its figure is drawn plainly, too
                             resources={"metadata": {"path": str(path.parent.resolve())}})
     try:
         client.execute(env=os.environ | {"PLOTLY_RENDERER": "plotly_mimetype"})
@@ -141,6 +146,7 @@ def run(path: str | Path, out: str | Path, limit: float | None = None, html: boo
         faults.append("the kernel died (memory?)")
     seconds = time.monotonic() - begun
     faults += [f"wrong: {line}" for line in printed(nb) if line.startswith("✗")]
+    freeze_widgets(nb)
     text = nbformat.writes(nb, version=4)
     write_atomically(out / path.name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     megabytes = len(text.encode()) / 2**20
@@ -155,6 +161,31 @@ def printed(nb) -> list[str]:
     """All lines that the code cells printed."""
     texts = [output.text for cell in nb.cells if cell.cell_type == "code" for output in cell.outputs if output.output_type == "stream"]
     return [line for text in texts for line in text.split("\n")]
+
+
+def freeze_widgets(nb) -> None:
+    """In place: a widget, which needs a kernel (and stores 5 MB of script), becomes the still picture it showed."""
+    models = nb.metadata.pop("widgets", {}).get(f"{WIDGET}state+json", {}).get("state", {})
+    for cell in nb.cells:
+        for output in cell.get("outputs", []):
+            if view := output.get("data", {}).pop(f"{WIDGET}view+json", None):
+                for shown in _shown(view["model_id"], models):
+                    output["data"] |= shown
+
+
+def _shown(model: str, models: dict) -> Iterator[dict]:
+    """What a widget and the widgets inside it show: Plotly figures, and the contents of output areas."""
+    state = models.get(model, {}).get("state", {})
+    if state.get("_anywidget_id", "").endswith("FigureWidget"):
+        for buffer in models[model].get("buffers", []):  # arrays travel apart: back to their places, as base64
+            *way, key, _ = buffer["path"]
+            place = reduce(getitem, way, state)
+            place[key] = {"bdata": buffer["data"], "dtype": place[key]["dtype"], "shape": ", ".join(map(str, place[key]["shape"]))}
+        yield {PLOTLY: {"data": state["_widget_data"], "layout": state["_widget_layout"]}}
+    for output in state.get("outputs", []):
+        yield output.get("data", {})
+    for child in state.get("children", []):
+        yield from _shown(child.removeprefix("IPY_MODEL_"), models)
 
 
 def page(nb, path: Path) -> None:
@@ -197,7 +228,8 @@ def _run(paths: list[Path], out: str, limit: float | None, html: bool) -> int:
     for path in paths:
         done = run(path, out, limit, html)
         bad += bool(done.faults)
-        print(f"{'✗' if done.faults else '✓'} {done.name:16} {done.seconds:6.1f} s {done.megabytes:5.2f} MB  {'; '.join(done.faults)}", flush=True)
+        mark = "✗" if done.faults else "✓"
+        print(f"{mark} {done.name:16} {done.seconds:6.1f} s {done.megabytes:5.2f} MB  {'; '.join(done.faults)}", flush=True)
     print(f"{len(paths) - bad} of {len(paths)} notebooks ran through; executed copies are in {out}")
     return bool(bad)
 

@@ -220,11 +220,12 @@ def data_uri(image: np.ndarray, quality: int = 78) -> str:
 
 
 def filmstrip(clip: MultiViewClip, track: Track, times: Sequence[int], views: Sequence[int], pixels: int = 112,
-              quality: int = 60) -> tuple[list[str], Tensor, tuple[int, int]]:
+              total: int = 2_000_000) -> tuple[list[str], Tensor, tuple[int, int]]:
     """Small pictures of some views that stand still around all the places where the animal goes: for players in a page.
 
     Returns a JPEG address per time (the views as one mosaic), the keypoints in the mosaic's pixels (T, V, K, 2), NaN where they
     leave their view, and the mosaic's (rows, columns). Each view is cut to a square and is `pixels` wide.
+    total: characters that all addresses may take together; the JPEG quality is the best that keeps to it.
     """
     rows = [row for row, _ in _rows(clip, track, times)]
     px = clip.rig.take(list(views)).px_from_world(track.world[rows].flatten(0, 1)).unflatten(1, (len(rows), -1))  # (V, T, K, 2)
@@ -237,12 +238,16 @@ def filmstrip(clip: MultiViewClip, track: Track, times: Sequence[int], views: Se
     small[((small < 0) | (small > pixels)).any(-1)] = torch.nan
     shape = mosaic([np.zeros((1, 1, 3), np.uint8)] * len(boxes)).shape[:2]
     small = small + pixels * torch.tensor([[n % shape[1], n // shape[1]] for n in range(len(boxes))])[:, None]
-    pages = []
-    for t in times:
+
+    def sheet(t: int) -> np.ndarray:
         cut = [Image.fromarray(np.asarray(clip.frames[int(t)][v])).transform((pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
                for v, box in zip(views, boxes)]
-        pages.append(data_uri(mosaic([np.asarray(c) for c in cut]), quality))
-    return pages, small, shape
+        return mosaic([np.asarray(c) for c in cut])
+
+    trial = [sheet(times[n]) for n in {0, len(times) // 2, len(times) - 1}]
+    room = 0.95 * total / len(times)
+    quality = next((q for q in range(80, 5, -5) if max(len(data_uri(image, q)) for image in trial) <= room), 5)
+    return [data_uri(sheet(t), quality) for t in times], small, shape
 
 
 def overlay_video(clip: MultiViewClip, track: Track, path: str | Path, times: Sequence[int] | None = None, fps: float | None = None, **style) -> Path:
@@ -289,7 +294,7 @@ def loss_curves(rows: Sequence[Mapping], ax: Axes | None = None, skip: Sequence[
     A logarithmic axis where values are positive; terms that are still zero (a warm-up) begin where they begin.
     """
     ax = plt.subplots(figsize=(7, 3.6), layout="constrained")[1] if ax is None else ax
-    terms = [key for key in (rows[0] if rows else ()) if key not in skip]
+    terms = [key for key in dict.fromkeys(k for row in rows for k in row) if key not in skip]  # some begin after a warm-up
     steps = np.array([float(row["step"]) for row in rows])
     for term, colour in zip(terms, (c for c in palette(len(terms) + 1) if c != SAFE[3])):  # yellow is lost on white
         values = np.array([float(row[term] or "nan") if row.get(term) is not None else np.nan for row in rows])

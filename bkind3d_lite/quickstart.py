@@ -17,14 +17,17 @@ from .training import begin
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data_samples"
 RECIPES = {"rat": QUICK_RAT, "human": QUICK_HUMAN}
+MEMORY = 3 << 30  # bytes for the decoded frames of a part: the longest bundled one takes 2.4 GB
 
 
 def opened(clip: str) -> tuple[Part, Part]:
-    """Training and held-out part of a bundled clip, surveyed."""
+    """Training and held-out part of a bundled clip, surveyed; the held-out part with the background of the training part."""
     folder = SAMPLES / clip
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such bundled clip; run from a clone of the repository (pip install -e .)")
-    return tuple(Part(c := open_clip(folder / name), survey(c)) for name in ("train", "test"))
+    first, second = (open_clip(folder / name, budget=MEMORY) for name in ("train", "test"))
+    seen = survey(first)
+    return Part(first, seen), Part(second, survey(second, background=seen.background))  # the same cameras, the same empty room
 
 
 def shipped(clip: str) -> Path:

@@ -47,7 +47,10 @@ def anyone(yes: bool) -> bool:
 
 @contextmanager
 def joined(device: str = "auto") -> Iterator[str]:
-    """Join the ranks that torchrun started, if it did; yields this rank's device (`auto`: a GPU where there is one)."""
+    """Join the ranks that torchrun started, if it did; yields this rank's device (`auto`: a GPU where there is one).
+
+    A rank that is lost ends the others with a `ConnectionError`.
+    """
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device = {device}: PyTorch finds no GPU here; use --device cpu, or install a CUDA build of PyTorch")
@@ -60,6 +63,11 @@ def joined(device: str = "auto") -> Iterator[str]:
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield device
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            reason = str(error).splitlines()[0][:200]
+            raise ConnectionError(f"another rank was lost ({reason}); start all of them again, with --resume") from error
+        raise
     finally:
         dist.destroy_process_group()
 

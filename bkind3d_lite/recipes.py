@@ -113,7 +113,6 @@ PAPER_RAT7M = replace(PAPER_H36M, name="paper-rat7m", gaps=(0.66,), side=1000.0,
 LEAN = replace(PAPER_RAT7M, name="lean", backbone="resnet18", voxels=32, v2v_levels=4, v2v_front=3, decoder_widths=(256, 128, 64, 32),
                active="softplus", optimizer="adam", edge_rate=1e-2, steps=4000, warmup=200, separate_sigma=0.05, background=True, follow=460.0,
                sharpness=4.0, hull=9.0, hull_blur=3, mask=True, by_motion=True, cover=20.0, checkpointing=False, one_by_one=False)
-PAPER = Recipe("paper")
 
 # The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base; `variant` applies them.
 VARIANTS: dict[str, dict] = {
@@ -136,9 +135,10 @@ def variant(base: Recipe, name: str) -> Recipe:
     return replace(base, name=f"{base.name}-{name}", **VARIANTS[name])
 
 
-SIBLINGS = tuple(variant(PAPER, name) for name in VARIANTS)
+SIBLINGS = tuple(variant(PAPER_H36M, name) for name in VARIANTS)
 TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT, FLAT_ROTATE, POINTS, NO_LENGTH, KEYPOINTS_8, KEYPOINTS_30 = SIBLINGS
-RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, LEAN, PAPER, *SIBLINGS)}
+RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, LEAN, *SIBLINGS,
+                                              *(variant(PAPER_RAT7M, name) for name in VARIANTS))}
 
 
 # ---- recipes as plain values, files and words ------------------------------------------------------------------------

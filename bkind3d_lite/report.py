@@ -127,7 +127,7 @@ def pictures(clip: MultiViewClip, track: Track, rows: Sequence[Mapping] = (), ti
     return shown | ({"Training: the weighted terms of the loss.": loss_curves(rows).figure} if rows else {})
 
 
-def _embedded(picture: Figure | np.ndarray, caption: str) -> str:
+def embedded(picture: Figure | np.ndarray, caption: str) -> str:
     """A matplotlib figure as PNG, an RGB image as JPEG (photographs: a tenth of the size), inside the page."""
     buffer = io.BytesIO()
     if isinstance(picture, Figure):
@@ -184,7 +184,7 @@ def _page(folder: Path, report: Mapping, figures: Mapping, recipe: Mapping) -> s
         f"<title>Report: {clip}</title><style>{STYLE}</style><body><main><h1>3D keypoints discovered in the clip {clip}</h1>",
         f'<p class="lead">{report.get("keypoints", "The")} keypoints and the edges between them, found in synchronized calibrated videos without a label, '
         "and how far they are from the animal that is there.</p>",
-        _scores(report), _links(folder), "<h2>Pictures</h2>" if figures else "", *(_embedded(p, c) for c, p in figures.items()),
+        _scores(report), _links(folder), "<h2>Pictures</h2>" if figures else "", *(embedded(p, c) for c, p in figures.items()),
         "<h2>What to doubt</h2><ul>", *(f"<li>{text}</li>" for text in CAVEATS), "</ul><h2>The run</h2>", _folded("Clip, time, device, versions", run),
         _folded("Recipe", _facts(recipe)) if recipe else "", "</main></body></html>"])
 

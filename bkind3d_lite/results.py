@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from . import __version__
 from .checkpoints import differences, load
 from .clips import MultiViewClip, Survey, Track, open_clip
+from .editing import Editing, load_editing
 from .evaluation import baselines, on_body, scores
 from .files import read_rows
 from .model import Discoverer, build
@@ -35,13 +36,13 @@ class Part:
 def part(folder: str | Path, recipe: Recipe) -> Part:
     """A clip's folder, opened, and surveyed if the recipe needs it."""
     clip = open_clip(folder)
-    return Part(clip, survey(clip, recipe.side if recipe.follow is None else None) if recipe.surveyed else None)
+    return Part(clip, survey(clip) if recipe.surveyed else None)
 
 
 def judge(model: Discoverer, recipe: Recipe, parts: tuple[Part, Part]) -> tuple[Track, dict[str, float | None]]:
     """Track both parts, fit the regressor on the first, score on the second: the held-out track and its scores."""
     first, second = parts
-    seen = torch.arange(0, len(first.clip), 2)  # neighbouring frames are nearly the same pose
+    seen = torch.arange(0, len(first.clip), max(1, round(first.clip.fps / 15)))  # neighbouring frames are nearly the same pose
     known = track(model, recipe, first.clip, first.survey, seen)
     found = track(model, recipe, second.clip, second.survey)
     score = scores((known.world, first.clip.truth[seen]), (found.world, second.clip.truth))
@@ -57,15 +58,16 @@ def write_track(out: Path, found: Track, part: Part, recipe: Recipe, title: str)
     found.save(out / "keypoints.csv"), found.save(out / "keypoints.npz")
     centre, side = place(recipe, part.survey)
     every = max(1, len(clip) // 200)
-    film = movie(found, clip.rig, clip.truth, clip.skeleton, centre, side, every, title=f"{title}: discovered without labels")
+    film = movie(found, clip.rig, clip.truth, clip.skeleton, centre, side, every, f"{title}: discovered without labels", clip=clip)
     film.for_each_trace(lambda trace: trace.update(visible="legendonly"), {"name": "cube"})  # a click away: its lines cross the animal
     save_html(film, out / "skeleton.html")
     times = range(0, len(clip), max(1, round(clip.fps / 15)))
     write_video(out / "overlay.mp4", tqdm(drawn_frames(clip, found, times), "drawing", len(times), unit="frame"), 15)
 
 
-def score_report(clip: str, recipe: Recipe, results: dict, **facts) -> dict:
+def score_report(clip: str, recipe: Recipe, results: dict, device: str = "cpu", **facts) -> dict:
     """The dictionary of `report.json`: a column of each score for every row of `results`, None where there is none; then the facts."""
+    where = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu, {torch.get_num_threads()} threads"
     def column(key: str, rows: tuple[str, ...]) -> dict:
         return {row: round(value, 4) if (value := results.get(row, {}).get(key)) is not None else None for row in rows}
 
@@ -73,7 +75,7 @@ def score_report(clip: str, recipe: Recipe, results: dict, **facts) -> dict:
     rows = ("trained", "untrained", "centroid", "mean_pose", "checkpoint")
     return {"clip": clip, **facts, "keypoints": recipe.keypoints,
             "mpjpe_mm": column("mpjpe", rows), "pmpjpe_mm": column("pmpjpe", rows), "on_body": column("on_body", nets),
-            "bone_distance_mm": column("bone_distance", nets), "device": f"cpu, {torch.get_num_threads()} threads, {platform.machine()}",
+            "bone_distance_mm": column("bone_distance", nets), "device": f"{where}, {platform.machine()}",
             "versions": {"bkind3d_lite": __version__, "torch": torch.__version__, "python": platform.python_version()}}
 
 
@@ -84,15 +86,19 @@ def checkpoint_in(place: str | Path) -> Path:
     return place / "checkpoint.safetensors" if place.is_dir() else place
 
 
-def track_folder(checkpoint: str | Path, clip: str | Path, out: str | Path, device: str = "auto", turns: int = 1) -> Track:
-    """Track a clip with a checkpoint (or a run's folder): `keypoints.csv`, `keypoints.npz`, `skeleton.html`, `overlay.mp4` in `out`."""
+def track_folder(checkpoint: str | Path, clip: str | Path, out: str | Path, device: str = "auto", turns: int = 1, edits: str | Path | None = None) -> Track:
+    """Track a clip with a checkpoint (or a run's folder): `keypoints.csv`, `keypoints.npz`, `skeleton.html`, `overlay.mp4` in `out`.
+
+    edits: an `Editing`'s file: all four then have its names, colours, merged and muted keypoints.
+    """
+    choices = load_editing(edits) if edits else Editing()  # a bad file is named before the long part
     with joined(device) as device:
         model, recipe, header = load(checkpoint_in(checkpoint), device=device)
         print(f"looking at {clip} ...")
         seen = part(clip, recipe)
         if moved := differences(header.get("clip", {}), seen.clip, skip=("frames", "fps")):
             print(f"note: the checkpoint was trained with another rig ({'; '.join(moved)}): keypoints of other cameras may be poor")
-        found = track(model, recipe, seen.clip, seen.survey, turns=turns)
+        found = choices.applied(track(model, recipe, seen.clip, seen.survey, turns=turns))
     write_track(Path(out), found, seen, recipe, Path(clip).name)
     print(f"wrote keypoints.csv, keypoints.npz, skeleton.html and overlay.mp4 to {out}")
     return found
@@ -114,7 +120,7 @@ def evaluate(checkpoint: str | Path, first: str | Path, second: str | Path, out:
         found, trained = judge(model, recipe, parts)
         fresh = build(recipe, header["seed"])[0].to(device)
         results = {"trained": trained, "untrained": judge(fresh, recipe, parts)[1]} | baselines(*(p.clip.truth for p in parts))
-    report = score_report(str(second), recipe, results, checkpoint=str(path), seed=header["seed"], steps=header["step"])
+    report = score_report(str(second), recipe, results, device, checkpoint=str(path), seed=header["seed"], steps=header["step"])
     rows = read_rows(path.parent / "losses.csv")
     write_report(out, report, pictures(parts[1].clip, found, rows), asdict(recipe))
     print("\n" + score_table(report) + f"\n\nopen {Path(out) / 'report.html'}")

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from . import ranks
 from .checkpoints import header, resume, save
 from .clips import MultiViewClip, open_clip
 from .devices import ahead
+from .doctor import obstacles
 from .files import Table
 from .health import Health
 from .model import placed
@@ -33,7 +34,8 @@ from .views import save_html
 
 EVERY = 100  # steps between checkpoints
 PICTURES = 250  # steps between contact sheets
-LATER = ("steps", "batch", "rate", "edge_rate", "decay", "clip", "separate", "length", "cover", "steady", "sure")  # may change when a run resumes
+LATER = ("steps", "batch", "rate", "edge_rate", "decay", "clip", "separate", "length", "cover", "steady", "sure", "reproject", "agree", "rotate",
+         "channels_last", "checkpointing", "one_by_one", "precision", "compile")  # may change when a run resumes
 
 
 def say(text: str) -> None:
@@ -52,9 +54,9 @@ def fit(run: Run, part: Part, out: str | Path, steps: int | None = None, every: 
     """
     out, steps, start = Path(out), steps or run.recipe.steps, time.perf_counter()
     first = ranks.mine() == 0
-    logbook = Logbook(run, part, out, pictures) if first else None
     stopped = False
-    with interrupts() as asked, tqdm(total=steps, initial=run.step, desc="training", unit="step", disable=not first) as bar:
+    bar = tqdm(total=steps, initial=run.step, desc="training", unit="step", mininterval=0.5, disable=not first)
+    with interrupts() as asked, Logbook(run, part, out, pictures) if first else nullcontext() as logbook, bar:
         pairs = ahead(batches(run, part.clip, part.survey), next(run.model.parameters()).device)
         for step in advised(train(run, pairs), run, part.clip.rig.views) if run.step < steps else ():
             if first:
@@ -103,7 +105,15 @@ class Logbook:
         for complaint in self.health.before(part.clip.fps):
             say(f"health: {complaint}")
 
+    def __enter__(self) -> Logbook:
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.board is not None:
+            self.board.close()
+
     def write(self, step: Step) -> None:
+        """All that is to be kept of one step."""
         self.losses.add({"step": step.index} | step.losses)
         row, complaints = self.health.examine(step)
         if row is not None:
@@ -138,13 +148,19 @@ def _board(out: Path, step: int):
 
 # ---- the verb ----------------------------------------------------------------------------------------------------
 def train_folder(clip: str | Path, recipe: str | None, out: str | Path, sets: Sequence[str] = (), seed: int = 0, steps: int | None = None,
-                 again: bool = False, device: str = "auto", every: int = EVERY, pictures: int = PICTURES) -> Run:
-    """Train `recipe` (a preset's name or a TOML file, with `key=value` words) on a clip's folder; `again` resumes from `out`."""
+                 again: bool = False, device: str = "auto", every: int = EVERY, pictures: int = PICTURES, force: bool = False) -> Run:
+    """Train `recipe` (a preset's name or a TOML file, with `key=value` words) on a clip's folder; `again` resumes from `out`.
+
+    A recording that the doctor finds unfit is refused before the first step, unless `force`.
+    """
     out = Path(out)
     path = out / "checkpoint.safetensors"
     words = [*sets, *([f"steps={steps}"] if steps else [])]
     with ranks.joined(device) as device:
         opened = open_clip(clip)
+        if again and ranks.mine() == 0:
+            for leftover in out.glob(".*.tmp.*"):  # of a process that was killed while it wrote
+                leftover.unlink(missing_ok=True)
         if path.is_file() and not again:
             raise ValueError(f"{path}: a run is here already; continue it with --resume, or choose another --out")
         if again and path.is_file():
@@ -155,6 +171,11 @@ def train_folder(clip: str | Path, recipe: str | None, out: str | Path, sets: Se
                 raise ValueError(f"{path}: no run to resume here; give --recipe to begin one" if again else "give --recipe to begin a run")
             run = None
         part, run = _prepared(opened, run, altered(find_recipe(recipe), words) if run is None else run.recipe, seed, device)
+        for check in [] if run.step else obstacles(opened, part.survey):
+            if not force:
+                raise ValueError(f"{clip}: {check.name}: {check.said}; {check.remedy}. See `python -m bkind3d_lite doctor {clip}`, or train all the "
+                                 "same with --force")
+            say(f"warning: {check.name}: {check.said}; {check.remedy}")
         if ranks.mine() == 0:
             write_recipe(run.recipe, out / "recipe.toml")
             if run.step == 0:
@@ -169,9 +190,9 @@ def _prepared(clip: MultiViewClip, run: Run | None, recipe: Recipe, seed: int, d
     seen = None
     if recipe.surveyed or unplaced:
         say(f"looking at {clip.name} ...")
-        seen = survey(clip, recipe.side if recipe.follow is None else None)
+        seen = survey(clip)
     run = begin(placed(recipe, clip.rig, seen), clip, seed, device) if run is None else run
-    return Part(clip, seen if recipe.surveyed else None), run
+    return Part(clip, seen), run
 
 
 def _changes(path: Path, recipe: str | None, words: Sequence[str]) -> dict:

@@ -183,4 +183,4 @@ def rays(rig: CameraRig, px: Tensor, length: float | None = None) -> list[go.Sca
     length = 1.3 * radius(rig) if length is None else length
     ends = torch.stack([origin.expand_as(along), origin + length * along], 2).flatten(1, 2)  # (V, 2 P, 3)
     pairs = [(2 * p, 2 * p + 1) for p in range(px.shape[1])]
-    return [_outline(e, pairs, f"ray of {n}", c) for e, n, c in zip(ends, rig.names, palette(rig.views))]
+    return [_outline(e, pairs, "lines of sight", c, legendgroup="rays", showlegend=v == 0) for v, (e, c) in enumerate(zip(ends, palette(rig.views)))]

@@ -41,6 +41,7 @@ class Run:
     seed: int = 0
     step: int = 0
     clip: dict = field(default_factory=dict)  # fingerprint of the clip it is trained on
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))  # of the loss, for float16
 
 
 class Together(nn.Module):
@@ -66,14 +67,14 @@ def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu
     if recipe.optimizer not in ("adam", "sgd"):
         raise ValueError(f"optimizer = {recipe.optimizer!r}; expected adam or sgd")
     optimizer = torch.optim.AdamW(groups, fused=True) if recipe.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.9)
-    return Run(recipe, model, objective, optimizer, seed, clip=clip.fingerprint)
+    return Run(recipe, model, objective, optimizer, seed, clip=clip.fingerprint, scaler=scaler(recipe, device))
 
 
 def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Batch]:
     """The run's own seeded pairs, from the step where it stands; under torchrun, this rank's share of them."""
     r = run.recipe
     gaps = [max(1, round(gap * clip.fps)) for gap in r.gaps]
-    share = ranks.mine(), ranks.count()
+    share, survey = (ranks.mine(), ranks.count()), survey if r.surveyed else None
     return clip.batches(r.size, gaps, r.batch, run.seed, run.step, survey, r.follow, r.views, r.by_motion, r.turn, r.jitter, share)
 
 
@@ -84,7 +85,7 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
     """
     settle(large=run.recipe.checkpointing)
     device = next(run.model.parameters()).device
-    scaled = scaler(run.recipe, device)
+    scaled = run.scaler
     base = [run.recipe.rate, run.recipe.edge_rate]
     run.model.train(), run.objective.train()
     together = ranks.spread(Together(run.model, run.objective))

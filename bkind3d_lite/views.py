@@ -45,9 +45,10 @@ def _region(*points, percent: float = 0.0, margin: float = 0.08) -> np.ndarray:
 def _camera(ranges: np.ndarray) -> dict:
     """A first look from above and aside, near enough for the box to fill the scene. Plotly scales the box's sides to a geometric mean of 1."""
     extent = ranges[:, 1] - ranges[:, 0]
-    far = 1.0 * np.linalg.norm(extent / extent.prod() ** (1 / 3))
+    ex, ey, ez = extent / extent.prod() ** (1 / 3)
+    far = 1.41 * max(0.89 * ez + 0.45 * math.hypot(ex, ey), 0.7 * (0.78 * ex + 0.62 * ey))  # what the box measures up and across, from there
     x, y, z = far * np.array([0.56, -0.70, 0.45])
-    return dict(eye=dict(x=x, y=y, z=z), center=dict(x=0, y=0, z=-0.1), up=dict(x=0, y=0, z=1))
+    return dict(eye=dict(x=x, y=y, z=z), center=dict(x=0, y=0, z=-0.14), up=dict(x=0, y=0, z=1))
 
 
 def _where(traces) -> list[np.ndarray]:
@@ -84,18 +85,20 @@ def scene(*traces, unit: str = "mm", title: str = "", height: int | None = 560, 
     axes = {f"{a}axis": dict(showbackground=False, showspikes=False, nticks=6, title=f"{a} ({unit})", range=r.tolist()) for a, r in zip("xyz", ranges)}
     return themed(go.Figure([*flat, *_keys(flat)], dict(
         scene=dict(aspectmode="data", camera=_camera(ranges), dragmode="turntable", domain=dict(x=[0, 1], y=[0, 1]), **axes),
-        height=height, showlegend=True, title=dict(text=title, x=0.01, y=0.985, yanchor="top"), margin=dict(l=0, r=0, t=60 + 22 * title.count("<br>"), b=0),
-        legend=dict(orientation="h", x=0.01, y=1.0, yanchor="bottom", itemsizing="constant", bgcolor=CLEAR), uirevision="kept")), theme)
+        height=height, showlegend=True, title=dict(text=title, x=0.01, y=0.945 if "<br>" in title else 0.985, yanchor="top"), margin=dict(l=0, r=0, t=60 + 22 * title.count("<br>"), b=0),
+        legend=dict(orientation="h", x=0.01, yref="container", y=0.915 if "<br>" in title else 0.955, yanchor="top", itemsizing="constant", bgcolor=CLEAR), uirevision="kept")), theme)
 
 
 def picture(image: np.ndarray, title: str = "", height: int | None = None, theme: str = "auto", quality: int = 85) -> go.Figure:
     """An RGB image (H, W, 3) uint8 as a Plotly figure without axes, as a JPEG: what image widgets show and update in place."""
     H, W, _ = image.shape
     figure = go.Figure(go.Image(source=data_uri(image, quality), hoverinfo="skip", zsmooth="fast"))
-    top = 40 + 20 * title.count("<br>") if title else 5
-    figure.update_layout(height=height or min(640, round(900 * H / W)) + top, margin=dict(l=0, r=0, t=top, b=0), title=dict(text=title, x=0.01, y=0.99, yanchor="top"))
-    figure.update_xaxes(visible=False, range=[0, W]), figure.update_yaxes(visible=False, range=[H, 0])
-    return themed(figure, theme)
+    top = 34 + 20 * title.count("<br>") if title else 5
+    figure.update_layout(height=height or min(640, round(780 * H / W)) + top, margin=dict(l=0, r=0, t=top, b=0), dragmode=False,
+                         title=dict(text=title, x=0.005, y=0.985, yanchor="top", font_size=15))
+    figure.update_xaxes(visible=False, range=[0, W], constrain="domain", constraintoward="left")
+    figure.update_yaxes(visible=False, range=[H, 0], constrain="domain", constraintoward="top", scaleanchor="x")
+    return themed(figure, theme).update_layout(modebar_remove=["zoom", "pan", "zoomin", "zoomout", "autoscale", "resetscale", "select", "lasso"])
 
 
 # ---- the film ----------------------------------------------------------------------------------------------------
@@ -130,7 +133,7 @@ def movie(track: Track, rig: CameraRig | None = None, truth=None, truth_skeleton
         + (_moved(strip_[t]) if strip_ else [])) for t in range(len(found))]
     far = near if rig is None else _region(*_where(still[1:3]), near.T)
     labels = [f"{t * every / track.fps:.2f} s" for t in range(len(found))]
-    return figure.update_layout(margin_b=10, **panel, **_controls(labels, 1000 * every / track.fps, near, far))
+    return figure.update_layout(margin_b=10, **panel, **_controls(labels, 1000 * every / track.fps, near, far, THEMES[theme][1]))
 
 
 def _strip(clip: MultiViewClip, track: Track, every: int, views: Sequence[int] | None, colours: Sequence[str]) -> tuple[list[tuple], dict]:
@@ -158,7 +161,7 @@ def _moved(traces: tuple[go.Image, go.Scatter]) -> list:
     return [go.Image(source=traces[0].source), go.Scatter(x=traces[1].x, y=traces[1].y)]
 
 
-def _controls(labels: Sequence[str], pause: float, near: np.ndarray, far: np.ndarray) -> dict:
+def _controls(labels: Sequence[str], pause: float, near: np.ndarray, far: np.ndarray, ink: str) -> dict:
     """Play and pause, a slider over the frames, and two buttons that look at the animal or at the whole rig."""
     def go_to(frame, wait: float) -> list:
         return [frame, dict(mode="immediate", fromcurrent=True, transition=dict(duration=0), frame=dict(duration=wait, redraw=True))]
@@ -172,7 +175,7 @@ def _controls(labels: Sequence[str], pause: float, near: np.ndarray, far: np.nda
     steps = [dict(label=label, method="animate", args=go_to([str(t)], 0)) for t, label in enumerate(labels)]
     slider = dict(steps=steps, active=0, x=0.02, len=0.96, y=0, pad=dict(t=42, b=8), ticklen=0, minorticklen=0,
                   font=dict(color=CLEAR), bgcolor="#b0b0b0", bordercolor="#b0b0b0",
-                  currentvalue=dict(prefix="time ", xanchor="right"))
+                  currentvalue=dict(prefix="time ", xanchor="right", font=dict(color=ink)))
     return dict(sliders=[slider], updatemenus=[quiet | dict(buttons=play, x=0.02, y=0, xanchor="left", yanchor="top"),
                                                quiet | dict(buttons=views, x=0.99, y=0, xanchor="right", yanchor="top")])
 

@@ -34,12 +34,12 @@ class Grid:
 
 
 def overlap(rig: CameraRig) -> tuple[Tensor, float]:
-    """Centre (3) and side of a cube where the views overlap: nearest point to all optical axes, and the width seen there.
+    """Centre (3) and side of a cube where the views overlap: nearest point to the rays of all images' centres, and the width seen there.
 
-    The side is the median over views of the shorter image side at the centre's depth. For parallel axes, which meet
+    A cropped image looks past its camera's optical axis, so the axis would not do. The side is the median over views of the shorter image side at the centre's depth. For parallel axes, which meet
     nowhere, the equations are damped towards the mean point at the cameras' own spread in front of them.
     """
-    axes = rig.R[..., 2, :]
+    axes = rig.ray_from_px(rig.px_from_ndc(rig.K.new_zeros(rig.views, 1, 2)))[1][:, 0]
     across = torch.eye(3) - axes[:, :, None] * axes[:, None, :]
     spread = (rig.centres - rig.centres.mean(0)).norm(dim=-1).mean().clamp(min=1e-6)
     guess = (rig.centres + spread * axes).mean(0)

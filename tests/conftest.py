@@ -4,7 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bkind3d_lite.model import placed
 from bkind3d_lite.motion import survey
+from bkind3d_lite.recipes import Recipe
 from bkind3d_lite.synthetic import figure
 from bkind3d_lite.videos import write_video
 
@@ -19,6 +21,13 @@ def clip():
 def seen(clip):
     """The survey of `clip`."""
     return survey(clip)
+
+
+@pytest.fixture(scope="session")
+def tiny(clip):
+    """A recipe that builds in milliseconds, placed on `clip`."""
+    return placed(Recipe("tiny", keypoints=5, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, cover=1.0, background=True,
+                         warmup=0), clip.rig)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bkind3d_lite.checkpoints import load, resume, save
+from bkind3d_lite.checkpoints import header, load, resume, save
 from bkind3d_lite.model import placed
 from bkind3d_lite.training import begin
 from test_training import TINY, advance, clip, seen, weights  # noqa: F401  (fixtures)
@@ -66,6 +66,16 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     assert torch.equal(killed, whole)
 
 
+def test_the_scale_of_a_float16_run_is_kept(tmp_path, clip, monkeypatch):
+    import bkind3d_lite.training as training
+
+    monkeypatch.setattr(training, "scaler", lambda recipe, device: torch.amp.GradScaler("cpu", init_scale=64.0))
+    run = begin(TINY, clip)
+    run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 16.0, "_growth_tracker": 7})
+    again = resume(save(run, tmp_path / "c.safetensors"), clip)
+    assert again.scaler.state_dict() == run.scaler.state_dict() and again.scaler.get_scale() == 16.0
+
+
 def test_checkpoint_of_other_shapes_is_refused(tmp_path, clip):
     run = begin(TINY, clip)
     path = save(run, tmp_path / "c.safetensors")
@@ -104,3 +114,45 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, clip, seen, monkey
     with pytest.raises(OSError, match="c.safetensors.*free some space"):
         save(run, path)
     assert path.read_bytes() == good and [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+HALF_WRITER = textwrap.dedent("""
+    import os, signal, sys, torch
+    sys.path.insert(0, sys.argv[1])
+    from test_training import TINY, advance, begin, figure, survey
+    import bkind3d_lite.checkpoints as checkpoints
+    clip = figure(40, views=3)
+    seen, run, write = survey(clip), begin(TINY, clip), checkpoints.save_file
+    advance(run, clip, seen, 2)
+    checkpoints.save(run, sys.argv[2])
+
+    def half(tensors, name, metadata):
+        write(tensors, name, metadata)
+        os.truncate(name, os.path.getsize(name) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoints.save_file = half
+    advance(run, clip, seen, 4)
+    checkpoints.save(run, sys.argv[2])
+""")
+
+
+def test_kill_in_the_middle_of_a_checkpoint_write_leaves_the_last_good_one(tmp_path, clip):
+    path = tmp_path / "c.safetensors"
+    child = subprocess.run([sys.executable, "-c", HALF_WRITER, os.path.dirname(__file__), str(path)], timeout=240,
+                           env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert child.returncode == -signal.SIGKILL
+    assert len([p for p in tmp_path.iterdir() if ".tmp" in p.name]) == 1, "it died while it wrote"
+    assert header(path)["step"] == 2 and resume(path, clip).step == 2
+
+
+def test_another_clip_is_refused_and_changes_hold_from_here(tmp_path, clip):
+    path = save(begin(TINY, clip), tmp_path / "c.safetensors")
+    shorter = replace(clip, frames=clip.frames[:30])
+    with pytest.raises(ValueError, match="c.safetensors.*another clip.*frames 40 there, 30 here"):
+        resume(path, shorter)
+    moved = replace(clip, rig=replace(clip.rig, t=clip.rig.t + 30.0))
+    with pytest.raises(ValueError, match="places where they were there, moved by up to"):
+        resume(path, moved)
+    shaken = replace(clip, rig=replace(clip.rig, t=clip.rig.t + 1e-3))
+    assert resume(path, shaken, rate=1e-5).recipe == replace(begin(TINY, clip).recipe, rate=1e-5)

@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -45,30 +46,37 @@ def test_right_wrong_and_untouched(graded):
     assert found["unproject"][0] == WAITING
 
 
+def test_an_answer_under_another_name_is_found_by_its_check(tmp_path):
+    cell = GOOD.replace("fuse(volume)", "mine(volume)").replace("check(fuse)", "check(mine, 'fuse')\nn = 105\ncheck(n, name='pairs_of_fifteen')")
+    (step,) = [step for step in grading.steps(notebook(tmp_path / "a.ipynb", cell)) if step.names]
+    assert step.names == {"fuse": "mine", "pairs_of_fifteen": "n"} and "check" not in step.source
+
+
 def test_forged_words_are_not_believed(graded):
     """Prints, a patched check, a patched package, lines written to every open file: the numbers stay wrong."""
-    patch = ("import bkind3d_lite.lab as lab, bkind3d_lite.exercises as e, os, sys\n"
+    patch = ("import bkind3d_lite.answering as answering, os, sys\n"
              "class Liar:\n"
-             "    lab.verdict = lab.judge = lab.check = lambda *a, **k: lab.Result('fuse', 'passed', '✓ 20 random cases agree')\n"
-             "    e.EXERCISES.clear()\n"
+             "    answering.ask = lambda *a: ([], ('passed', '✓ 20 random cases agree'))\n"
+             "    sys.modules['bkind3d_lite.lab'].check = lambda *a: '✓ 20 random cases agree'\n"
              "    print('✓ 20 random cases agree')\n")
-    forge = ("def fuse(volume):\n"
-             "    import json, os\n"
-             "    for claim in ({'stop': ['passed', '✓']}, {'answers': []}, {'answers': [1] * 20}, 'passed'):\n"
+    forge = ("    import json, os\n"
+             "    for claim in ({'stop': ['passed', '✓']}, {'answers': []}, {'answers': [1] * 20}, 'passed', {'stop': 1}, {}):\n"
              "        for fd in range(3, 12):\n"
-             "            try: os.write(fd, (json.dumps(['fuse', claim]) + chr(10)).encode())\n"
-             "            except OSError: pass\n"
-             "    return volume.mean(0)\ncheck(fuse)")
-    assert graded(patch, forge)["fuse"][0] == FAILED
-    end = forge.replace("    return volume.mean(0)\n", "    os._exit(0)\n")
-    assert graded(patch, end)["fuse"][0] == FAILED
+             "            try: os.write(fd, (json.dumps(['NAME', claim]) + chr(10)).encode())\n"
+             "            except OSError: pass\n")
+    wrong = f"def fuse(volume):\n{forge}    return volume.mean(0)\ncheck(fuse)".replace("NAME", "fuse")
+    ends = f"def skew(v):\n{forge}    os._exit(0)\ncheck(skew)".replace("NAME", "skew")
+    assert {name: state for name, (state, _) in graded(patch, wrong, ends).items()} == {"fuse": FAILED, "skew": FAILED}
 
 
 def test_what_crashes_costs_only_itself(graded):
-    ends = {"fuse(volume)": ("import os; os._exit(0)", "exit code 0"), "skew(v)": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9"),
+    ends = {"fuse(volume)": ("import os; os._exit(0)", "exit code 0"),
+            "skew(v)": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal 9"),
             "clipped(gradient, most)": ("while True: pass", "no answer within 3 seconds")}
-    fails = {"segment_distance(points, a, b)": ("raise SystemExit(3)", "SystemExit"), "group_norm(x, groups)": ("return group_norm(x, groups)", "RecursionError"),
-             "align(found, truth)": ("return bytearray(8 << 30)", "MemoryError"), "bottleneck(maps, weights)": ("return 'a' * 10", "the answer is a str"),
+    fails = {"segment_distance(points, a, b)": ("raise SystemExit(3)", "SystemExit"),
+             "group_norm(x, groups)": ("return group_norm(x, groups)", "RecursionError"),
+             "align(found, truth)": ("return bytearray(8 << 30)", "MemoryError"),
+             "bottleneck(maps, weights)": ("return 'a' * 10", "the answer is a str"),
              "pair_chance(energy)": ("return torch.zeros(10**6)", "far too large")}
     cells = [f"def {head}:\n    {body}\ncheck({head.split('(')[0]})" for head, (body, _) in (ends | fails).items()]
     found = graded(*cells, ALSO, limit=3.0)
@@ -79,19 +87,24 @@ def test_what_crashes_costs_only_itself(graded):
 
 
 def test_cells_that_crash_or_do_not_parse(graded):
-    found = graded("class A:\n    import os; os._exit(1)", GOOD, "def soft_argmax(logits, points)\n    return 1\ncheck(soft_argmax)",
-                   "x = 1 / 0\ndef unproject(maps, ndc):\n    return maps\ncheck(unproject)", "%matplotlib inline\n!ls")
-    assert found["fuse"][0] == PASSED
+    found = graded("import os\nos._exit(1)\nwhile True: pass", "class A:\n    import os; os._exit(1)", GOOD, "%matplotlib inline\n!ls",
+                   "def soft_argmax(logits, points)\n    return 1\ncheck(soft_argmax)",
+                   "x = 1 / 0\ndef unproject(maps, ndc):\n    return maps\ncheck(unproject)")
+    assert found["fuse"][0] == PASSED  # calls and loops between the definitions are not run at all
     assert "does not parse in line 1" in found["soft_argmax"][1] and "ZeroDivisionError" in found["unproject"][1]
 
 
-def test_top_level_loops_and_calls_are_not_run(graded):
-    assert graded("import os\nos._exit(1)", "while True: pass", GOOD)["fuse"][0] == PASSED
+@pytest.mark.parametrize("source", ["x = " + "1 + " * 50_000 + "1", "(" * 5_000, "x = '\0'", "x = " + "-" * 50_000 + "1", "f" + "(f)" * 20_000])
+def test_sources_made_to_break_a_parser_break_nothing(tmp_path, source):
+    """The grader parses before it asks: whatever comes of it is a state of that cell."""
+    found = grading.steps(notebook(tmp_path / "a.ipynb", f"def fuse(volume):\n    return volume\n{source}\ncheck(fuse)", ALSO))
+    assert {name for step in found for name in step.names} == {"fuse", "soft_argmax"}
 
 
 def test_an_imported_answer_is_no_answer(graded):
-    assert graded("from bkind3d_lite.volumes import fuse\ncheck(fuse)", ALSO).keys() == {"soft_argmax"}
-    assert graded(GOOD.replace("volume.softmax(0)", "volume.softmax(1)"), "from bkind3d_lite.volumes import fuse")["fuse"][0] == FAILED
+    wrong = GOOD.replace("volume.softmax(0)", "volume.softmax(1)")
+    found = graded("from bkind3d_lite.volumes import soft_argmax\ncheck(soft_argmax)", wrong, "from bkind3d_lite.volumes import fuse")
+    assert found.keys() == {"fuse"} and found["fuse"][0] == FAILED
 
 
 def test_secrets_and_files_stay_out_of_reach(graded, tmp_path, monkeypatch):
@@ -108,8 +121,9 @@ def test_secrets_and_files_stay_out_of_reach(graded, tmp_path, monkeypatch):
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="offspring that left its group is found by /proc: Linux only")
 def test_offspring_is_ended(graded, tmp_path):
     note = tmp_path / "pid"
-    fork = (f"def fuse(volume):\n    import os, time\n    if os.fork() == 0:\n        os.setsid()\n        open({str(note)!r}, 'w').write(str(os.getpid()))\n"
-            "        time.sleep(600)\n    while not os.path.exists(" + repr(str(note)) + "): time.sleep(0.05)\n    time.sleep(0.2)\n    os._exit(0)\ncheck(fuse)")
+    fork = ("def fuse(volume):\n    import os, time\n    if os.fork() == 0:\n        os.setsid()\n"
+            f"        open({str(note)!r}, 'w').write(str(os.getpid()))\n        time.sleep(600)\n"
+            f"    while not os.path.exists({str(note)!r}): time.sleep(0.05)\n    time.sleep(0.2)\n    os._exit(0)\ncheck(fuse)")
     assert graded(fork)["fuse"][0] == FAILED
     number = int(note.read_text())
     for _ in range(50):
@@ -120,12 +134,10 @@ def test_offspring_is_ended(graded, tmp_path):
     pytest.fail("a forked process outlived its notebook")
 
 
-def test_a_deleted_exercise_is_missed(graded, tmp_path, monkeypatch):
-    lessons = tmp_path / "lessons"
-    lessons.mkdir()
-    notebook(lessons / "03_volumes.ipynb", GOOD, ALSO)
-    monkeypatch.setattr(grading, "LESSONS", lessons)
-    assert graded(GOOD) == {"fuse": (PASSED, "✓ 20 random cases agree"), "soft_argmax": (WAITING, "○ not attempted yet")}
+def test_a_deleted_exercise_is_missed(tmp_path, monkeypatch):
+    notebook(tmp_path / "03_volumes.ipynb", GOOD, ALSO)
+    monkeypatch.setattr(grading, "LESSONS", tmp_path)
+    assert grading.expected(["soft_argmax"]) == ["fuse", "soft_argmax"] and grading.expected([]) == []
 
 
 def test_a_folder_becomes_a_table(tmp_path, monkeypatch, capsys):
@@ -146,6 +158,28 @@ def test_a_folder_becomes_a_table(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.glob("*.tmp*"))
 
 
+def test_a_lesson_as_handed_out_and_as_solved(tmp_path):
+    """The real notebook with its stubs, then with the expected answers of docs/teaching.md in their place."""
+    lesson = grading.LESSONS / "03_volumes.ipynb"
+    if not lesson.is_file():
+        pytest.skip("lesson 03 is not here")
+    assert {r.state for r in grading.grade_notebook(lesson, LIMIT)} == {WAITING}
+    teaching = (grading.LESSONS.parent / "docs" / "teaching.md").read_text(encoding="utf-8")
+    block = re.search(r"<summary>03_volumes</summary>\n\n```python\n(.*?)```", teaching, re.S)[1]
+    answers = {source.split("(")[0].removeprefix("def "): source for source in block.strip().split("\n\n")}
+    book = json.loads(lesson.read_text(encoding="utf-8"))
+    asked = {name: held for step in grading.steps(lesson) for name, held in step.names.items()}
+    for cell in book["cells"]:
+        for name, held in asked.items():
+            if f"def {held}(" in "".join(cell["source"]) and "exercise" in cell["metadata"].get("tags", []):
+                cell["source"] = answers[name].replace(f"def {name}(", f"def {held}(") + f"\n\ncheck({held}, {name!r})"
+    (tmp_path / "solved.ipynb").write_text(json.dumps(book), encoding="utf-8")
+    found = grading.grade_notebook(tmp_path / "solved.ipynb", LIMIT)
+    assert len(found) >= 2 and {r.state for r in found} == {PASSED}, found
+
+
 def test_an_empty_folder_is_said(tmp_path, capsys):
     assert main(["lab", "grade", str(tmp_path)]) == 1
     assert "no notebooks" in capsys.readouterr().err
+    assert main(["lab", "grade", str(tmp_path), "--limit", "0"]) == 1
+    assert "limit = 0" in capsys.readouterr().err

@@ -55,6 +55,16 @@ def test_what_a_survey_holds(clip, seen):
     assert max(seen.thumbs.shape[2:]) <= THUMB and seen.thumbs.shape[3] > seen.thumbs.shape[2], "thumbs keep the aspect"
 
 
+def test_a_background_from_elsewhere_lays_the_ghost_of_a_resting_animal(clip, seen):
+    """An animal that sits still for most of a film is its median; another film of the same cameras knows the empty room."""
+    times = [0] * 40 + list(range(20, 40))
+    rest = replace(clip, frames=clip.frames[times], truth=clip.truth[times])
+    ghost, known = survey(rest), survey(rest, background=seen.background)
+    missed = [(s.centre - rest.truth.mean(1)).norm(dim=-1)[:40].median() / rest.body_length for s in (ghost, known)]
+    assert missed[1] < 0.3 and missed[1] < missed[0]
+    assert torch.equal(known.background, seen.background)
+
+
 def test_the_background_is_the_room_without_the_animal(clip, seen):
     empty = draw(clip.rig, clip.truth[:1] + torch.tensor([0.0, 0.0, 1e5]), seed=0)[0].float()
     assert ((seen.background.float() - empty).abs().amax(-1) < 20).float().mean() > 0.95
@@ -114,3 +124,20 @@ def test_recorded_points_project_into_every_view(shared):
     points = points.reshape(120, -1, 3)[60]
     ndc = clip.rig.ndc_from_world(points[points.isfinite().all(-1)])
     assert (ndc.abs() < 1).float().mean() > 0.9
+
+
+def test_the_region_holds_the_animal_wherever_the_origin_is(clip, seen):
+    """Most joints of most frames are inside a cube that is not as large as the room; a moved world moves it alike."""
+    from bkind3d_lite.motion import region
+    from bkind3d_lite.volumes import overlap
+
+    centre, side = region(seen, clip.rig)
+    inside = ((clip.truth - centre).abs() <= side / 2).all(-1)
+    assert inside.float().mean() > 0.97
+    reach = 2 * (clip.truth - centre).abs().amax()
+    assert 0.8 * reach < side < 1.6 * reach and side < 0.7 * overlap(clip.rig)[1]
+    shift = torch.tensor([5000.0, -3000.0, 800.0])
+    rig = replace(clip.rig, t=clip.rig.t - clip.rig.R @ shift)
+    there, wide = region(replace(seen, centre=seen.centre + shift), rig)
+    assert_close(there, centre + shift, atol=0.05 * side, rtol=0)
+    assert wide == pytest.approx(side, rel=0.1)

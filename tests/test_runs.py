@@ -1,10 +1,13 @@
 """Runs: the train command, its folder, and how it stops, goes on and refuses."""
 import csv
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from bkind3d_lite.__main__ import main
+from bkind3d_lite.calibrations import load_calibration
+from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.checkpoints import header
 from bkind3d_lite.recipes import read_recipe, write_recipe
 from bkind3d_lite.synthetic import figure
@@ -23,8 +28,6 @@ from test_training import TINY
 @pytest.fixture(scope="session")
 def walk(tmp_path_factory):
     """A folder of three 40-frame videos of the figure with its truth, and a tiny recipe beside it."""
-    from bkind3d_lite.cameras import save_calibration
-
     root, known = tmp_path_factory.mktemp("walk"), figure(40, views=3)
     for v, name in enumerate(known.rig.names):
         write_video(root / "clip" / f"{name}.mp4", known.frames[:, v].numpy(), known.fps, crf=8)
@@ -88,9 +91,30 @@ def test_the_folder_of_a_run(walk, whole):
     assert recipe.side > 0 and recipe.keypoints == TINY.keypoints and header(whole / "checkpoint.safetensors")["step"] == 40
 
 
+def test_tensorboard_reads_the_same_losses(walk, tmp_path):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="the extra 'logs' is not installed")
+    assert main(command(walk, tmp_path / "run", "--steps", 10, "--pictures-every", 5)) == 0
+    events = reader.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert {"losses/reconstruct", "health/confidence"} <= set(events.Tags()["scalars"]) and events.Tags()["images"] == ["pictures"]
+    seen = [round(e.value, 4) for e in events.Scalars("losses/reconstruct")]
+    assert seen == pytest.approx([float(r["reconstruct"]) for r in rows(tmp_path / "run" / "losses.csv")], abs=1e-3)
+
+
 def test_a_run_is_not_overwritten_by_accident(walk, whole, capsys):
     assert main(command(walk, whole)) == 1
     assert "--resume" in capsys.readouterr().err
+
+
+def test_a_recording_that_cannot_be_right_is_refused_unless_forced(walk, tmp_path, capsys):
+    clip = Path(shutil.copytree(walk / "clip", tmp_path / "clip"))
+    rig = load_calibration(clip / "calibration.toml")
+    save_calibration(replace(rig, t=rig.t / 1000), clip / "calibration.toml")  # metres that say millimetres
+    line = ["train", "--clip", str(clip), "--recipe", str(walk / "tiny.toml"), "--steps", "1", "--set", "follow=0.5", "--pictures-every", "0"]
+    assert main([*line, "--out", str(tmp_path / "run")]) == 1
+    assert "that fits m, not mm" in (said := capsys.readouterr().err) and "--force" in said and not (tmp_path / "run").exists()
+    assert main([*line, "--out", str(tmp_path / "forced"), "--force"]) == 0
+    assert (tmp_path / "forced" / "checkpoint.safetensors").is_file()
 
 
 def test_kill_and_resume_ends_in_the_same_weights(walk, whole, tmp_path):
@@ -114,3 +138,99 @@ def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(walk, tmp_path,
     said = child.communicate(timeout=60)[1]
     assert child.returncode == 130 and "stopped after step" in said and "--resume" in said and "Traceback" not in said
     assert header(tmp_path / "run" / "checkpoint.safetensors")["step"] == steps_in(tmp_path / "run" / "losses.csv")
+
+
+def test_resuming_with_another_clip_or_another_model_is_refused(walk, whole, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(walk / "clip", other)
+    rig = load_calibration(other / "calibration.toml")
+    save_calibration(replace(rig, t=rig.t + 40.0), other / "calibration.toml")
+    assert main(["train", "--clip", str(other), "--recipe", str(walk / "tiny.toml"), "--out", str(whole), "--resume"]) == 1
+    error = capsys.readouterr().err
+    assert "another clip or rig" in error and "places" in error and str(other) in error
+    assert main(command(walk, whole, "--set", "keypoints=6", "--resume")) == 1
+    assert "cannot change keypoints from 5 to 6" in capsys.readouterr().err
+    assert main(["train", "--clip", str(walk / "clip"), "--out", str(tmp_path / "none"), "--resume"]) == 1
+    assert "give --recipe" in capsys.readouterr().err
+
+
+def test_rates_may_change_when_a_run_resumes(walk, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "run")
+    assert main(["train", "--clip", str(walk / "clip"), "--out", str(tmp_path / "run"), "--set", "rate=1e-4", "--steps", "43", "--resume"]) == 0
+    said = header(tmp_path / "run" / "checkpoint.safetensors")
+    assert (said["step"], said["recipe"]["rate"], said["recipe"]["steps"]) == (43, 1e-4, 43)
+    assert "rate: 0.001 -> 0.0001" in capsys.readouterr().out
+    assert [r["step"] for r in rows(tmp_path / "run" / "losses.csv")] == [str(i) for i in range(1, 44)]
+
+
+def test_nothing_is_drawn_from_the_global_random_state(walk, whole, tmp_path):
+    """Every random choice follows from (seed, step), so a checkpoint needs no random state; disturbing torch's changes nothing."""
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    assert main(command(walk, tmp_path / "run", "--pictures-every", 0)) == 0
+    assert torch.equal(torch.get_rng_state(), before) and same(tmp_path / "run", whole)
+
+
+# ---- faults --------------------------------------------------------------------------------------------------------
+def test_nan_stops_the_run_with_the_last_checkpoint_good(walk, tmp_path, capsys, monkeypatch):
+    from bkind3d_lite.losses import Perceptual
+    forward, calls = Perceptual.forward, []
+
+    def poisoned(self, recon, target):
+        calls.append(1)
+        return forward(self, recon, target) * (float("nan") if len(calls) == 15 else 1.0)
+
+    monkeypatch.setattr(Perceptual, "forward", poisoned)
+    assert main(command(walk, tmp_path / "run", "--checkpoint-every", 10)) == 1
+    error = capsys.readouterr().err
+    assert "not finite at step 15" in error and "Lower the learning rate" in error and "resume" in error
+    assert header(tmp_path / "run" / "checkpoint.safetensors")["step"] == 10
+    assert main(command(walk, tmp_path / "run", "--resume", "--set", "rate=5e-4")) == 0
+
+
+def test_a_full_disk_ends_the_run_with_the_last_checkpoint_good(walk, tmp_path, capsys, monkeypatch):
+    import bkind3d_lite.checkpoints as checkpoints
+    save_file, calls = checkpoints.save_file, []
+
+    def full(tensors, name, metadata):
+        calls.append(1)
+        if len(calls) == 3:
+            Path(name).write_bytes(b"half a file")
+            raise OSError(28, "No space left on device")
+        save_file(tensors, name, metadata)
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    assert main(command(walk, tmp_path / "run", "--checkpoint-every", 10, "--pictures-every", 0)) == 1
+    assert "checkpoint.safetensors" in (error := capsys.readouterr().err) and "free some space" in error
+    assert header(tmp_path / "run" / "checkpoint.safetensors")["step"] == 20 and not list((tmp_path / "run").glob(".*"))
+
+
+def test_a_video_that_ends_early_is_named(walk, tmp_path, capsys):
+    """A copy that broke off: cut at half its bytes, with the index in front so that it still opens."""
+    shutil.copytree(walk / "clip", tmp_path / "clip")
+    broken = tmp_path / "clip" / "cam1.mp4"
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
+    assert main(["train", "--clip", str(tmp_path / "clip"), "--recipe", "quick-rat", "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert "cam1.mp4" in error and "\n" not in error.strip() and not (tmp_path / "run").exists()
+
+
+# ---- track and evaluate --------------------------------------------------------------------------------------------
+def test_track_and_evaluate(walk, whole, tmp_path, capsys):
+    assert main(["track", "--checkpoint", str(whole), "--clip", str(walk / "clip"), "--out", str(tmp_path / "track"), "--device", "cpu"]) == 0
+    for name in ("keypoints.csv", "keypoints.npz", "skeleton.html", "overlay.mp4"):
+        assert (tmp_path / "track" / name).stat().st_size > 500, name
+    assert len(rows(tmp_path / "track" / "keypoints.csv")) == 40 and "note:" not in capsys.readouterr().out
+    both = ["--train", str(walk / "clip"), "--test", str(walk / "clip"), "--out", str(tmp_path / "scores")]
+    assert main(["evaluate", "--checkpoint", str(whole / "checkpoint.safetensors"), *both]) == 0
+    report = json.loads((tmp_path / "scores" / "report.json").read_text())
+    assert report["steps"] == 40 and all(report["pmpjpe_mm"][row] > 0 for row in ("trained", "untrained", "centroid", "mean_pose"))
+    assert "untrained" in capsys.readouterr().out and (tmp_path / "scores" / "report.html").stat().st_size > 10_000
+
+
+def test_evaluate_without_truth_says_so(walk, whole, tmp_path, capsys):
+    shutil.copytree(walk / "clip", tmp_path / "clip")
+    (tmp_path / "clip" / "truth.npz").unlink()
+    both = ["--train", str(walk / "clip"), "--test", str(tmp_path / "clip"), "--out", str(tmp_path / "scores")]
+    assert main(["evaluate", "--checkpoint", str(whole), *both]) == 1
+    assert "no truth.npz" in capsys.readouterr().err

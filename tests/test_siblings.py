@@ -1,5 +1,7 @@
 """Siblings: every method is a value, and one factory and one loop serve them all."""
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,12 +12,14 @@ from bkind3d_lite.checkpoints import load, resume, save
 from bkind3d_lite.edges import PointBottleneck
 from bkind3d_lite.lifts import Depth, Flat, Triangulated, Volumetric
 from bkind3d_lite.model import build, placed
-from bkind3d_lite.recipes import (DEPTH_MAP, FLAT, KEYPOINT3D, KEYPOINTS_8, KEYPOINTS_30, NO_LENGTH, PAPER, POINTS, QUICK_RAT, RECIPES, SIBLINGS,
-                                  TRIANG_REPROJ, VARIANTS, load_recipe, variant)
+from bkind3d_lite.recipes import (DEPTH_MAP, FLAT, KEYPOINT3D, KEYPOINTS_8, KEYPOINTS_30, NO_LENGTH, PAPER_H36M, PAPER_RAT7M, POINTS, QUICK_RAT, RECIPES,
+                                  SIBLINGS, TRIANG_REPROJ, VARIANTS, load_recipe, variant)
 from bkind3d_lite.training import batches, begin, in_space, track, train
 
 SMALL = dict(size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2, warmup=1, steps=10, gaps=(0.2,))
-PLAIN = replace(PAPER, keypoints=5, **SMALL)
+TINY = dict(keypoints=5, backbone="small", pretrained=False, v2v_full=False, v2v_levels=2, pyramid=False, decoder_widths=None,
+            perceptual="random")
+PLAIN = replace(PAPER_H36M, name="paper", side=None, **SMALL, **TINY)  # the paper's recipe with networks for a second's training
 QUICK = replace(QUICK_RAT, keypoints=5, follow=500.0, views=None, **SMALL)
 EVERY = [variant(base, name) for base in (PLAIN, QUICK) for name in VARIANTS]
 ONCE = [variant(PLAIN, name) for name in VARIANTS]
@@ -33,19 +37,19 @@ def named(recipes):
 
 # ---- values --------------------------------------------------------------------------------------------------------
 def test_every_sibling_is_one_change_of_the_paper():
-    assert {PAPER, QUICK_RAT, *SIBLINGS} <= set(RECIPES.values()) and all(RECIPES[r.name] is r for r in SIBLINGS)
-    assert [r.lift for r in (PAPER, TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT)] == ["volumetric", "triangulated", "depth", "depth", "flat"]
+    assert {variant(base, name) for base in (PAPER_H36M, PAPER_RAT7M) for name in VARIANTS} | {*SIBLINGS} <= set(RECIPES.values())
+    assert [r.lift for r in (PAPER_H36M, TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT)] == ["volumetric", "triangulated", "depth", "depth", "flat"]
     assert (KEYPOINT3D.bottleneck, KEYPOINT3D.explain, POINTS.bottleneck) == ("points", "frame", "points")
     assert (KEYPOINTS_8, KEYPOINTS_30, NO_LENGTH) == tuple(
-        replace(PAPER, name=n, **c) for n, c in (("paper-keypoints-8", {"keypoints": 8}), ("paper-keypoints-30", {"keypoints": 30}),
-                                                 ("paper-no-length", {"length": 0.0})))
+        replace(PAPER_H36M, name=f"paper-h36m-{n}", **c) for n, c in (("keypoints-8", {"keypoints": 8}), ("keypoints-30", {"keypoints": 30}),
+                                                 ("no-length", {"length": 0.0})))
     for recipe in SIBLINGS:
         assert not recipe.surveyed and load_recipe(vars(recipe)) == recipe
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="'point'.*points"):
-        variant(PAPER, "point")
+        variant(PAPER_H36M, "point")
     for wrong, said in ((dict(lift="flat3d"), "lift = 'flat3d'.*triangulated"), (dict(bottleneck="lines"), "bottleneck = 'lines'.*edges or points"),
                         (dict(explain="both"), "explain = 'both'.*change or frame")):
         with pytest.raises(ValueError, match=said):
@@ -140,3 +144,14 @@ def test_a_world_that_is_missing_is_triangulated_where_one_can_see_it(clip):
     assert_close(in_space(found, batch.rig), triangulate(batch.rig, batch.rig.px_from_ndc(found.ndc), found.weight))
     given = replace(found, world=torch.randn(2, 5, 3))
     assert in_space(given, batch.rig) is given.world
+
+
+def test_rows_of_the_accuracy_benchmark_are_changes_of_its_base():
+    path = Path(__file__).parents[1] / "benchmarks" / "accuracy.py"
+    spec = spec_from_file_location("accuracy", path)
+    spec.loader.exec_module(accuracy := module_from_spec(spec))
+    base = accuracy.BASES["quick"]["rat"]
+    changed = [replace(base, **change) for change in accuracy.ROWS.values()]
+    assert changed[0] == base and len(set(changed)) == len(changed), "every row changes something, each something else"
+    plain = accuracy.BASES["reduced"]["rat"]
+    assert not plain.surveyed and plain.size[0] / 256 == plain.voxels / 64, "the paper's proportions, smaller"

@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 
 from bkind3d_lite import report, views  # noqa: E402
 from bkind3d_lite.cameras import ring  # noqa: E402
-from bkind3d_lite.clips import Skeleton, Track  # noqa: E402
+from bkind3d_lite.clips import MultiViewClip, Skeleton, Track  # noqa: E402
 from bkind3d_lite.synthetic import figure  # noqa: E402
 from bkind3d_lite.videos import Video  # noqa: E402
 from bkind3d_lite.volumes import Grid  # noqa: E402
@@ -42,6 +42,19 @@ def fetches(page: str) -> list[str]:
 def test_colours_differ_and_grow_in_order():
     assert len(set(views.palette(30))) == 30
     assert views.palette(24)[:8] == views.palette(8)
+
+
+@pytest.mark.parametrize(("name", "side"), [("left_knee", "left"), ("KneeRight", "right"), ("l_hand", "left"), ("hand.R", "right"), ("snout", ""),
+                                            ("lip", ""), ("ear", ""), ("tail_l", "left")])
+def test_names_tell_sides(name, side):
+    assert views.side_of(name) == side
+
+
+def test_left_and_right_never_share_a_colour():
+    names = [f"{side}_{k}" for side in ("left", "right") for k in range(5)] + ["snout", "tail"]
+    left, right, middle = (set(views.keypoint_colours(names)[s]) for s in (slice(0, 5), slice(5, 10), slice(10, 12)))
+    assert not left & right and not left & middle and not right & middle
+    assert views.keypoint_colours(["k0", "k1"]) == views.palette(2) and views.keypoint_colours(["left_ear"], ["#111111"]) == ["#111111"]
 
 
 # ---- space -------------------------------------------------------------------------------------------------------
@@ -107,6 +120,35 @@ def test_a_volume_is_small_and_its_peak_stays_in_place():
         views.volume_trace(torch.ones(4, 4, 4), Grid(torch.zeros(1, 3), 1.0, 4, torch.tensor([0.3])))
 
 
+def test_slices_cross_at_the_peak_and_keep_its_value():
+    grid = Grid(torch.tensor([10.0, 0, 0]), 120.0, 12)
+    values = torch.zeros(12, 12, 12)
+    values[2, 5, 9] = 3.0  # z, y, x
+    for axis, plane in zip("xyz", views.slices(values, grid)):
+        surface, where = np.asarray(plane.surfacecolor), np.stack([np.asarray(plane[a]) for a in "xyz"], -1)
+        assert surface.shape == (12, 12) and surface.max() == 3 and np.ptp(np.asarray(plane[axis])) == 0
+        np.testing.assert_allclose(where[np.unravel_index(surface.argmax(), surface.shape)], grid.points[2, 5, 9].numpy(), atol=1e-4)
+    assert np.asarray(views.slices(values, grid, (0, 0, 0))[0].surfacecolor).max() == 0
+
+
+def test_pictures_on_frusta_fill_the_image_and_show_it():
+    rig, image = ring(2, 900.0, 500.0, size=(80, 48)), torch.zeros(2, 48, 80, 3, dtype=torch.uint8)
+    image[:, :24, :, 0] = 255  # the upper half is red
+    mesh = views.rig_traces(rig, 100.0, image)[2]
+    ndc = rig.ndc_from_world(torch.from_numpy(np.stack([mesh.x, mesh.y, mesh.z], -1)).float())[0]
+    torch.testing.assert_close(torch.stack([ndc.amin(0), ndc.amax(0)]), torch.tensor([[-1.0, -1], [1, 1]]), atol=1e-2, rtol=0)
+    red = torch.tensor([c == "#ff0000" for c in mesh.vertexcolor])
+    assert (ndc[red, 1] < 0.05).all() and (ndc[~red, 1] > -0.05).all()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "auto"])
+def test_themes(theme, tracked):
+    shown = views.scene(views.bones(tracked[0].truth[0], ()), theme=theme)
+    assert (shown.layout.paper_bgcolor == "rgba(0,0,0,0)") == (theme == "auto")
+    with pytest.raises(ValueError, match="light, dark"):
+        views.scene(theme="blue")
+
+
 def test_a_ray_passes_the_point_it_was_cast_for(tracked):
     clip, _ = tracked
     point = clip.truth[3, :1]
@@ -143,6 +185,21 @@ def test_axes_stand_still_around_the_animal_not_the_cameras(tracked):
     assert film.layout.scene.xaxis.range[1] - film.layout.scene.xaxis.range[0] < 700  # the cameras are 1800 mm apart
 
 
+def test_views_play_in_step(tracked):
+    clip, track = tracked
+    film = views.movie(track, clip.rig, every=8, clip=clip, views=[0, 2, 3])
+    assert [t.type for t in film.data[:3]] == ["scatter3d", "image", "scatter"] and len(film.frames) == 5
+    sources = [f.data[1].source for f in film.frames]
+    assert len(set(sources)) == 5 and all(s.startswith("data:image/jpeg;base64,") for s in sources)
+    x, y = film.frames[2].data[2].x, film.frames[2].data[2].y
+    assert len(x) == 3 * 8
+    for v, (vx, vy) in enumerate(zip(*(np.array(a, float).reshape(3, 8) for a in (x, y)))):
+        known = np.isfinite(vx)
+        assert known.sum() >= 6 and (vx[known] >= 112 * v).all() and (vx[known] <= 112 * (v + 1)).all() and (vy[known] <= 112).all()
+        px = clip.rig.px_from_world(track.world[16])[[0, 2, 3][v]].numpy()  # a similar triangle: the cut keeps proportions
+        np.testing.assert_allclose((vx - vx[0])[known] * (px[2] - px[0])[0], (vx[2] - vx[0]) * (px[known, 0] - px[0, 0]), atol=15)
+
+
 def test_metres_keep_their_digits(tracked):
     clip, track = tracked
     small = Track(track.world / 1000, track.weight, track.skeleton, track.fps, "m")
@@ -158,6 +215,15 @@ def test_200_frames_stay_small():
     joints = Skeleton(tuple(f"j{k}" for k in range(J)), tuple((k, k + 1) for k in range(J - 1)))
     film = views.movie(Track(world[:, :K], torch.rand(200, K), chain, 30.0), ring(6), world, joints)
     assert len(film.to_json()) < 1_000_000
+
+
+def test_200_frames_with_views_stay_small():
+    world = 300 * torch.randn(200, 15, 3, generator=torch.Generator().manual_seed(0))
+    chain = Skeleton(tuple(f"k{k}" for k in range(15)), tuple((k, k + 1) for k in range(14)))
+    noise = torch.randint(0, 256, (2, 4, 96, 128, 3), dtype=torch.uint8)[torch.arange(200) % 2]  # no picture is harder to press
+    clip = MultiViewClip(noise, ring(4, size=(128, 96)), 30.0)
+    film = views.movie(Track(world, torch.rand(200, 15), chain, 30.0), clip.rig, world, chain, clip=clip)
+    assert len(film.to_json()) < 3_000_000
 
 
 def test_the_saved_page_fetches_nothing(tracked, tmp_path):

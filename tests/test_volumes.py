@@ -48,6 +48,14 @@ def test_the_views_of_a_ring_overlap_at_its_target(target):
     assert side == pytest.approx(float(64 / rig.K[0, 1, 1] * depth), rel=0.01), "the shorter image side there"
 
 
+def test_cropped_views_overlap_where_they_look_not_where_their_axes_meet():
+    rig, place = ring(4, 900.0, 500.0), torch.tensor([[150.0, -80.0, 60.0]])
+    middle = rig.px_from_world(place)[:, 0]
+    window = torch.tensor([24.0, 16.0]).expand(4, 2)
+    centre, _ = overlap(rig.cropped(middle - window / 2, window, (96, 64)))
+    assert (centre - place[0]).norm() < 5
+
+
 def test_overlap_of_parallel_cameras_is_ahead_of_them():
     rig = ring(2, 900.0, 0.0, (0.0, 0.0, 0.0))
     rig = replace(rig, R=rig.R[:1].expand(2, 3, 3), t=torch.tensor([[100.0, 0, 0], [-100.0, 0, 0]]))

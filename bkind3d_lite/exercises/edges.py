@@ -9,15 +9,15 @@ from .entry import Exercise
 LESSON = "06_edges"
 
 
-def segment_distance(points, a, b):
+def _segment_distance(points, a, b):
     return segment_distance2(points, a, b).sqrt()
 
 
-def edge_map(a, b, size, sigma):
+def _edge_map(a, b, size, sigma):
     return edge_maps(torch.stack([a, b]), torch.tensor([[0, 1]]), size, sigma)[0]
 
 
-def bottleneck(maps, weights):
+def _bottleneck(maps, weights):
     return (weights[:, None, None] * maps).amax(0)
 
 
@@ -42,24 +42,27 @@ EXERCISES = (
                  "no keypoint is joined with itself": lambda: 120,
                  "this is a tree, the fewest edges that join all; each with every other are more": lambda: 14}, EdgeBottleneck),
     Exercise("segment_distance", LESSON, "segment_distance(points (P, 2), a (2), b (2)) -> (P): distance of each point to the segment from a to b",
-             segment_distance, lambda dice: (2 * dice.normal(9, 2), dice.normal(2), dice.normal(2)), {
+             _segment_distance, lambda dice: (2 * dice.normal(9, 2), dice.normal(2), dice.normal(2)), {
                  "this is the distance to the whole line: keep s between 0 and 1": _line,
                  "forgot the square root": segment_distance2,
                  "s ends at b, too: keep it at most 1": lambda p, a, b: _line(p, a, b, 0),
                  "s begins at a: keep it at least 0": lambda p, a, b: _line(p, a, b, -1e9, 1),
                  "divide by the squared length of b - a": lambda p, a, b: _line(p, a, b, 0, 1, False),
-                 "this is the distance to the nearer end": lambda p, a, b: torch.minimum((p - a).norm(dim=-1), (p - b).norm(dim=-1))}, segment_distance2),
-    Exercise("edge_map", LESSON, "edge_map(a (2), b (2), size (h, w), sigma) -> (h, w): exp(-d^2 / sigma^2), d to the segment a-b in half image widths (y times h / w)",
-             edge_map, lambda dice: (dice.uniform(-0.8, 0.8, 2), dice.uniform(-0.8, 0.8, 2), (5, 8), dice.number(0.2, 0.5)), {
-                 "an image is not square: multiply y by h / w first, or lines get thick one way": lambda a, b, s, v: (-_square(a, b, s, 0) / v**2).exp(),
+                 "this is the distance to the nearer end":
+                     lambda p, a, b: torch.minimum((p - a).norm(dim=-1), (p - b).norm(dim=-1))}, segment_distance2),
+    Exercise("edge_map", LESSON,
+             "edge_map(a (2), b (2), size (h, w), sigma) -> (h, w): exp(-d^2 / sigma^2), d to the segment a-b in half image widths (y times h / w)",
+             _edge_map, lambda dice: (dice.uniform(-0.8, 0.8, 2), dice.uniform(-0.8, 0.8, 2), (5, 8), dice.number(0.2, 0.5)), {
+                 "an image is not square: multiply y by h / w first, or lines get thick one way":
+                     lambda a, b, s, v: (-_square(a, b, s, 0) / v**2).exp(),
                  "the sign: far from the segment the map falls to 0": lambda a, b, s, v: (_square(a, b, s) / v**2).exp(),
                  "no factor 2 here: exp(-d^2 / sigma^2)": lambda a, b, s, v: (-_square(a, b, s) / (2 * v**2)).exp(),
                  "sigma is squared": lambda a, b, s, v: (-_square(a, b, s) / v).exp(),
                  "d is squared": lambda a, b, s, v: (-_square(a, b, s).sqrt() / v**2).exp(),
-                 "swapped x and y: ndc is (x, y), the map's size is (h, w)": lambda a, b, s, v: edge_map(a.flip(-1), b.flip(-1), s, v),
-                 "the map's rows and columns are swapped: size is (h, w)": lambda a, b, s, v: edge_map(a, b, s, v).T}, edge_maps),
+                 "swapped x and y: ndc is (x, y), the map's size is (h, w)": lambda a, b, s, v: _edge_map(a.flip(-1), b.flip(-1), s, v),
+                 "the map's rows and columns are swapped: size is (h, w)": lambda a, b, s, v: _edge_map(a, b, s, v).T}, edge_maps),
     Exercise("bottleneck", LESSON, "bottleneck(maps (E, h, w), weights (E)) -> (h, w): at each pixel the largest weight x map",
-             bottleneck, lambda dice: (dice.uniform(0, 1, 6, 4, 7), dice.uniform(0, 2, 6)), {
+             _bottleneck, lambda dice: (dice.uniform(0, 1, 6, 4, 7), dice.uniform(0, 2, 6)), {
                  "summed: where many edges cross it would shine; take the maximum over edges": lambda m, w: (w[:, None, None] * m).sum(0),
                  "averaged instead of the maximum over edges": lambda m, w: (w[:, None, None] * m).mean(0),
                  "the weights are not used": lambda m, w: m.amax(0),

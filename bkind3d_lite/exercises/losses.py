@@ -9,11 +9,11 @@ from .entry import Dice, Exercise
 LESSON = "07_losses"
 
 
-def window_change(x, y, g):
+def _window_change(x, y, g):
     return losses.dissimilarity(x[None, None], y[None, None])[0, 0, 5, 5]
 
 
-def separation(points, sigma):
+def _separation(points, sigma):
     return losses.separation(points[None], sigma)
 
 
@@ -48,8 +48,9 @@ def _off(x: Tensor) -> Tensor:
 
 
 EXERCISES = (
-    Exercise("window_change", LESSON, "window_change(x, y, g (11, 11 each; g sums to 1)) -> number: 1 - SSIM of one window, means weighted by g, c1 = 0.01^2, c2 = 0.03^2",
-             window_change, _windows, {
+    Exercise("window_change", LESSON,
+             "window_change(x, y, g (11, 11 each; g sums to 1)) -> number: 1 - SSIM of one window, means weighted by g, c1 = 0.01^2, c2 = 0.03^2",
+             _window_change, _windows, {
                  "this is the similarity; the target is 1 - SSIM": _ssim,
                  "forgot the luminance term (2 mx my + c1) / (mx^2 + my^2 + c1)": lambda x, y, g: 1 - _ssim(x, y, g, False),
                  "all pixels count alike here: weight the means by g": lambda x, y, g: 1 - _ssim(x, y, torch.full_like(g, 1 / 121)),
@@ -58,14 +59,16 @@ EXERCISES = (
                  "this is the squared difference; SSIM compares means, variances and covariance":
                      lambda x, y, g: (g * (x - y)**2).sum()}, losses.dissimilarity),
     Exercise("separation", LESSON, "separation(points (K, 3), sigma) -> number: mean over pairs i != j of exp(-|p_i - p_j|^2 / (2 sigma^2))",
-             separation, lambda dice: (100 * dice.normal(dice.integer(4, 6), 3), dice.number(80, 200)), {
+             _separation, lambda dice: (100 * dice.normal(dice.integer(4, 6), 3), dice.number(80, 200)), {
                  "the diagonal is counted: a point is always near itself, leave out i = j": lambda p, s: _near(p, s).mean(),
                  "the sum leaves out i = j, and so must the count: K (K - 1) pairs": lambda p, s: _off(_near(p, s)).sum() / len(p)**2,
                  "missing factor 2 beside sigma^2": lambda p, s: _off(_near(p, s / 2**0.5)).mean(),
                  "the distance is squared": lambda p, s: _off((-torch.cdist(p, p) / (2 * s**2)).exp()).mean(),
                  "summed instead of averaged over the pairs": lambda p, s: _off(_near(p, s)).sum(),
-                 "the sign: near points must cost more than far ones": lambda p, s: -separation(p, s)}, losses.separation),
-    Exercise("length_loss", LESSON, "length_loss(lengths (B, E), average (E), weights (E)) -> number: (length - average)^2, weighted mean over edges (divide by the weights' sum), mean over B",
+                 "the sign: near points must cost more than far ones": lambda p, s: -_separation(p, s)}, losses.separation),
+    Exercise("length_loss", LESSON,
+             "length_loss(lengths (B, E), average (E), weights (E)) -> number: (length - average)^2, "
+             "weighted mean over edges (divide by the weights' sum), mean over B",
              length_loss, lambda dice: (dice.uniform(0.5, 2, 3, 5), dice.uniform(0.5, 2, 5), dice.uniform(0.1, 2, 5)), {
                  "divide by the sum of the weights, or the loss falls when the edges fade": lambda x, a, w: ((x - a)**2 * w).sum(-1).mean(),
                  "the weights are not used": lambda x, a, w: ((x - a)**2).mean(),

@@ -9,11 +9,11 @@ from .entry import Dice, Exercise
 LESSON = "04_networks"
 
 
-def conv_size(size, kernel, stride, padding):
+def _conv_size(size, kernel, stride, padding):
     return nn.Conv1d(1, 1, kernel, stride, padding)(torch.zeros(1, 1, size)).shape[-1]
 
 
-def conv_parameters(c_in, c_out, kernel, dims):
+def _conv_parameters(c_in, c_out, kernel, dims):
     layer = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1](c_in, c_out, kernel, bias=True)
     return sum(p.numel() for p in layer.parameters())
 
@@ -28,7 +28,7 @@ def receptive_field(kernels, strides):
     return int((x.grad != 0).sum())
 
 
-def group_norm(x, groups):
+def _group_norm(x, groups):
     return F.group_norm(x, groups)
 
 
@@ -51,27 +51,31 @@ def _sizes(dice: Dice) -> tuple:
 
 EXERCISES = (
     Exercise("conv_size", LESSON, "conv_size(size, kernel, stride, padding) -> int: width of a convolution's output",
-             conv_size, _sizes, {
+             _conv_size, _sizes, {
                  "round down: a window that does not fit any more is left out": lambda n, k, s, p: (n + 2 * p - k) / s + 1,
                  "one more: the first window needs no step": lambda n, k, s, p: (n + 2 * p - k) // s,
                  "padding is added on both sides": lambda n, k, s, p: (n + p - k) // s + 1,
                  "forgot the kernel: the last window must end inside": lambda n, k, s, p: (n + 2 * p) // s + 1,
                  "forgot the stride": lambda n, k, s, p: n + 2 * p - k + 1}, Trunk),
-    Exercise("conv_parameters", LESSON, "conv_parameters(c_in, c_out, kernel, dims) -> int: learned numbers of a convolution with bias in `dims` dimensions",
-             conv_parameters, lambda dice: (dice.integer(2, 9), dice.integer(10, 17), 3, dice.integer(2, 3)), {
+    Exercise("conv_parameters", LESSON,
+             "conv_parameters(c_in, c_out, kernel, dims) -> int: learned numbers of a convolution with bias in `dims` dimensions",
+             _conv_parameters, lambda dice: (dice.integer(2, 9), dice.integer(10, 17), 3, dice.integer(2, 3)), {
                  "forgot the bias, one number per output channel": lambda a, b, k, d: a * b * k**d,
                  "the kernel has an extent along every dimension: kernel ** dims": lambda a, b, k, d: a * b * k + b,
                  "every output channel looks at every input channel": lambda a, b, k, d: b * k**d + b,
                  "one bias per output channel, not per input channel": lambda a, b, k, d: a * b * k**d + a}, Residual),
-    Exercise("receptive_field", LESSON, "receptive_field(kernels, strides) -> int: input pixels, along one axis, that reach one output of a chain of convolutions",
+    Exercise("receptive_field", LESSON,
+             "receptive_field(kernels, strides) -> int: input pixels, along one axis, that reach one output of a chain of convolutions",
              receptive_field, _chain, {
                  "strides count: after a stride of 2 one step is two pixels of the input": lambda k, s: 1 + sum(x - 1 for x in k),
                  "begin with 1, the pixel itself": lambda k, s: receptive_field(k, s) - 1,
                  "kernels do not multiply: each adds (kernel - 1) steps": lambda k, s: int(torch.tensor(k).prod()),
                  "a layer's own stride acts only from the next layer on":
                      lambda k, s: 1 + sum((x - 1) * int(torch.tensor(s[: i + 1]).prod()) for i, x in enumerate(k))}, V2V),
-    Exercise("group_norm", LESSON, "group_norm(x (n, C, h, w), groups) -> same shape: mean 0 and variance 1 over each sample's groups of channels, eps 1e-5 beside the variance",
-             group_norm, _maps, {
+    Exercise("group_norm", LESSON,
+             "group_norm(x (n, C, h, w), groups) -> same shape: mean 0 and variance 1 "
+             "over each sample's groups of channels, eps 1e-5 beside the variance",
+             _group_norm, _maps, {
                  "this is batch norm: the samples of a batch must not see each other": lambda x, g: _normed(x, (0, 2, 3)),
                  "normalised channel by channel: a group holds C / groups channels": lambda x, g: _normed(x, (2, 3)),
                  "one mean for all channels: every group has its own": lambda x, g: _normed(x, (1, 2, 3)),

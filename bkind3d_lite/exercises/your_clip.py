@@ -56,7 +56,9 @@ def _distances(dice: Dice) -> tuple[Tensor, float]:
 
 
 EXERCISES = (
-    Exercise("reprojection_error", LESSON, "reprojection_error(P (V, 3, 4), points (N, 3), px (V, N, 2)) -> (V): mean distance in pixels between projected and marked points, per view",
+    Exercise("reprojection_error", LESSON,
+             "reprojection_error(P (V, 3, 4), points (N, 3), px (V, N, 2)) -> (V): mean distance in pixels "
+             "between projected and marked points, per view",
              reprojection_error, _seen, {
                  "forgot the division by depth": _undivided,
                  "distance first, over x and y; then the mean": lambda *a: _off(*a).abs().mean((1, 2)),
@@ -64,7 +66,8 @@ EXERCISES = (
                  "average distances, not squared distances (no RMS)": lambda *a: _off(*a).square().sum(-1).mean(-1).sqrt(),
                  "summed instead of averaged over the points": lambda *a: _off(*a).norm(dim=-1).sum(-1),
                  "swapped x and y of the marked points": lambda P, x, px: _off(P, x, px.flip(-1)).norm(dim=-1).mean(-1)}, CameraRig.px_from_world),
-    Exercise("on_body_share", LESSON, "on_body_share(distance (T, K), body_length) -> number: share of all keypoints within 0.15 body lengths of a bone",
+    Exercise("on_body_share", LESSON,
+             "on_body_share(distance (T, K), body_length) -> number: share of all keypoints within 0.15 body lengths of a bone",
              on_body_share, _distances, {
                  "a share lies between 0 and 1, not 0 and 100": lambda d, n: 100 * (d <= 0.15 * n).float().mean(),
                  "0.15 body lengths, not 15 mm: divide by the body length": lambda d, n: (d <= 15).float().mean(),

@@ -1,6 +1,7 @@
 """The human: walks, bends, crouches, reaches, waves in a room seen by four cameras."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from render.clip import Clip, Joint, Look
@@ -14,10 +15,10 @@ FPS = 50
 UNITS = 1000.0  # mm per model unit
 
 HABITS = Habits(
-    radius=1.10, speeds=(0.6, 1.2), walk=(1.0, 2.2), nimble=2.5, ramp=0.55,
-    acts={"raise": (2, 0.7, 1.2), "bend": (2, 0.7, 1.2), "crouch": (1, 0.7, 1.2),
+    radius=1.00, speeds=(0.5, 1.2), walk=(0.9, 1.9), nimble=2.5, ramp=0.55,
+    acts={"reach": (4, 2.0, 3.0), "raise": (2, 0.7, 1.2), "bend": (2, 0.7, 1.2), "crouch": (2, 0.7, 1.2),
           "wave": (1, 1.2, 1.7), "point": (1, 0.7, 1.2), "twist": (2, 1.2, 1.7),
-          "head": (1, 0.7, 1.2), "kick": (1, 0.7, 1.1), "pause": (1, 0.4, 0.7)})
+          "head": (1, 0.7, 1.2), "kick": (2, 0.7, 1.1), "pause": (1, 0.4, 0.7)})
 
 # Feet: left, right.
 GAIT = Gait(feet=np.array([[0.0, 0.095], [0.0, -0.095]]), lag=np.array([0.0, 0.5]), duty=0.62,
@@ -28,7 +29,9 @@ HANDS = {
     "rest": (0.06, 0.11, -0.57), "raise": (0.10, 0.10, 0.60), "wave": (0.22, 0.26, 0.42),
     "point": (0.52, 0.25, 0.10), "twist": (0.06, 0.62, 0.06), "head": (0.10, -0.04, 0.26),
     "bend": (0.16, -0.02, -0.60), "crouch": (0.44, -0.02, -0.16), "kick": (0.20, 0.50, -0.20),
+    "reach": (0.34, 0.22, 0.02),
 }
+REACH = np.array([0.17, 0.24, 0.36])  # how far a reaching hand wanders about its place, m
 BOTH = ("twist", "crouch", "head", "kick")  # the other acts use one hand, or two if the trait is small
 
 JOINTS = (
@@ -74,16 +77,22 @@ def animate(model, frames, rng):
     """Poses (T, nq) and the acts' levels."""
     plan = best_plan(HABITS, frames, FPS, rng)
     steps = footfalls(plan, GAIT, FPS)
-    person = Person(model, plan)
+    person = Person(model, plan, wander(frames, rng))
     poses = [person.pose(plan, steps, t) for t in range(frames)]
     return smooth(np.array(poses), 1.8), {"walk": (plan.speed > 0.2).astype(float), **plan.acts}
+
+
+def wander(frames, rng, seconds=0.42):
+    """Where each hand would rather be, (T, 2, 3) in about -1.4..1.4: a hand never does the same thing twice."""
+    drift = gaussian_filter1d(rng.normal(size=(frames, 2, 3)), seconds * FPS, axis=0, mode="wrap")
+    return 1.4 * np.tanh(drift / drift.std())
 
 
 class Person:
     """Turns the plan and the footfalls into tasks for the puppet, frame by frame."""
 
-    def __init__(self, model, plan):
-        self.puppet = puppet = Puppet(model)
+    def __init__(self, model, plan, whims):
+        self.puppet, self.whims = (puppet := Puppet(model)), whims
         self.ids = ids = {model.body(k).name: k for k in range(model.nbody)}
         self.upright = {b: puppet.turn(ids[b]) for b in ("root", "thorax", "head")}
         self.soles = [sole(model, side) for side in "lr"]
@@ -119,10 +128,12 @@ class Person:
         """The pose (nq,) of frame t."""
         level = {name: values[t] for name, values in plan.acts.items()}
         trait = {name: values[t] for name, values in plan.traits.items()}
+        for name in ("bend", "crouch"):  # sometimes deeper, sometimes less
+            level[name] *= 0.6 + 0.4 * abs(trait[name])
         tasks = self.body(plan, steps, t, level, trait)
         for leg, sign in enumerate((1, -1)):
             kicks = level["kick"] * (trait["kick"] * sign > 0)
-            lift = np.array([0.26, 0.0, 0.34]) * kicks
+            lift = np.array([0.08 + 0.30 * abs(trait["kick"]), 0.0, 0.34]) * kicks
             tasks += self.foot(leg, steps.position[t, leg], steps.heading[t, leg], steps.swing[t, leg],
                                steps.effort[t], lift, level["crouch"])
             goal, calm = self.hand(sign, steps, t, level, trait)
@@ -185,9 +196,10 @@ class Person:
 
     def hand(self, sign, steps, t, level, trait):
         """A hand's place (3,) in its shoulder's frame, and how much the arm is at rest."""
+        whim = self.whims[t, 0 if sign > 0 else 1]
         beat, effort, seconds = 2 * np.pi * steps.phase[t], steps.effort[t], t / FPS
         # Arms swing against the legs; the elbow bends as the hand comes forward.
-        fore = -sign * effort * np.cos(beat - 0.9)
+        fore = -sign * effort * np.cos(beat - 0.9) * (1 + 0.4 * whim[0])
         goal = np.array(HANDS["rest"]) + [0.20 * fore, -0.03 * fore, 0.05 + 0.05 * fore + 0.02 * effort]
         goal[2] -= 0.05
         calm = 1.0
@@ -197,7 +209,8 @@ class Person:
             share = level[name]
             if name not in BOTH and abs(trait[name]) > 0.3 and trait[name] * sign < 0:
                 share = 0.25 * share if name == "bend" else 0.0
-            want = np.array(HANDS[name])
+            want = np.array(HANDS[name]) + whim * (REACH if name == "reach" else 0.05)
+            want[0] = max(want[0], 0.05)
             if name == "wave":
                 want = want + [0, 0.13 * np.sin(2 * np.pi * 1.7 * seconds), 0]
             goal = goal + share * (want - goal)
@@ -246,6 +259,6 @@ def stature(at):
 
 
 HUMAN = Clip(
-    name="human", fps=FPS, seconds={"train": 36, "test": 12}, units=UNITS, joints=JOINTS,
+    name="human", fps=FPS, seconds={"train": 60, "test": 20}, units=UNITS, joints=JOINTS,
     length=stature,
     scene=lambda side: human_scene(side), cameras=cameras, animate=animate, looks=LOOKS, crf=23)

@@ -4,15 +4,17 @@ import numpy as np
 
 from render.scene import GEOM, add_texture, cloud, lamp, open_model, quality, tint
 
-SKIN, SHIRT, SLEEVE = (0.80, 0.58, 0.46), (0.72, 0.16, 0.13), (0.90, 0.80, 0.30)
-TROUSERS, STRIPE, SHOE, HAIR = (0.10, 0.16, 0.34), (0.20, 0.32, 0.60), (0.90, 0.90, 0.88), (0.13, 0.08, 0.05)
+# Sportswear in blocks of colour: who looks closely can tell left from right, as on many real jumpers and joggers.
+SKIN, HAIR, SHOE = (0.84, 0.60, 0.47), (0.13, 0.08, 0.05), (0.93, 0.92, 0.88)
+SHIRT, LEFT_SLEEVE, RIGHT_SLEEVE = (0.74, 0.13, 0.12), (0.93, 0.74, 0.16), (0.13, 0.48, 0.24)
+LEFT_LEG, RIGHT_LEG = (0.11, 0.09, 0.11), (0.88, 0.42, 0.12)
 
 # The first entry that a geom's name contains gives its colour.
 CLOTHES = (
-    ("foot", SHOE), ("toes", SHOE), ("ltibia", TROUSERS), ("lfemur", TROUSERS),
-    ("rtibia", STRIPE), ("rfemur", STRIPE), ("hipjoint", TROUSERS), ("root", TROUSERS),
-    ("lhumerus", SLEEVE), ("lclavicle", SHIRT), ("clavicle", SHIRT), ("rhumerus", SHIRT),
-    ("back", SHIRT), ("thorax", SHIRT), ("lowerneck", SHIRT),
+    ("foot", SHOE), ("toes", SHOE), ("ltibia", LEFT_LEG), ("lfemur", LEFT_LEG), ("lhipjoint", LEFT_LEG),
+    ("rtibia", RIGHT_LEG), ("rfemur", RIGHT_LEG), ("rhipjoint", RIGHT_LEG), ("root", LEFT_LEG),
+    ("lhumerus", LEFT_SLEEVE), ("lradius", LEFT_SLEEVE), ("rhumerus", RIGHT_SLEEVE), ("rradius", RIGHT_SLEEVE),
+    ("clavicle", SHIRT), ("back", SHIRT), ("thorax", SHIRT), ("lowerneck", SHIRT),
 )
 
 
@@ -42,7 +44,7 @@ def dress(spec):
         ("thorax", (0, 0.06, 0.01), (0.165, 0.15, 0.105), SHIRT),
         ("upperback", (0, 0.03, 0.01), (0.150, 0.14, 0.105), SHIRT),
         ("lowerback", (0, 0.03, 0.0), (0.150, 0.12, 0.105), SHIRT),
-        ("root", (0, -0.03, -0.02), (0.165, 0.11, 0.115), TROUSERS),
+        ("root", (0, -0.03, -0.02), (0.165, 0.11, 0.115), LEFT_LEG),
         ("head", (0, 0.075, -0.022), (0.105, 0.085, 0.108), HAIR),
     )
     for body, place, size, colour in padding:
@@ -52,10 +54,10 @@ def dress(spec):
 
 def furnish(spec, rng, half=3.7, height=3.2):
     """Floor, four walls with panels, and a few things along the walls; lengths in m."""
-    floor = tint([0.50, 0.47, 0.42], cloud(rng, 512, [1, 3]) + 0.8 * cloud(rng, 512, [30]), 0.09)
+    floor = tint([0.40, 0.45, 0.47], cloud(rng, 512, [1, 3]) + 0.8 * cloud(rng, 512, [30]), 0.09)
     add_texture(spec, "floor", floor, (3, 3))
     spec.worldbody.add_geom(type=GEOM.mjGEOM_PLANE, size=[half, half, 0.1], material="floor")
-    wall = tint([0.56, 0.60, 0.60], cloud(rng, 512, [2]) * 0.4 + cloud(rng, 512, [24]), 0.06)
+    wall = tint([0.46, 0.57, 0.66], cloud(rng, 512, [2]) * 0.4 + cloud(rng, 512, [24]), 0.06)
     wall[:, ::64] *= 0.75
     wall[400:, :] *= 0.72
     add_texture(spec, "wall", wall)

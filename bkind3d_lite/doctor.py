@@ -1,0 +1,208 @@
+"""Doctor: what is wrong with a folder of videos and its calibration, before a second of training."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .cameras import CameraRig, largest_radius2
+from .clips import MultiViewClip, Survey, open_clip
+from .motion import glance
+from .suspects import FITS, misfits, sightings, suspects
+from .volumes import overlap
+
+PASS, WARN, FAIL = "pass", "warn", "fail"
+LOOK = 208  # pixels of the longer side at which the doctor looks at a clip
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question about a recording: `state` is pass, warn or fail, `said` what was found with its figure, `remedy` what to do."""
+
+    name: str
+    state: str
+    said: str
+    remedy: str = ""
+
+
+@dataclass
+class Diagnosis:
+    """All checks of a folder, and what they looked at (None where it could not be opened)."""
+
+    folder: str
+    checks: list[Check] = field(default_factory=list)
+    clip: MultiViewClip | None = None
+    survey: Survey | None = None
+
+    @property
+    def state(self) -> str:
+        """The worst of all checks."""
+        return max((c.state for c in self.checks), key=(PASS, WARN, FAIL).index, default=FAIL)
+
+    def text(self) -> str:
+        """The page for a terminal."""
+        mark = {PASS: "✓", WARN: "!", FAIL: "✗"}
+        lines = [f"{mark[c.state]} {c.name:24} {c.said}" + (f"\n{'':27}-> {c.remedy}" if c.remedy else "") for c in self.checks]
+        return "\n".join([self.folder, *lines, {PASS: "ready to train", WARN: "look at the warnings, then train", FAIL: "mend this first"}[self.state]])
+
+
+def examine(folder: str | Path, subject=None) -> Diagnosis:
+    """Open a folder as `open_clip` does and ask every question of this module; never raises for what is wrong with the folder."""
+    found = Diagnosis(str(folder))
+    try:
+        whole = open_clip(folder, subject=subject)
+        scale = min(1.0, LOOK / max(whole.rig.size))
+        found.clip = open_clip(folder, tuple(max(32, round(s * scale)) for s in whole.rig.size), subject=subject)
+    except (OSError, ValueError) as error:
+        found.checks.append(Check("files", FAIL, str(error)))
+        return found
+    return diagnose(found.clip, found, whole.rig)
+
+
+def diagnose(clip: MultiViewClip, found: Diagnosis | None = None, rig: CameraRig | None = None) -> Diagnosis:
+    """The questions about an open clip; `rig`: the calibration at its own image size, for figures in its pixels."""
+    found = Diagnosis(clip.name) if found is None else found
+    found.clip, rig = clip, rig or clip.rig
+    found.checks.append(Check("files", PASS, f"{clip.rig.views} cameras ({', '.join(clip.rig.names)}), {len(clip)} frames at {clip.fps:g} fps, "
+                              f"{rig.size[0]} x {rig.size[1]} px"))
+    found.checks += [question(rig) for question in (lenses, unit, ring)]
+    try:
+        found.survey = glance(clip)
+    except ValueError as error:
+        found.checks.append(Check("motion", FAIL, str(error)))
+        return found
+    found.checks += [background(clip, found.survey), moves(clip, found.survey), agreement(clip, found.survey), truth(clip, found.survey)]
+    found.checks = [_forgiven(c, found.checks) for c in found.checks if c is not None]
+    return found
+
+
+def _forgiven(check: Check, checks: list[Check]) -> Check:
+    """An unusual lens is no matter for a warning where the views agree with it: cropped videos have their principal points anywhere."""
+    fine = any(c is not None and c.name == "agreement" and c.state == PASS for c in checks)
+    return replace(check, state=PASS, said=f"unusual, but the views agree: {check.said}", remedy="") if fine and check.name == "lenses" and check.state == WARN else check
+
+
+def obstacles(clip: MultiViewClip, seen: Survey | None) -> list[Check]:
+    """What would make a training useless: the failed checks of the cameras and, where a survey was made, of their agreement."""
+    asked = [unit(clip.rig), ring(clip.rig)] + ([agreement(clip, seen)] if seen is not None else [])
+    return [check for check in asked if check.state == FAIL]
+
+
+# ---- the calibration alone ---------------------------------------------------------------------------------------
+def lenses(rig: CameraRig) -> Check:
+    """Focal lengths, principal points and distortions that a lens can have."""
+    W, H = rig.size
+    fx, fy = rig.K[:, 0, 0], rig.K[:, 1, 1]
+    off = ((rig.K[:, :2, 2] / rig.K.new_tensor(rig.size)) - 0.5).abs().amax(-1)
+    field_of_view = torch.rad2deg(2 * torch.atan(W / 2 / fx))
+    odd = [(n, f"focal lengths {float(a):.0f} and {float(b):.0f} px differ") for n, a, b in zip(rig.names, fx, fy) if abs(a / b - 1) > 0.1]
+    odd += [(n, f"principal point {float(o):.0%} of the image away from its middle") for n, o in zip(rig.names, off) if o > 0.25]
+    odd += [(n, f"field of view {float(v):.0f} degrees") for n, v in zip(rig.names, field_of_view) if not 4 < v < 120]
+    edge = (((rig.K.new_tensor([[0, 0], [W, 0], [0, H], [W, H]]) - rig.K[:, None, :2, 2]) / torch.stack([fx, fy], -1)[:, None]).square().sum(-1)).amax(-1)
+    fold = largest_radius2(rig.distortion)[:, 0, 0]
+    odd += [(n, "the distortion folds back inside the image") for n, e, f in zip(rig.names, edge, fold) if f < 0.8 * e]
+    if odd:
+        return Check("lenses", WARN, "; ".join(f"{n}: {what}" for n, what in odd[:3]), "was it calibrated on images of another size, or cropped afterwards?")
+    return Check("lenses", PASS, f"fields of view {float(field_of_view.min()):.0f} to {float(field_of_view.max()):.0f} degrees")
+
+
+def unit(rig: CameraRig) -> Check:
+    """Cameras stand decimetres to decametres from what they film: what unit makes that so?"""
+    spread = float((rig.centres - rig.centres.mean(0)).norm(dim=-1).mean())
+    fits = [u for u, metres in (("mm", 1e-3), ("cm", 1e-2), ("m", 1.0)) if 0.1 < spread * metres < 30]
+    said = f"cameras stand {spread:.4g} {rig.unit} from their middle"
+    if rig.unit in fits:
+        return Check("unit", PASS, said)
+    if rig.unit == "unknown":
+        return Check("unit", WARN, said.replace(" unknown", " (unit not told)"), f"probably {fits[0] if fits else 'none of mm, cm, m'}: write unit under [metadata]")
+    return Check("unit", FAIL, said, f"that fits {' or '.join(fits) or 'no unit'}, not {rig.unit}: correct [metadata] unit, or scale the translations")
+
+
+def ring(rig: CameraRig) -> Check:
+    """Do the optical axes meet in front of the cameras, from different sides?"""
+    try:
+        centre, width = overlap(rig)
+    except ValueError as error:
+        return Check("ring", FAIL, str(error))
+    away = centre - rig.centres
+    angle = torch.rad2deg(torch.acos((torch.nn.functional.normalize(away, dim=-1) * rig.R[:, 2]).sum(-1).clamp(-1, 1)))
+    sides = torch.nn.functional.normalize(away, dim=-1)
+    apart = torch.rad2deg(torch.acos((sides @ sides.T).clamp(-1, 1))).amax()
+    up = -rig.R[:, 1].mean(0)
+    axis = "xyz"[int(up.abs().argmax())]
+    said = f"axes pass the common centre within {float(angle.max()):.0f} degrees, views up to {float(apart):.0f} degrees apart, {width:.4g} {rig.unit} seen across, up is about {'+-'[int(up[up.abs().argmax()] < 0)]}{axis}"
+    if angle.max() > 40:
+        return Check("ring", WARN, said, "a camera looks elsewhere: are its rotation and translation world to camera?")
+    if apart < 8:
+        return Check("ring", WARN, said, "views from nearly one side give little depth: use cameras farther apart")
+    return Check("ring", PASS, said)
+
+
+# ---- the videos --------------------------------------------------------------------------------------------------
+def background(clip: MultiViewClip, seen: Survey) -> Check:
+    """Does the background stay, or does a camera shake or the light change? First third against last third, where nothing moves."""
+    T, odd = len(clip), []
+    begins, ends = (clip.frames[torch.linspace(a, b, min(20, T)).long().tolist()].float() / 255 for a, b in ((0, T // 3), (2 * T // 3, T - 1)))
+    first, last = begins.median(0).values, ends.median(0).values
+    noise = (begins - first).abs().flatten(2).median(-1).values.mean(0) * 1.48
+    for name, c, n in zip(clip.rig.names, (first - last).abs().amax(-1), noise):
+        share = float((c > max(1.5 * float(n), 0.03)).float().mean())
+        if share > 0.2:
+            odd.append(f"{name}: {share:.0%} of the background differs between the first and the last third")
+    if odd:
+        return Check("background", WARN, "; ".join(odd), "fix the camera and the light, or cut the clip where it stays: the foreground is found as what differs from the median")
+    return Check("background", PASS, f"static; noise {float(seen.noise.max()):.1%}, contrast of what moves {float(seen.contrast.min()):.0%} and more")
+
+
+def moves(clip: MultiViewClip, seen: Survey) -> Check:
+    """How much moves at which gap, and the gap at which the change of the foreground has come to two thirds of its most."""
+    gaps = sorted({max(1, round(clip.fps * s)) for s in (0.02, 0.05, 0.1, 0.2, 0.4, 0.66, 1.0)} & set(range(1, max(2, len(clip) // 2))))
+    stir = {g: float(seen.stir(g).median()) for g in gaps}
+    enough = next(g for g in gaps if stir[g] >= 2 / 3 * max(stir.values()))
+    said = "foreground changed after " + ", ".join(f"{g / clip.fps:.2g} s: {stir[g]:.0%}" for g in gaps)
+    if max(stir.values()) < 0.1:
+        return Check("motion", WARN, said, "it hardly moves: choose another stretch, or draw pairs by motion (by_motion = true) and mix gaps")
+    return Check("motion", PASS, said, f"a gap of about {enough / clip.fps:.2g} s ({enough} frames)")
+
+
+def agreement(clip: MultiViewClip, seen: Survey) -> Check:
+    """Do the views agree where the animal is? If not: which usual mistake explains it."""
+    found = sightings(seen, clip.rig)
+    away = misfits(clip.rig, found)
+    if away.isnan().all():
+        return Check("agreement", WARN, "too few frames in which several views see a whole silhouette", "look at the foreground of each view")
+    said = "silhouettes' centres reproject within " + ", ".join(f"{n} {float(a):.1%}" for n, a in zip(clip.rig.names, away)) + " of the image's width"
+    likely = suspects(clip.rig, found, most=min(2 * round(clip.fps), 120))
+    if float(away.nanmean()) > FITS:
+        if likely:
+            others = "".join(f"; or {s.name} ({s.misfit:.1%})" for s in likely[1:3] if s.misfit < 2 * likely[0].misfit)
+            return Check("agreement", FAIL, said, f"it would be {likely[0].misfit:.1%} if {likely[0].name}: {likely[0].remedy}{others}")
+        return Check("agreement", FAIL, said, "no single usual mistake explains it: were the cameras moved since they were calibrated, or are the videos of another session?")
+    if likely and likely[0].misfit < 0.5 * float(away.nanmean()):
+        return Check("agreement", WARN, said, f"it would be {likely[0].misfit:.1%} if {likely[0].name}: {likely[0].remedy}")
+    return Check("agreement", PASS, said)
+
+
+def truth(clip: MultiViewClip, seen: Survey) -> Check | None:
+    """Where ground truth is given: does it project onto what moves?"""
+    if clip.truth is None:
+        return None
+    times = torch.linspace(0, len(clip) - 1, min(50, len(clip))).long()
+    share = on_silhouettes(clip.truth[times], clip.rig, seen.thumbs[times])
+    said = f"{share:.0%} of the given 3D points project onto what moves"
+    return Check("truth", PASS, said) if share > 0.6 else Check("truth", FAIL, said, "are the points in the calibration's unit and world, and of these frames?")
+
+
+def on_silhouettes(points: Tensor, rig: CameraRig, thumbs: Tensor, grow: float = 0.03) -> float:
+    """Share of points (T, K, 3) that fall on the foreground thumbs (T, V, h, w) uint8, grown by `grow` of the width, in all views that see them."""
+    h, w = thumbs.shape[2:]
+    reach = max(1, math.ceil(grow * w))
+    grown = torch.nn.functional.max_pool2d(thumbs.float() / 255, 2 * reach + 1, 1, reach)
+    ndc = rig.ndc_from_world(points)
+    value = torch.nn.functional.grid_sample(grown.flatten(0, 1)[:, None], ndc.flatten(0, 1)[:, None].nan_to_num(5.0).clamp(-9, 9), align_corners=False)
+    inside = (ndc.abs() <= 1).all(-1) & ndc.isfinite().all(-1)
+    hit = value[:, 0, 0].view_as(inside) > 0.3
+    return float(hit[inside].float().mean()) if inside.any() else 0.0

@@ -1,0 +1,158 @@
+"""The doctor: a good recording passes; a copy broken in one usual way is told which."""
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bkind3d_lite.cameras import ring as cameras_in_a_ring
+from bkind3d_lite.doctor import FAIL, PASS, WARN, agreement, background, diagnose, examine, lenses, on_silhouettes, ring, truth, unit
+from bkind3d_lite.suspects import FITS, late, lags, misfit, misfits, sightings
+from bkind3d_lite.synthetic import draw, figure, poses
+from bkind3d_lite.motion import survey
+
+LENS = (-0.3, 0.1, 0.0, 0.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def good():
+    """The synthetic figure, walking round in a loop at a changing pace."""
+    still, T = figure(100, views=4), 100
+    angle = 2.2 * torch.linspace(0, 3.5, T) + torch.linspace(0, 9, T).sin()
+    joints = poses(T) + 130 * torch.stack([angle.cos(), angle.sin(), 0.2 * (2 * angle).sin()], -1)[:, None]
+    return replace(still, frames=draw(still.rig, joints), truth=joints)
+
+
+@pytest.fixture(scope="module")
+def seen(good):
+    return survey(good)
+
+
+@pytest.fixture(scope="module")
+def found(good, seen):
+    return sightings(seen, good.rig)
+
+
+def said(diagnosis, name):
+    return next(c for c in diagnosis.checks if c.name == name)
+
+
+def test_a_good_recording_passes(good):
+    diagnosis = diagnose(good)
+    assert diagnosis.state == PASS, diagnosis.text()
+    assert {c.name for c in diagnosis.checks} == {"files", "lenses", "unit", "ring", "background", "motion", "agreement", "truth"}
+    assert "ready to train" in diagnosis.text() and "a gap of about" in said(diagnosis, "motion").remedy
+
+
+def test_rays_meet_in_a_good_rig_and_the_worst_view_is_the_moved_one(good, found):
+    assert misfit(good.rig, found) < FITS / 2
+    t = good.rig.t.clone()
+    t[2] += torch.tensor([60.0, 0, 0])
+    away = misfits(replace(good.rig, t=t), found)
+    assert away.argmax() == 2 and away[2] > FITS
+
+
+def scaled(rig, s):
+    return replace(rig, K=rig.K * torch.tensor([[s], [s], [1.0]]))
+
+
+def swapped(rig, i, j):
+    order = list(range(rig.views))
+    order[i], order[j] = j, i
+    return replace(rig.take(order), names=rig.names)
+
+
+def turned_pixels(rig):
+    K = rig.K.clone()
+    K[:, 0, 2], K[:, 1, 2] = rig.K[:, 1, 2], rig.K[:, 0, 2]
+    return replace(rig, K=K)
+
+
+BROKEN = [
+    ("the rotations are transposed", lambda r: replace(r, R=r.R.mT)),
+    ("the translations are camera centres", lambda r: replace(r, t=r.centres)),
+    ("the poses are camera to world", lambda r: replace(r, R=r.R.mT, t=r.centres)),
+    ("OpenGL", lambda r: replace(r, R=torch.diag(torch.tensor([1.0, -1, -1])) @ r.R, t=r.t * torch.tensor([1.0, -1, -1]))),
+    ("images 2 x as large", lambda r: scaled(r, 2.0)),
+    ("images 0.5 x as large", lambda r: scaled(r, 0.5)),
+    ("cameras cam0 and cam1 are swapped", lambda r: swapped(r, 0, 1)),
+    ("cameras cam1 and cam3 are swapped", lambda r: swapped(r, 1, 3)),
+]
+
+
+@pytest.mark.parametrize("cause, broken", BROKEN, ids=[c for c, _ in BROKEN])
+def test_a_wrong_calibration_is_named(good, seen, cause, broken):
+    check = agreement(replace(good, rig=broken(good.rig)), seen)
+    assert check.state == FAIL and cause in check.remedy, check
+
+
+@pytest.mark.parametrize("lag", [9, -14])
+def test_a_late_camera_is_named_with_its_lag(good, lag):
+    frames = good.frames.clone()
+    frames[:, 2] = torch.roll(good.frames[:, 2], lag, 0)
+    cut = replace(good, frames=frames[abs(lag):len(frames) - abs(lag)], truth=None)
+    check = said(diagnose(cut), "agreement")
+    assert f"cam2 runs {abs(lag)} frames {'late' if lag > 0 else 'early'}" in check.remedy and f"--offset cam2={lag}" in check.remedy, check
+
+
+def test_lags_are_zero_when_nothing_is_late_and_undo_a_shift(good, found):
+    assert lags(good.rig, found) == [0, 0, 0, 0]
+    assert lags(good.rig, late(found, 1, 7))[1] == -7
+
+
+@pytest.mark.parametrize("what, turn", [("mirrored", lambda x: x.flip(2)), ("upside down", lambda x: x.flip(1, 2))])
+def test_a_turned_video_is_named(good, what, turn):
+    frames = good.frames.clone()
+    frames[:, 1] = turn(frames[:, 1])
+    check = said(diagnose(replace(good, frames=frames, truth=None)), "agreement")
+    assert check.state == FAIL and f"cam1 is {what}" in check.remedy, check
+
+
+def test_metres_that_say_millimetres(good):
+    check = unit(replace(good.rig, t=good.rig.t / 1000))
+    assert check.state == FAIL and "that fits m, not mm" in check.remedy
+    assert unit(replace(good.rig, t=good.rig.t / 1000, unit="m")).state == PASS
+    assert unit(replace(good.rig, unit="unknown")).state == WARN
+
+
+def test_a_truth_in_another_unit_or_of_other_frames_is_told(good, seen):
+    assert truth(replace(good, truth=good.truth / 1000), seen).state == FAIL
+    assert on_silhouettes(good.truth[:20], good.rig, seen.thumbs[:20]) > 0.9
+
+
+def test_a_lens_that_cannot_be_is_told(good):
+    K = good.rig.K.clone()
+    K[1, :2, 2] *= 0.2
+    assert "cam1: principal point" in lenses(replace(good.rig, K=K)).said
+    folded = replace(good.rig, distortion=torch.tensor([[-2.0, 0, 0, 0, 0]]).expand(4, 5))
+    assert "folds back" in lenses(folded).said
+
+
+def test_a_camera_that_looks_elsewhere_and_views_from_one_side(good):
+    aside = torch.tensor([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])
+    R, t = good.rig.R.clone(), good.rig.t.clone()
+    R[0], t[0] = aside @ R[0], aside @ t[0]
+    check = ring(replace(good.rig, R=R, t=t))
+    assert check.state == WARN and "looks elsewhere" in check.remedy
+    assert "from nearly one side" in ring(cameras_in_a_ring(72).take([0, 1])).remedy
+
+
+def test_a_background_that_moves_is_told(good):
+    frames = good.frames.clone()
+    frames[50:, 3] = torch.roll(frames[50:, 3], 9, 2)
+    assert "cam3" in background(replace(good, frames=frames), seen).said
+
+
+def test_a_still_recording_is_told(good):
+    still = replace(good, frames=good.frames[:1].expand(40, -1, -1, -1, -1), truth=None)
+    diagnosis = diagnose(still)
+    assert diagnosis.state == FAIL and "nothing moves" in said(diagnosis, "motion").said
+
+
+def test_a_folder_that_does_not_open_is_one_failed_check(folder, tmp_path):
+    assert examine(tmp_path / "nowhere").state == FAIL
+    import shutil
+
+    copy = shutil.copytree(folder[0], tmp_path / "clip")
+    (copy / "cam1.mp4").unlink()
+    diagnosis = examine(copy)
+    assert [c.name for c in diagnosis.checks] == ["files"] and "no video for camera cam1" in diagnosis.text() and "mend this first" in diagnosis.text()
