@@ -134,7 +134,6 @@ def run(path: str | Path, out: str | Path, limit: float | None = None, html: boo
     nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
     begun, faults = time.monotonic(), []
     client = NotebookClient(nb, timeout_func=lambda cell: max(1, int(limit - (time.monotonic() - begun))), kernel_name="python3",
-                            store_widget_state=False,  # 5 MB of Plotly's script for every widget; its figure is drawn plainly, too
                             resources={"metadata": {"path": str(path.parent.resolve())}})
     try:
         client.execute(env=os.environ | {"PLOTLY_RENDERER": "plotly_mimetype"})
