@@ -15,32 +15,71 @@ from torch import Tensor
 from .files import write_atomically
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm")
+FORMATS = "mov,mp4,avi,matroska,webm"  # containers that hold their own frames
+DELAY = 64  # packets in which a codec's reordering of frames shows
 CHUNK = 64  # frames decoded and cached together: about one seek, whatever the file's keyframe distance
+
+
+def _opened(path: Path):
+    return av.open(str(path), options={"format_whitelist": FORMATS})
+
+
+def _by_packets(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Time stamps of all frames and of the keyframes, from the packets: right for every file, but the whole file is read."""
+    with _opened(path) as container:
+        packets = [(p.pts, p.is_keyframe) for p in container.demux(video=0) if p.pts is not None and not p.is_discard]
+    keys = np.array(sorted(pts for pts, key in packets if key), np.int64)
+    pts = np.array(sorted(pts for pts, _ in packets), np.int64)
+    return pts[pts >= keys[0]] if len(keys) else pts, keys  # before the first keyframe nothing can be decoded
+
+
+def _evenly_spaced(container, stream, path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same from the index in the header of an MP4, without reading the film: hours open at once. None where that is not certain.
+
+    The index holds decoding times. If they are evenly spaced, so are the presentation times: the same grid, moved by a delay that
+    the first packets tell.
+    """
+    entries = getattr(stream, "index_entries", None) if "mp4" in container.format.name.split(",") else None
+    if not entries or len(entries) != stream.frames:
+        return None
+    table = np.array([(e.timestamp, e.is_keyframe, e.is_discard, e.pos + e.size) for e in entries], np.int64)
+    steps = np.diff(table[:, 0])
+    if len(table) < 2 * DELAY or (steps != steps[0]).any() or table[:, 2].any() or not table[0, 1] or table[:, 3].max() > path.stat().st_size:
+        return None  # variable, cut without re-encoding, or truncated
+    first = sorted(p.pts for p, _ in zip(container.demux(stream), range(DELAY)) if p.pts is not None)
+    if len(first) < DELAY or (np.diff(first[:DELAY // 2]) != steps[0]).any():
+        return None
+    pts = table[:, 0] + first[0] - table[0, 0]
+    return pts, pts[table[:, 1] > 0]
 
 
 class Video:
     """One video file. `len(video)` frames, in order of presentation time; `read(start, stop)` decodes a range.
 
-    The index is made by reading the packets' time stamps (no decoding), so it is right for variable frame rates and
-    B-frames, where a frame count in the header or a seek by seconds is not.
+    The index is made of time stamps (no decoding), so it is right for variable frame rates and B-frames, where a frame count in the
+    header or a seek by seconds is not. Frames that a cut without re-encoding has left behind unplayable are not counted.
+    Only self-contained formats are opened: a playlist in disguise could name files elsewhere.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
-            with av.open(str(self.path)) as container:
+            with _opened(self.path) as container:
                 stream = container.streams.video[0]
-                packets = [(p.pts, p.is_keyframe) for p in container.demux(stream) if p.pts is not None]
                 self.fps = float(stream.average_rate or 0)
                 self.size = (stream.codec_context.width, stream.codec_context.height)
+                self._tick = float(stream.time_base or 1)
+                self.pts, self.keys = _evenly_spaced(container, stream, self.path) or _by_packets(self.path)
         except (av.FFmpegError, IndexError, OSError) as error:
             raise ValueError(f"{self.path}: not a readable video ({error}); check that the file is complete, "
                              "or write it again as H.264 mp4") from error
-        if not packets:
+        if not len(self.pts):
             raise ValueError(f"{self.path}: holds no frames; check that the file is complete")
-        self.pts = np.array(sorted(pts for pts, _ in packets))
-        self.keys = np.array(sorted(pts for pts, key in packets if key))
-        self._place = {int(pts): i for i, pts in enumerate(self.pts)}
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Presentation time of every frame, (n,), from the first one on."""
+        return (self.pts - self.pts[0]) * self._tick
 
     def __len__(self) -> int:
         return len(self.pts)
@@ -49,27 +88,35 @@ class Video:
         """Frames start..stop-1 as uint8 RGB (stop - start, H, W, 3), resized to `size` = (W, H) by area averaging."""
         width, height = size or self.size
         frames = np.empty((stop - start, height, width, 3), np.uint8)
-        found = np.zeros(stop - start, bool)
+        before = self.keys[self.keys <= self.pts[start]][-2:]  # a keyframe may follow frames that are shown after it: then the one before
         try:
-            with av.open(str(self.path)) as container:
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
-                before = self.keys[self.keys <= self.pts[start]]
-                container.seek(int(before[-1] if len(before) else self.pts[0]), stream=stream, backward=True)
-                for frame in container.decode(stream):
-                    at = self._place.get(frame.pts, -1)
-                    if start <= at < stop:
-                        frames[at - start] = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
-                        found[at - start] = True
-                    if found.all() or at >= stop + 16:  # B-frames may come a little out of order
-                        break
+            for key in before[::-1].tolist() or [int(self.pts[0])]:
+                found = self._decode(start, stop, key, frames)
+                if found[0]:
+                    break
         except av.FFmpegError as error:
-            raise ValueError(f"{self.path}: broken near frame {start + int(found.sum())} ({error}); "
+            raise ValueError(f"{self.path}: broken near frame {start} ({error}); "
                              "cut the video before it, or copy the file again") from error
         if not found.all():
             raise ValueError(f"{self.path}: frame {start + int(np.argmin(found))} of {len(self)} cannot be decoded; "
                              "the file is damaged or was cut without re-encoding: encode it again as H.264")
         return frames
+
+    def _decode(self, start: int, stop: int, key: int, frames: np.ndarray) -> np.ndarray:
+        """Decode from the keyframe at time `key` and fill `frames`; which of them came, (stop - start,) bool."""
+        found = np.zeros(stop - start, bool)
+        with _opened(self.path) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            container.seek(key, stream=stream, backward=True)
+            for frame in container.decode(stream):
+                at = -1 if frame.pts is None else int(np.searchsorted(self.pts, frame.pts))
+                if start <= at < stop and self.pts[at] == frame.pts:
+                    frames[at - start] = frame.to_ndarray(format="rgb24", width=frames.shape[2], height=frames.shape[1], interpolation="AREA")
+                    found[at - start] = True
+                if found.all() or at >= stop + 16:  # B-frames may come a little out of order
+                    break
+        return found
 
 
 class Frames:
