@@ -2,8 +2,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .calibrations import find_calibration, load_calibration
 from .cameras import CameraRig
 from .files import write_atomically
-from .videos import VIDEO_SUFFIXES, Frames, Video
+from .recordings import read_recording
+from .videos import Frames
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,9 @@ class Survey:
 
     def stir(self, gap: int) -> Tensor:
         """How much moves between t and t + gap, (T - gap,), as a share of the mean foreground."""
-        now, later = self.thumbs[:-gap].float(), self.thumbs[gap:].float()
-        return (later - now).abs().mean((1, 2, 3)) / self.thumbs.float().mean().clamp(min=1e-6)
+        pairs = zip(self.thumbs[:-gap].split(512), self.thumbs[gap:].split(512))
+        change = torch.cat([(later.float() - now.float()).abs().mean((1, 2, 3)) for now, later in pairs])
+        return change / torch.cat([some.float().mean((1, 2, 3)) for some in self.thumbs.split(512)]).mean().clamp(min=1e-6)
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,35 @@ class MultiViewClip:
     skeleton: Skeleton | None = None
     body_length: float | None = None
     name: str = "clip"
+    starts: tuple[int, ...] = (0,)  # times at which an unbroken stretch begins: no pair reaches across one
+    scored: Tensor | None = None  # (T,) bool, the frames that a data set's protocol scores; None: all
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def at(self, times: Sequence[int]) -> MultiViewClip:
+        """The clip of these times alone, in their order; nothing is decoded yet."""
+        times = torch.as_tensor(times)
+        inside = torch.bucketize(times, torch.tensor(self.starts), right=True)  # the number of its stretch
+        step = times.diff()
+        usual = step.median() if len(step) else 1
+        starts = (0, *(((inside.diff() != 0) | (step > usual) | (step < 1)).nonzero()[:, 0] + 1).tolist())
+        frames = self.frames.at(times.tolist()) if isinstance(self.frames, Frames) else self.frames[times]
+        return replace(self, frames=frames, fps=self.fps / max(1, int(usual)), starts=starts, truth=None if self.truth is None else self.truth[times],
+                       scored=None if self.scored is None else self.scored[times])
+
+    def thinned(self, most: int, pieces: int = 8) -> MultiViewClip:
+        """At most `most` frames of a longer clip: `pieces` unbroken stretches, evenly spread over it."""
+        T, length = len(self), max(1, most // pieces)
+        if T <= most:
+            return self
+        begins = torch.linspace(0, T - length, pieces).long()
+        return self.at((begins[:, None] + torch.arange(length)).flatten())
+
+    def unbroken(self, gap: int) -> Tensor:
+        """Which times t have their t + gap in the same stretch, (T - gap,) float, 0 or 1."""
+        stretch = torch.bucketize(torch.arange(len(self)), torch.tensor(self.starts), right=True)
+        return (stretch[gap:] == stretch[:-gap]).float()
 
     @property
     def fingerprint(self) -> dict:
@@ -135,7 +161,10 @@ class MultiViewClip:
         if max(gaps) >= len(self):
             raise ValueError(f"{self.name}: a gap of {max(gaps)} frames needs more than the clip's {len(self)}")
         own, all_of_them = slice(share[0] * batch, (share[0] + 1) * batch), share[1] * batch
-        chance = [survey.stir(g) if by_motion else torch.ones(len(self) - g) for g in gaps]
+        chance = [(survey.stir(g) if by_motion else 1.0) * self.unbroken(g) for g in gaps]
+        if any(not c.any() for c in chance):
+            raise ValueError(f"{self.name}: no pair {max(gaps)} frames apart lies in one of its {len(self.starts)} unbroken stretches; take shorter gaps, "
+                             "or a recording without missing frames")
         for step in _count(start):
             random = torch.Generator().manual_seed(seed * 1_000_003 + step)
             pick = int(torch.randint(len(gaps), (), generator=random))
@@ -240,57 +269,22 @@ def _cut(images: Tensor, have: tuple[int, int], corner: Tensor | None, window: T
 
 
 # ---- opening -----------------------------------------------------------------------------------------------------
-def _truth(path: Path, frames: int) -> dict:
-    with np.load(path, allow_pickle=False) as data:
-        positions = torch.from_numpy(data["positions"]).float()
-        if len(positions) != frames:
-            raise ValueError(f"{path}: {len(positions)} poses for {frames} frames; write one pose per frame")
-        skeleton = Skeleton(tuple(str(n) for n in data["names"]), tuple((int(a), int(b)) for a, b in data["edges"]))
-        return dict(truth=positions, skeleton=skeleton, body_length=float(data["body_length"]) if "body_length" in data else None)
+def open_clip(folder: str | Path, size: tuple[int, int] | None = None, budget: int = 2 << 30, subject: str | int | None = None,
+              trial: str | None = None, fps: float | None = None, offsets: Mapping[str, int] | None = None, common: bool = False) -> MultiViewClip:
+    """Open a folder: a video, parts of one, or a folder of images for each camera, and a calibration there or one level up (`find_calibration`).
 
-
-def match_videos(files: dict[str, Path], names: Sequence[str], folder: Path, calibration: Path) -> dict[str, Path]:
-    """{camera name: video}: the stem is the name, or holds it as a word of its own (`trial3_cam1.mp4`, `s1-d1-camera1-0.mp4`)."""
-    words = {name: re.compile(rf"(?<![a-z0-9]){re.escape(name.lower())}(?![a-z0-9])") for name in names}
-    fits = {name: [files[name]] if name in files else [p for stem, p in files.items() if words[name].search(stem.lower())] for name in names}
-    missing, taken = [name for name in names if not fits[name]], {p for found in fits.values() for p in found}
-    if missing:
-        raise ValueError(f"{folder}: no video for camera {', '.join(missing)} of {calibration}; expected {missing[0]}.mp4"
-                         + (f" (videos there: {', '.join(p.name for p in files.values())})" if files else ""))
-    if several := next((name for name in names if len(fits[name]) > 1), None):
-        raise ValueError(f"{folder}: {', '.join(p.name for p in fits[several])} could each be camera {several}; keep one recording a folder")
-    if extra := [p for p in files.values() if p not in taken]:
-        raise ValueError(f"{folder}: video {extra[0].name} has no camera in {calibration} (it has {', '.join(names)}); rename the video or remove it")
-    return {name: found[0] for name, found in fits.items()}
-
-
-def open_clip(folder: str | Path, size: tuple[int, int] | None = None, budget: int = 2 << 30, subject: str | int | None = None) -> MultiViewClip:
-    """Open a folder with one video per camera, named after it, and a calibration there or one level up (`find_calibration`).
-
-    subject: which rig of a Human3.6M calibration.
-    `truth.npz` beside the videos (positions, names, edges, body_length) is read if it is there. `size` = (W, H) decodes
-    smaller frames and scales the rig. Nothing is decoded yet. Raises with the file, the value and the remedy.
+    Projects of DANNCE, Anipose and Pose2Sim, Human3.6M by h36m-fetch and Rat7M are recognised by themselves (`recordings`).
+    size: (W, H) decodes smaller frames and scales the rig. budget: bytes of decoded frames that are kept. subject: which rig of a Human3.6M
+    calibration. trial: a word of the videos' names, where a folder holds several recordings. fps: where the files do not say, or say wrong.
+    offsets: {camera: n}, this camera is read n frames later, its frame t + n meets frame t of the others. common: cut unequal videos to the
+    stretch that all have. `truth.npz` beside the videos (positions, names, edges, body_length) is read if it is there.
+    Nothing is decoded yet. Raises with the file, the value and the remedy.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; a clip is a folder with one video per camera and a calibration.toml")
-    calibration = find_calibration(folder)
-    files = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in VIDEO_SUFFIXES}
-    first = Video(next(iter(files.values()))).size if files else None  # for formats that hold no image size
-    rig = load_calibration(calibration, first, subject)
-    paths = match_videos(files, rig.names, folder, calibration)
-    videos = [Video(paths[name]) for name in rig.names]
-    counts = {video.path.name: len(video) for video in videos}
-    if len(set(counts.values())) > 1:
-        raise ValueError(f"{folder}: the cameras differ in frames: {counts}; cut them to the same synchronized stretch")
-    _same_aspect(videos, rig, calibration)
-    size = rig.size if size is None else tuple(size)
-    known = _truth(folder / "truth.npz", len(videos[0])) if (folder / "truth.npz").is_file() else {}
-    return MultiViewClip(Frames(videos, size, budget), rig.resized(size), videos[0].fps, name=str(folder), **known)
-
-
-def _same_aspect(videos: Sequence[Video], rig: CameraRig, calibration: Path) -> None:
-    for video in videos:
-        if video.size != rig.size and abs(video.size[0] / video.size[1] - rig.size[0] / rig.size[1]) > 0.01:
-            raise ValueError(f"{video.path}: {video.size[0]} x {video.size[1]} pixels, but {calibration} was made for "
-                             f"{rig.size[0]} x {rig.size[1]}; a crop needs its own calibration")
+    found = read_recording(folder, subject, trial, fps, offsets, common)
+    size, known = found.rig.size if size is None else tuple(size), {}
+    if found.truth is not None:
+        known = dict(truth=torch.from_numpy(found.truth.positions), skeleton=Skeleton(found.truth.names, found.truth.edges),
+                     body_length=found.truth.body_length)
+    scored = None if found.scored is None else torch.from_numpy(found.scored)
+    return MultiViewClip(Frames(found.footage, size, budget), found.rig.resized(size), found.fps, name=str(folder), starts=found.starts,
+                         scored=scored, **known)

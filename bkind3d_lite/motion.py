@@ -15,14 +15,24 @@ THUMB = 96  # pixels of the longer side of a foreground thumbnail
 
 
 def _noise_and_contrast(frames: Tensor, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(n, V, H, W, 3) and (V, H, W, 3) uint8 -> noise (V,) and contrast (V,) of the largest colour difference, share that moves (V,)."""
-    difference = (frames.float() - background.float()).abs().amax(-1).flatten(2) / 255
-    blurred = difference.movedim(1, 0).flatten(1)
-    few = blurred[:, :: max(1, blurred.shape[1] // 200_000)]
-    noise = (few.median(1).values * 1.48).clamp(min=1 / 255)
-    moving = few > (4 * noise[:, None]).clamp(min=8 / 255)
-    contrast = torch.stack([v[m].quantile(0.3) if m.sum() > 20 else v.new_tensor(0.0) for v, m in zip(few, moving)])
-    return noise, contrast, (few > (5 * noise[:, None]).clamp(min=20 / 255)).float().mean(1)
+    """(n, H, W, 3) and (H, W, 3) uint8 of one view -> noise and contrast of the largest colour difference, share of the pixels that moves."""
+    picks = torch.arange(0, frames.shape[:3].numel(), max(1, frames.shape[:3].numel() // 200_000))
+    pixels, ground = frames.flatten(0, 2)[picks].float(), background.flatten(0, 1)[picks % background.shape[:2].numel()].float()
+    few = (pixels - ground).abs().amax(-1) / 255
+    noise = (few.median() * 1.48).clamp(min=1 / 255)
+    moving = few > (4 * noise).clamp(min=8 / 255)
+    contrast = few[moving].quantile(0.3) if moving.sum() > 20 else few.new_tensor(0.0)
+    return noise, contrast, (few > (5 * noise).clamp(min=20 / 255)).float().mean()
+
+
+def _views(clip: MultiViewClip, picks: list[int], background: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Background (V, H, W, 3), noise, contrast and moving share (V,), one view after the other: of large frames a few hundred MB at a time."""
+    grounds, found = [], []
+    for v in range(clip.rig.views):
+        frames = clip.frames[picks, v]
+        grounds.append(torch.cat([rows.median(0).values for rows in frames.split(64, 1)]) if background is None else background[v])
+        found.append(torch.stack(_noise_and_contrast(frames, grounds[-1])))
+    return (torch.stack(grounds), *torch.stack(found, 1))
 
 
 def locate(thumbs: Tensor, rig: CameraRig, grid: Grid, sharpness: float = 6.0) -> Tensor:
@@ -49,16 +59,13 @@ def glance(clip: MultiViewClip, samples: int = 60, background: Tensor | None = N
     if V < 2:
         raise ValueError(f"{clip.name}: {V} view(s); at least 2 calibrated views are needed for 3D")
     picks = torch.linspace(0, T - 1, min(samples, T)).long().tolist()
-    frames = clip.frames[picks]
-    background = frames.median(0).values if background is None else background
-    noise, contrast, share = _noise_and_contrast(frames, background)
-    del frames
+    background, noise, contrast, share = _views(clip, picks, background)
     if (share < 1e-3).sum() > V - 2:
         raise ValueError(f"{clip.name}: nothing moves here (in {int((share < 1e-3).sum())} of {V} views less than 0.1 % of the pixels leave the background); "
                          "a clip without motion cannot be learned from: choose a stretch in which the animal moves")
     small = (max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W))))
     raw = Survey(background, noise, contrast.clamp(min=1e-3), torch.zeros(T, 3), torch.zeros(0), 0.02)
-    found = replace(raw, thumbs=torch.cat([_thumbs(clip, raw, range(t, min(t + 16, T)), small) for t in range(0, T, 16)]))
+    found = replace(raw, thumbs=_thumbs(clip, raw, small))
     if T > 2 and max(float(found.stir(g).max()) for g in {1, max(1, T // 4)}) < found.floor:
         raise ValueError(f"{clip.name}: nothing moves here (the foreground changes by less than {found.floor:.0%} between frames); "
                          "choose a stretch in which the animal moves")
@@ -95,7 +102,15 @@ def region(survey: Survey, rig: CameraRig, margin: float = 1.25, samples: int = 
     return (low + high) / 2, float(margin * ((high - low).max() + width / 32))
 
 
-def _thumbs(clip: MultiViewClip, raw: Survey, times: range, size: tuple[int, int]) -> Tensor:
-    images, ground = (F.adaptive_avg_pool2d(x.movedim(-1, -3).flatten(0, -4).float() / 255, size).unflatten(0, x.shape[:-3])
-                      for x in (clip.frames[list(times)], raw.background))
-    return (foreground(images, ground[None], raw.noise, raw.contrast)[:, :, 0] * 255).round().byte()
+def _thumbs(clip: MultiViewClip, raw: Survey, size: tuple[int, int]) -> Tensor:
+    ground, out = _shrunk(raw.background[None], size), []
+    step = max(1, min(16, (1 << 26) // clip.frames[0].numel()))  # large frames: few at a time
+    for times in torch.arange(len(clip)).split(step):
+        images = _shrunk(clip.frames[times.tolist()], size)
+        out.append((foreground(images, ground, raw.noise, raw.contrast)[:, :, 0] * 255).round().byte())
+    return torch.cat(out)
+
+
+def _shrunk(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """(n, V, H, W, 3) uint8 -> (n, V, 3, h, w) in [0, 1]."""
+    return F.adaptive_avg_pool2d(frames.movedim(-1, -3).flatten(0, 1).float() / 255, size).unflatten(0, frames.shape[:2])

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ from .files import write_atomically
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm")
 FORMATS = "mov,mp4,avi,matroska,webm"  # containers that hold their own frames
 DELAY = 64  # packets in which a codec's reordering of frames shows
+NEAR = 8  # frames so little apart are decoded in one go
 CHUNK = 64  # frames decoded and cached together: about one seek, whatever the file's keyframe distance
 
 
@@ -119,16 +121,56 @@ class Video:
         return found
 
 
-class Frames:
-    """(T, V, H, W, 3) uint8 frames of V equally long videos, decoded when asked for and kept within a memory budget.
+class Footage(Protocol):
+    """What one camera saw, whatever it lies in: a `Video`, or another class with these."""
 
-    `frames[t]` with an int is (V, H, W, 3), with a sequence of ints (n, V, H, W, 3). Least recently used chunks are
-    dropped when `budget` (bytes) is full.
+    path: Path
+    size: tuple[int, int]  # (W, H) in pixels
+    fps: float  # as the file says; 0: it does not say
+    seconds: np.ndarray | None  # (n,) presentation times, where the file has them
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray: ...  # (stop - start, H, W, 3) uint8
+
+
+class Picked:
+    """Some frames of a footage, in the order of `index` (n,): an offset, a table of synchronous frames, stretches of a long film."""
+
+    def __init__(self, footage: Footage, index: Sequence[int]):
+        self.footage, self.index = footage, np.asarray(index, np.int64)
+        self.path, self.size, self.fps = footage.path, footage.size, footage.fps
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def seconds(self) -> np.ndarray | None:
+        """Presentation times of the picked frames."""
+        return None if self.footage.seconds is None else self.footage.seconds[self.index]
+
+    def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray:
+        """As `Video.read`: frames near one another are read in one go, the others by themselves."""
+        index, out = self.index[start:stop], []
+        steps = np.diff(index)
+        for run in np.split(index, np.flatnonzero((steps < 1) | (steps > NEAR)) + 1):
+            out.append(self.footage.read(int(run[0]), int(run[-1]) + 1, size)[run - run[0]])
+        return np.concatenate(out)
+
+
+class Frames:
+    """(T, V, H, W, 3) uint8 frames of V equally long footages, decoded when asked for and kept within a memory budget.
+
+    `frames[t]` with an int is (V, H, W, 3), with a sequence of ints (n, V, H, W, 3), `frames[times, v]` one view (n, H, W, 3).
+    Frames are decoded in chunks; those that were not asked for longest are dropped when `budget` (bytes) is full. Where the whole does not
+    fit, chunks are so short that several moments of all views do.
     """
 
-    def __init__(self, videos: Sequence[Video], size: tuple[int, int], budget: int = 2 << 30):
+    def __init__(self, videos: Sequence[Footage], size: tuple[int, int], budget: int = 2 << 30):
         self.videos, self.size, self.budget = list(videos), tuple(size), budget
         self.shape = (len(videos[0]), len(videos), size[1], size[0], 3)
+        moment = len(videos) * size[0] * size[1] * 3  # bytes
+        self.chunk = CHUNK if moment * self.shape[0] <= budget else max(1, min(CHUNK, budget // (8 * moment)))
         self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()  # a thread may decode ahead while another one looks
@@ -136,12 +178,20 @@ class Frames:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def at(self, times: Sequence[int]) -> Frames:
+        """The frames at these times alone; nothing is decoded yet."""
+        return Frames([Picked(video, times) for video in self.videos], self.size, self.budget)
+
+    def resized(self, size: tuple[int, int]) -> Frames:
+        """The same frames decoded to another size (W, H); nothing is decoded yet."""
+        return Frames(self.videos, size, self.budget)
+
     def _chunk(self, view: int, number: int) -> np.ndarray:
         key = (view, number)
         with self._lock:
             if key not in self._chunks:
-                start = number * CHUNK
-                chunk = self.videos[view].read(start, min(start + CHUNK, len(self)), self.size)
+                start = number * self.chunk
+                chunk = self.videos[view].read(start, min(start + self.chunk, len(self)), self.size)
                 self._chunks[key] = chunk
                 self._held += chunk.nbytes
                 while self._held > self.budget and len(self._chunks) > len(self.videos):
@@ -149,12 +199,17 @@ class Frames:
             self._chunks.move_to_end(key)
             return self._chunks[key]
 
-    def __getitem__(self, times: int | Sequence[int]) -> Tensor:
+    def _one(self, t: int, views: Sequence[int]) -> Tensor:
+        if not -len(self) <= t < len(self):
+            raise IndexError(f"frame {t} of {len(self)}")
+        number, place = divmod(int(t) % len(self), self.chunk)
+        return torch.from_numpy(np.stack([self._chunk(v, number)[place] for v in views]))
+
+    def __getitem__(self, times: int | Sequence[int] | tuple[Sequence[int], int]) -> Tensor:
+        if isinstance(times, tuple):
+            return torch.stack([self._one(int(t), [times[1]])[0] for t in times[0]])
         if isinstance(times, (int, np.integer)):
-            if not -len(self) <= times < len(self):
-                raise IndexError(f"frame {times} of {len(self)}")
-            number, place = divmod(int(times) % len(self), CHUNK)
-            return torch.from_numpy(np.stack([self._chunk(v, number)[place] for v in range(len(self.videos))]))
+            return self._one(times, range(len(self.videos)))
         times = range(*times.indices(len(self))) if isinstance(times, slice) else times
         return torch.stack([self[int(t)] for t in times])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 WANTED = ("params", "camnames", "cameras")
@@ -16,14 +17,28 @@ SECONDS = 60
 
 def contents(path: Path) -> dict:
     """What `WANTED` or the groups of an HDF5 file hold. Raises `ValueError` naming the file for anything that cannot be read."""
+    return json.loads(_parsed(path))
+
+
+def arrays(path: Path, wanted: tuple[str, ...]) -> dict:
+    """The variables or groups `wanted` of a file with long tables, as {"labelData/0/data_3d": array}; texts are arrays of one text."""
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as folder:
+        _parsed(path, f"{folder}/arrays.npz", *wanted)
+        with np.load(f"{folder}/arrays.npz", allow_pickle=False) as found:
+            return {key: found[key] for key in found}
+
+
+def _parsed(path: Path, *more: str) -> str:
     try:
-        done = subprocess.run([sys.executable, "-I", __file__, str(path.resolve())], capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run([sys.executable, "-I", __file__, str(path.resolve()), *more], capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired as error:
         raise ValueError(f"{path}: reading it took more than {SECONDS} s; it is damaged, or no calibration") from error
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["the reader crashed"]
         raise ValueError(f"{path}: not a whole MATLAB or HDF5 file ({said[0]}); write it again with your calibration tool")
-    return json.loads(done.stdout)
+    return done.stdout
 
 
 def _plain(value, depth: int = 0):
@@ -40,14 +55,27 @@ def _plain(value, depth: int = 0):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _classic(path: str) -> dict:
+def _flat(value, name: str = "", depth: int = 0):
+    """(name, array) of every array or text in nested dictionaries and lists."""
+    import numpy as np
+
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = list(value.ravel())
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if inside is None:
+        yield name.strip("/"), np.asarray(value)
+    for key, item in inside or () if depth < 8 else ():
+        yield from _flat(item, f"{name}/{key}", depth + 1)
+
+
+def _classic(path: str, wanted: tuple[str, ...]) -> dict:
     from scipy.io import loadmat
 
-    return {k: v for k, v in loadmat(path, simplify_cells=True, variable_names=WANTED).items() if k in WANTED}
+    return {k: v for k, v in loadmat(path, simplify_cells=True, variable_names=wanted).items() if k in wanted}
 
 
-def _hdf5(path: str) -> dict:
-    """Arrays of MATLAB v7.3 are stored transposed, cells as references, text as uint16."""
+def _hdf5(path: str, wanted: tuple[str, ...]) -> dict:
+    """Arrays of MATLAB v7.3 are stored transposed, cells as references, text as uint16; other HDF5 is given transposed too."""
     import h5py
     import numpy as np
 
@@ -63,15 +91,21 @@ def _hdf5(path: str) -> dict:
         return np.asarray(item).T
 
     with h5py.File(path, "r") as file:
-        return {k: plain(v) for k, v in file.items() if k in WANTED or k.startswith("subject")}
+        return {k: plain(v) for k, v in file.items() if k in wanted or k.startswith("subject") and wanted == WANTED}
 
 
-def _main(path: str) -> int:
+def _main(path: str, out: str = "", *wanted: str) -> int:
     try:
         with open(path, "rb") as file:
             begins = file.read(10)
         read = _hdf5 if begins == b"MATLAB 7.3" or begins[1:4] == b"HDF" else _classic
-        json.dump(_plain(read(path)), sys.stdout)
+        found = read(path, wanted or WANTED)
+        if out:
+            import numpy as np
+
+            np.savez(out, **dict(_flat(found)))
+        else:
+            json.dump(_plain(found), sys.stdout)
     except ModuleNotFoundError as error:
         print(f'{error}; install it with pip install "bkind3d_lite[io]"', file=sys.stderr)
         return 1
@@ -82,4 +116,4 @@ def _main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1]))
+    sys.exit(_main(*sys.argv[1:]))

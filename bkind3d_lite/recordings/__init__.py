@@ -1,0 +1,46 @@
+"""Recordings: a folder as a camera, a tool or a data set left it, understood. One small module a layout.
+
+Only what lies in the folder given is read, and its calibration, which may lie beside it (one level up; the project's file of Anipose two,
+Human3.6M's three). Links that lead out of it are refused.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import anipose, dannce, human36m, plain, rat7m
+from .entry import Place, Recording, Truth, match_videos, settled
+
+__all__ = ["Place", "Recording", "Truth", "match_videos", "parts", "read_recording"]
+
+LAYOUTS = (human36m, rat7m, dannce, anipose, plain)  # the first one that recognises the folder reads it
+
+
+def read_recording(folder: str | Path, subject: str | int | None = None, trial: str | None = None, fps: float | None = None,
+                   offsets: Mapping[str, int] | None = None, common: bool = False) -> Recording:
+    """Understand a folder; nothing is decoded. Raises `FileNotFoundError` or `ValueError` with the file, the value and the remedy.
+
+    subject: which rig of a Human3.6M calibration. trial: a word of the names of the videos, where a folder holds several recordings.
+    fps: frames per second, where the files do not say (images) or say wrong. offsets: {camera: frames} by which a camera is read later.
+    common: cut videos of unequal length to the stretch that all have.
+    """
+    place = Place(Path(folder), subject, trial, fps)
+    if not place.folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; a clip is a folder with one video per camera and a calibration.toml")
+    if fps is not None and not 0 < fps < 1e6:
+        raise ValueError(f"{folder}: fps = {fps}; expected frames per second, above 0")
+    layout = next(layout for layout in LAYOUTS if layout.recognises(place))
+    return settled(layout.read(place), place, offsets, common)
+
+
+def parts(root: str | Path) -> dict[str, list[dict]]:
+    """The published split of a data set's folder: {"train": [...], "test": [...]}, what `open_clip(**entry)` wants for each recording.
+
+    Human3.6M as h36m-fetch leaves it: subjects 1, 5, 6, 7, 8 and 9, 11, without the sequences known to be bad; Rat7M: subjects 1 to 4 and 5.
+    The protocols score every 16th and every 240th frame (`clip.scored`).
+    """
+    root = Path(root)
+    for layout in (human36m, rat7m):
+        if found := layout.sequences(root):
+            return {name: [entry for subject, entry in found if subject in subjects] for name, subjects in (("train", layout.TRAIN), ("test", layout.TEST))}
+    raise FileNotFoundError(f"{root}: neither Human3.6M (S1/Directions-1/imageSequence, by h36m-fetch) nor Rat7M (mocap-s1-d1.mat) in it")
