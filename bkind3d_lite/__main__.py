@@ -26,7 +26,7 @@ def _train(given: argparse.Namespace) -> None:
     from .runs import train_folder
 
     train_folder(given.clip, given.recipe, given.out, given.set, given.seed, given.steps, given.resume, given.device, given.checkpoint_every,
-                 given.pictures_every, given.force)
+                 given.pictures_every, given.force, given.frames, **_how(given))
 
 
 def _train_arguments(verb: argparse.ArgumentParser) -> None:
@@ -40,19 +40,22 @@ def _train_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--force", action="store_true", help="train although the doctor finds the recording unfit")
     verb.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="steps between checkpoints (default 100)")
     verb.add_argument("--pictures-every", type=int, default=250, metavar="N", help="steps between contact sheets, 0 for none (default 250)")
+    verb.add_argument("--frames", type=int, default=12_000, metavar="N", help="of a longer recording train on so many frames, in stretches (default 12000)")
+    _reading(verb)
     _device(verb)
 
 
 def _track(given: argparse.Namespace) -> None:
     from .results import track_folder
 
-    track_folder(given.checkpoint, given.clip, given.out, given.device, given.turns, given.edits)
+    track_folder(given.checkpoint, given.clip, given.out, given.device, given.turns, given.edits, **_how(given))
 
 
 def _track_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--checkpoint", required=True, help="a .safetensors file, or a run's folder")
     verb.add_argument("--clip", required=True, help="folder with one video per camera and a calibration")
     verb.add_argument("--out", required=True, help="output folder")
+    _reading(verb)
     verb.add_argument("--turns", type=int, default=1, help="average over so many turns of the volume (default 1)")
     _edits(verb)
     _device(verb)
@@ -61,7 +64,7 @@ def _track_arguments(verb: argparse.ArgumentParser) -> None:
 def _evaluate(given: argparse.Namespace) -> None:
     from .results import evaluate
 
-    evaluate(given.checkpoint, given.train, given.test, given.out, given.device)
+    evaluate(given.checkpoint, given.train, given.test, given.out, given.device, **_how(given))
 
 
 def _evaluate_arguments(verb: argparse.ArgumentParser) -> None:
@@ -69,6 +72,7 @@ def _evaluate_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--train", required=True, help="clip folder with truth.npz, to fit the regression")
     verb.add_argument("--test", required=True, help="clip folder with truth.npz, to score on")
     verb.add_argument("--out", required=True, help="output folder")
+    _reading(verb)
     _device(verb)
 
 
@@ -76,7 +80,7 @@ def _doctor(given: argparse.Namespace) -> None:
     from .consultation import write_page
     from .doctor import FAIL, examine
 
-    found = examine(given.folder, given.subject)
+    found = examine(given.folder, **_how(given))
     print(found.text())
     print(f"open {write_page(found, given.out)}")
     if found.state == FAIL:
@@ -86,7 +90,7 @@ def _doctor(given: argparse.Namespace) -> None:
 def _doctor_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("folder", help="folder with one video per camera and a calibration")
     verb.add_argument("--out", default="doctor.html", help="the page (default: doctor.html)")
-    verb.add_argument("--subject", help="which rig of a Human3.6M calibration, S1 to S11")
+    _reading(verb)
 
 
 def _export(given: argparse.Namespace) -> None:
@@ -134,6 +138,25 @@ def _lab_arguments(verb: argparse.ArgumentParser) -> None:
     grade.add_argument("folder", help="one .ipynb per student")
     grade.add_argument("--out", default="grades.csv", help="the table (CSV)")
     grade.add_argument("--limit", type=float, default=60.0, help="seconds for each process (default: 60)")
+
+
+def _reading(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--offset", nargs="+", action="extend", default=[], metavar="CAMERA=FRAMES", help="read a camera so many frames later (or earlier, < 0)")
+    verb.add_argument("--common", action="store_true", help="cut videos of unequal length to the stretch that all have")
+    verb.add_argument("--trial", help="a word of the videos' names, where a folder holds several recordings")
+    verb.add_argument("--fps", type=float, help="frames per second, where the files do not say (images) or say wrong")
+    verb.add_argument("--subject", help="which rig of a Human3.6M calibration, S1 to S11")
+
+
+def _how(given: argparse.Namespace) -> dict:
+    """What `open_clip` wants to know besides the folder."""
+    offsets = {}
+    for word in given.offset:
+        name, _, frames = word.rpartition("=")
+        if not name or not frames.removeprefix("-").isdigit():
+            raise ValueError(f"--offset {word}: expected camera=frames, for example cam1=3")
+        offsets[name] = int(frames)
+    return dict(offsets=offsets, common=given.common, trial=given.trial, fps=given.fps, subject=given.subject)
 
 
 def _edits(verb: argparse.ArgumentParser) -> None:

@@ -107,6 +107,18 @@ class MultiViewClip:
         return (stretch[gap:] == stretch[:-gap]).float()
 
     @property
+    def labelled(self) -> Tensor:
+        """Times (n,) at which scores are taken: some joint is known, and the protocol asks for the frame."""
+        if self.truth is None:
+            return torch.zeros(0, dtype=torch.long)
+        known = self.truth.isfinite().all(-1).any(1)
+        return (known if self.scored is None else known & self.scored).nonzero()[:, 0]
+
+    def resized(self, size: tuple[int, int]) -> MultiViewClip:
+        """The clip with frames decoded to another size (W, H) and its rig to match; nothing is decoded yet. For opened folders."""
+        return replace(self, frames=self.frames.resized(size), rig=self.rig.resized(size))
+
+    @property
     def fingerprint(self) -> dict:
         """What a checkpoint remembers of the clip it was trained on, as plain values (JSON)."""
         places = [[round(c, 3) for c in centre] for centre in self.rig.centres.tolist()]

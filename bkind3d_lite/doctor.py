@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from .suspects import FITS, misfits, sightings, suspects
 from .volumes import overlap
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
+MOST = 2000  # frames that the doctor looks at; of longer recordings eight stretches, evenly spread
 LOOK = 208  # pixels of the longer side at which the doctor looks at a clip
 
 
@@ -49,26 +51,30 @@ class Diagnosis:
         return "\n".join([self.folder, *lines, {PASS: "ready to train", WARN: "look at the warnings, then train", FAIL: "mend this first"}[self.state]])
 
 
-def examine(folder: str | Path, subject=None) -> Diagnosis:
-    """Open a folder as `open_clip` does and ask every question of this module; never raises for what is wrong with the folder."""
+def examine(folder: str | Path, subject=None, **how) -> Diagnosis:
+    """Open a folder as `open_clip(folder, **how)` does and ask every question of this module; never raises for what is wrong with the folder.
+
+    Of a recording longer than `MOST` frames, time and frame counts are checked whole, what the images show in eight stretches.
+    """
     found = Diagnosis(str(folder))
     try:
-        whole = open_clip(folder, subject=subject)
+        whole = open_clip(folder, subject=subject, **how)
         scale = min(1.0, LOOK / max(whole.rig.size))
-        found.clip = open_clip(folder, tuple(max(32, round(s * scale)) for s in whole.rig.size), subject=subject)
+        found.clip = whole.resized(tuple(max(32, round(s * scale)) for s in whole.rig.size)).thinned(MOST)
     except (OSError, ValueError) as error:
         found.checks.append(Check("files", FAIL, str(error)))
         return found
-    return diagnose(found.clip, found, whole.rig)
+    return diagnose(found.clip, found, whole)
 
 
-def diagnose(clip: MultiViewClip, found: Diagnosis | None = None, rig: CameraRig | None = None) -> Diagnosis:
-    """The questions about an open clip; `rig`: the calibration at its own image size, for figures in its pixels."""
+def diagnose(clip: MultiViewClip, found: Diagnosis | None = None, whole: MultiViewClip | None = None) -> Diagnosis:
+    """The questions about an open clip; `whole`: the same at its own image size and length, for figures in its pixels."""
     found = Diagnosis(clip.name) if found is None else found
-    found.clip, rig = clip, rig or clip.rig
-    found.checks.append(Check("files", PASS, f"{clip.rig.views} cameras ({', '.join(clip.rig.names)}), {len(clip)} frames at {clip.fps:g} fps, "
+    found.clip, whole = clip, whole or clip
+    rig, some = whole.rig, f", {len(clip)} of them looked at" if len(clip) < len(whole) else ""
+    found.checks.append(Check("files", PASS, f"{clip.rig.views} cameras ({', '.join(clip.rig.names)}), {len(whole)} frames at {clip.fps:g} fps{some}, "
                               f"{rig.size[0]} x {rig.size[1]} px"))
-    found.checks += [question(rig) for question in (lenses, unit, ring)]
+    found.checks += [check for check in (timing(whole), *(question(rig) for question in (lenses, unit, ring))) if check is not None]
     try:
         found.survey = glance(clip)
     except ValueError as error:
@@ -142,6 +148,32 @@ def ring(rig: CameraRig) -> Check:
 
 
 # ---- the videos --------------------------------------------------------------------------------------------------
+def timing(clip: MultiViewClip) -> Check | None:
+    """Is frame t of every camera one moment, and are moments evenly spaced? From rates and presentation times; None for frames in memory."""
+    footage = dict(zip(clip.rig.names, getattr(clip.frames, "videos", ())))
+    times = {name: f.seconds - f.seconds[0] for name, f in footage.items() if f.seconds is not None and len(f) > 2}
+    odd, rates = [], {name: f.fps for name, f in footage.items() if f.fps}
+    if not footage:
+        return None
+    if rates and max(rates.values()) > 1.005 * min(rates.values()):
+        odd.append("frame rates differ: " + ", ".join(f"{name} {fps:.4g}" for name, fps in rates.items()))
+    inner = np.setdiff1d(np.arange(1, len(clip)), clip.starts) - 1  # steps within unbroken stretches
+    for name, at in times.items():
+        steps = np.diff(at)[inner]
+        if uneven := int((np.abs(steps - np.median(steps)) > 0.5 * np.median(steps)).sum()) if len(steps) else 0:
+            odd.append(f"{name}: {uneven} of {len(steps)} intervals uneven ({steps.min() * 1000:.0f} to {steps.max() * 1000:.0f} ms)")
+    if len(times) > 1 and not odd:
+        away = {name: float(np.abs(at - next(iter(times.values()))).max()) for name, at in times.items()}
+        odd += [f"{name} drifts {seconds:.2g} s away from {next(iter(times))}" for name, seconds in away.items() if seconds > 0.75 / clip.fps]
+    jumps = f", {len(clip.starts) - 1} jumps in time" if len(clip.starts) > 1 else ""
+    if odd:
+        return Check("time", WARN, "; ".join(odd[:3]) + jumps, "frames were dropped, or the cameras not triggered together: encode the videos again at one constant rate, "
+                     "or make a table of synchronous frames")
+    if len(clip.starts) > len(clip) / 10:
+        return Check("time", WARN, f"{len(clip)} frames in {len(clip.starts)} unbroken stretches", "pairs are drawn within stretches alone: keep all frames when you extract them")
+    return Check("time", PASS, (f"evenly spaced, {1000 / clip.fps:.4g} ms a frame" if times else "no presentation times in these files") + jumps)
+
+
 def background(clip: MultiViewClip, seen: Survey) -> Check:
     """Does the background stay, or does a camera shake or the light change? First third against last third, where nothing moves."""
     T, odd = len(clip), []
@@ -190,7 +222,10 @@ def truth(clip: MultiViewClip, seen: Survey) -> Check | None:
     """Where ground truth is given: does it project onto what moves?"""
     if clip.truth is None:
         return None
-    times = torch.linspace(0, len(clip) - 1, min(50, len(clip))).long()
+    known = clip.truth.isfinite().all(-1).any(1).nonzero()[:, 0]
+    if not len(known):
+        return Check("truth", WARN, "no frame that was looked at is labelled", "nothing to do, unless there should be labels")
+    times = known[torch.linspace(0, len(known) - 1, min(50, len(known))).long()]
     share = on_silhouettes(clip.truth[times], clip.rig, seen.thumbs[times])
     said = f"{share:.0%} of the given 3D points project onto what moves"
     return Check("truth", PASS, said) if share > 0.6 else Check("truth", FAIL, said, "are the points in the calibration's unit and world, and of these frames?")

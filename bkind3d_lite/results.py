@@ -33,22 +33,24 @@ class Part:
     survey: Survey | None
 
 
-def part(folder: str | Path, recipe: Recipe) -> Part:
-    """A clip's folder, opened, and surveyed if the recipe needs it."""
-    clip = open_clip(folder)
+def part(folder: str | Path, recipe: Recipe, **how) -> Part:
+    """A clip's folder, opened as `open_clip(folder, **how)`, and surveyed if the recipe needs it."""
+    clip = open_clip(folder, **how)
     return Part(clip, survey(clip) if recipe.surveyed else None)
 
 
 def judge(model: Discoverer, recipe: Recipe, parts: tuple[Part, Part]) -> tuple[Track, dict[str, float | None]]:
     """Track both parts, fit the regressor on the first, score on the second: the held-out track and its scores."""
     first, second = parts
-    seen = torch.arange(0, len(first.clip), max(1, round(first.clip.fps / 15)))  # neighbouring frames are nearly the same pose
+    stretch = first.clip.labelled // max(1, round(first.clip.fps / 15))  # neighbouring frames are nearly the same pose
+    seen = first.clip.labelled[torch.cat([torch.ones(1, dtype=torch.bool), stretch.diff() > 0])]
+    asked = second.clip.labelled
     known = track(model, recipe, first.clip, first.survey, seen)
     found = track(model, recipe, second.clip, second.survey)
-    score = scores((known.world, first.clip.truth[seen]), (found.world, second.clip.truth))
+    score = scores((known.world, first.clip.truth[seen]), (found.world[asked], second.clip.truth[asked]))
     near = {"share": None, "median": None}
     if second.clip.body_length:
-        near = on_body(found.world, second.clip.truth, second.clip.skeleton, second.clip.body_length)
+        near = on_body(found.world[asked], second.clip.truth[asked], second.clip.skeleton, second.clip.body_length)
     return found, score | {"on_body": near["share"], "bone_distance": near["median"]}
 
 
@@ -86,16 +88,17 @@ def checkpoint_in(place: str | Path) -> Path:
     return place / "checkpoint.safetensors" if place.is_dir() else place
 
 
-def track_folder(checkpoint: str | Path, clip: str | Path, out: str | Path, device: str = "auto", turns: int = 1, edits: str | Path | None = None) -> Track:
+def track_folder(checkpoint: str | Path, clip: str | Path, out: str | Path, device: str = "auto", turns: int = 1, edits: str | Path | None = None,
+                 **how) -> Track:
     """Track a clip with a checkpoint (or a run's folder): `keypoints.csv`, `keypoints.npz`, `skeleton.html`, `overlay.mp4` in `out`.
 
-    edits: an `Editing`'s file: all four then have its names, colours, merged and muted keypoints.
+    edits: an `Editing`'s file: all four then have its names, colours, merged and muted keypoints. how: as for `open_clip`.
     """
     choices = load_editing(edits) if edits else Editing()  # a bad file is named before the long part
     with joined(device) as device:
         model, recipe, header = load(checkpoint_in(checkpoint), device=device)
         print(f"looking at {clip} ...")
-        seen = part(clip, recipe)
+        seen = part(clip, recipe, **how)
         if moved := differences(header.get("clip", {}), seen.clip, skip=("frames", "fps")):
             print(f"note: the checkpoint was trained with another rig ({'; '.join(moved)}): keypoints of other cameras may be poor")
         found = choices.applied(track(model, recipe, seen.clip, seen.survey, turns=turns))
@@ -104,7 +107,7 @@ def track_folder(checkpoint: str | Path, clip: str | Path, out: str | Path, devi
     return found
 
 
-def evaluate(checkpoint: str | Path, first: str | Path, second: str | Path, out: str | Path, device: str = "auto") -> dict:
+def evaluate(checkpoint: str | Path, first: str | Path, second: str | Path, out: str | Path, device: str = "auto", **how) -> dict:
     """Score a checkpoint on the clip `second`, the regression fitted on `first`, beside its baselines: `report.json`, `report.html`.
 
     Both need a `truth.npz` (paper section 4.1: a linear map from keypoints to joints is fitted on one part, scored on the other).
@@ -112,14 +115,14 @@ def evaluate(checkpoint: str | Path, first: str | Path, second: str | Path, out:
     path = checkpoint_in(checkpoint)
     with joined(device) as device:
         model, recipe, header = load(path, device=device)
-        parts = tuple(part(folder, recipe) for folder in (first, second))
+        parts = tuple(part(folder, recipe, **how) for folder in (first, second))
         for folder, p in zip((first, second), parts):
-            if p.clip.truth is None:
-                raise ValueError(f"{folder}: no truth.npz; scores need known joints (positions, names, edges, body_length) for both clips")
+            if not len(p.clip.labelled):
+                raise ValueError(f"{folder}: no truth.npz, or no labelled frame; scores need known joints (positions, names, edges, body_length) for both clips")
         print("tracking both parts ...")
         found, trained = judge(model, recipe, parts)
         fresh = build(recipe, header["seed"])[0].to(device)
-        results = {"trained": trained, "untrained": judge(fresh, recipe, parts)[1]} | baselines(*(p.clip.truth for p in parts))
+        results = {"trained": trained, "untrained": judge(fresh, recipe, parts)[1]} | baselines(*(p.clip.truth[p.clip.labelled] for p in parts))
     report = score_report(str(second), recipe, results, device, checkpoint=str(path), seed=header["seed"], steps=header["step"])
     rows = read_rows(path.parent / "losses.csv")
     write_report(out, report, pictures(parts[1].clip, found, rows), asdict(recipe))
