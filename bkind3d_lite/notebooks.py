@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
@@ -121,10 +122,10 @@ class Executed:
     faults: tuple[str, ...]
 
 
-def run(path: str | Path, out: str | Path, limit: float | None = None, html: bool = False) -> Executed:
+def run(path: str | Path, out: str | Path, limit: float | None = None, html: bool = False, threads: int = 2) -> Executed:
     """Execute a notebook in its own folder, write the executed copy (and an HTML page) into `out`, and say how it went.
 
-    `limit` in seconds for the whole notebook (None: 90, and 300 for 08_training). The copy is written whatever happens.
+    `limit` in seconds for the whole notebook (None: 90, and 300 for 08_training), on `threads` CPU threads. The copy is written whatever happens.
     """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -136,7 +137,7 @@ def run(path: str | Path, out: str | Path, limit: float | None = None, html: boo
     client = NotebookClient(nb, timeout_func=lambda cell: max(1, int(limit - (time.monotonic() - begun))), kernel_name="python3",
                             resources={"metadata": {"path": str(path.parent.resolve())}})
     try:
-        client.execute(env=os.environ | {"PLOTLY_RENDERER": "plotly_mimetype"})
+        client.execute(env=os.environ | {"PLOTLY_RENDERER": "plotly_mimetype", "OMP_NUM_THREADS": str(threads)})
     except CellTimeoutError:
         faults.append(f"over its {limit:.0f} seconds")
     except CellExecutionError as error:
@@ -222,13 +223,13 @@ def _check(paths: list[Path]) -> int:
     return bool(faults)
 
 
-def _run(paths: list[Path], out: str, limit: float | None, html: bool) -> int:
-    bad = 0
-    for path in paths:
-        done = run(path, out, limit, html)
-        bad += bool(done.faults)
-        mark = "✗" if done.faults else "✓"
-        print(f"{mark} {done.name:16} {done.seconds:6.1f} s {done.megabytes:5.2f} MB  {'; '.join(done.faults)}", flush=True)
+def _run(paths: list[Path], out: str, limit: float | None, html: bool, jobs: int) -> int:
+    bad, threads = 0, max(1, (os.cpu_count() or 1) // jobs)
+    with ThreadPoolExecutor(jobs) as pool:  # each notebook has a kernel, a process of its own
+        for done in pool.map(lambda path: run(path, out, limit, html, threads), paths):
+            bad += bool(done.faults)
+            mark = "✗" if done.faults else "✓"
+            print(f"{mark} {done.name:16} {done.seconds:6.1f} s {done.megabytes:5.2f} MB  {'; '.join(done.faults)}", flush=True)
     print(f"{len(paths) - bad} of {len(paths)} notebooks ran through; executed copies are in {out}")
     return bool(bad)
 
@@ -239,6 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="*", type=Path, help="notebooks (default: notebooks/*.ipynb)")
     parser.add_argument("--out", default="build/notebooks", help="folder of executed copies")
     parser.add_argument("--html", action="store_true", help="also write HTML pages")
+    parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time, which share the cores (default: 2)")
     parser.add_argument("--timeout", type=float, help="seconds for each notebook (default: 90; 300 for 08_training)")
     given = parser.parse_args(arguments)
     paths = given.files or sorted(Path("notebooks").glob("*.ipynb"))
@@ -246,7 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: no notebook {', '.join(missing)}; run this from the repository's folder", file=sys.stderr)
         return 2
     if given.verb == "run":
-        return _run(paths, given.out, given.timeout, given.html)
+        return _run(paths, given.out, given.timeout, given.html, max(1, given.jobs))
     return (_clean if given.verb == "clean" else _check)(paths)
 
 
