@@ -28,9 +28,9 @@ def _opened(path: Path):
 def _by_packets(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Time stamps of all frames and of the keyframes, from the packets: right for every file, but the whole file is read."""
     with _opened(path) as container:
-        packets = [(p.pts, p.is_keyframe) for p in container.demux(video=0) if p.pts is not None and not p.is_discard]
-    keys = np.array(sorted(pts for pts, key in packets if key), np.int64)
-    pts = np.array(sorted(pts for pts, _ in packets), np.int64)
+        packets = [(p.pts, p.is_keyframe, p.is_discard) for p in container.demux(video=0) if p.pts is not None]
+    keys = np.array(sorted(pts for pts, key, _ in packets if key), np.int64)
+    pts = np.array(sorted(pts for pts, _, hidden in packets if not hidden), np.int64)  # a cut hides what only others refer to
     return pts[pts >= keys[0]] if len(keys) else pts, keys  # before the first keyframe nothing can be decoded
 
 
@@ -45,7 +45,7 @@ def _evenly_spaced(container, stream, path: Path) -> tuple[np.ndarray, np.ndarra
         return None
     table = np.array([(e.timestamp, e.is_keyframe, e.is_discard, e.pos + e.size) for e in entries], np.int64)
     steps = np.diff(table[:, 0])
-    if len(table) < 2 * DELAY or (steps != steps[0]).any() or table[:, 2].any() or not table[0, 1] or table[:, 3].max() > path.stat().st_size:
+    if len(table) < 2 * DELAY or steps[0] < 1 or (steps != steps[0]).any() or table[:, 2].any() or not table[0, 1] or table[:, 3].max() > path.stat().st_size:
         return None  # variable, cut without re-encoding, or truncated
     first = sorted(p.pts for p, _ in zip(container.demux(stream), range(DELAY)) if p.pts is not None)
     if len(first) < DELAY or (np.diff(first[:DELAY // 2]) != steps[0]).any():
