@@ -74,6 +74,7 @@ class Video:
         except (av.FFmpegError, IndexError, OSError) as error:
             raise ValueError(f"{self.path}: not a readable video ({error}); check that the file is complete, "
                              "or write it again as H.264 mp4") from error
+        self._decoder, self._next = None, len(self.pts)  # a reading that goes on where the last one ended need not seek
         if not len(self.pts):
             raise ValueError(f"{self.path}: holds no frames; check that the file is complete")
 
@@ -91,8 +92,10 @@ class Video:
         frames = np.empty((stop - start, height, width, 3), np.uint8)
         before = self.keys[self.keys <= self.pts[start]][-2:]  # a keyframe may follow frames that are shown after it: then the one before
         try:
-            for key in before[::-1].tolist() or [int(self.pts[0])]:
-                found = self._decode(start, stop, key, frames)
+            found = self._fill(start, stop, frames) if 0 <= start - self._next < CHUNK else [False]  # where the last reading ended
+            for key in [] if found[0] else before[::-1].tolist() or [int(self.pts[0])]:
+                self._seek(key)
+                found = self._fill(start, stop, frames)
                 if found[0]:
                     break
         except av.FFmpegError as error:
@@ -103,20 +106,27 @@ class Video:
                              "the file is damaged or was cut without re-encoding: encode it again as H.264")
         return frames
 
-    def _decode(self, start: int, stop: int, key: int, frames: np.ndarray) -> np.ndarray:
-        """Decode from the keyframe at time `key` and fill `frames`; which of them came, (stop - start,) bool."""
-        found = np.zeros(stop - start, bool)
-        with _opened(self.path) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            container.seek(key, stream=stream, backward=True)
-            for frame in container.decode(stream):
-                at = -1 if frame.pts is None else int(np.searchsorted(self.pts, frame.pts))
-                if start <= at < stop and self.pts[at] == frame.pts:
-                    frames[at - start] = frame.to_ndarray(format="rgb24", width=frames.shape[2], height=frames.shape[1], interpolation="AREA")
-                    found[at - start] = True
-                if found.all() or at >= stop + 16:  # B-frames may come a little out of order
-                    break
+    def _seek(self, key: int) -> None:
+        """Be ready to decode from the keyframe at time `key`."""
+        container = _opened(self.path)
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        container.seek(key, stream=stream, backward=True)
+        self._decoder = container.decode(stream)  # keeps the container open
+
+    def _fill(self, start: int, stop: int, frames: np.ndarray) -> np.ndarray:
+        """Decode on and fill `frames`; which of them came, (stop - start,) bool."""
+        found, self._next = np.zeros(stop - start, bool), len(self)
+        for frame in self._decoder:
+            at = -1 if frame.pts is None else int(np.searchsorted(self.pts, frame.pts))
+            if start <= at < stop and self.pts[at] == frame.pts:
+                frames[at - start] = frame.to_ndarray(format="rgb24", width=frames.shape[2], height=frames.shape[1], interpolation="AREA")
+                found[at - start] = True
+            if found.all():
+                self._next = at + 1
+                break
+            if at >= stop + 16:  # B-frames may come a little out of order
+                break
         return found
 
 
