@@ -56,6 +56,10 @@ class Batch:
     turn: Tensor | None = None  # (B,) angle of the volume about the vertical axis, radians
     turn_later: Tensor | None = None  # (B,) the same for `later`; None: as `turn`
 
+    def pinned(self) -> Batch:
+        """The images in page-locked memory, for a GPU that fetches them."""
+        return replace(self, now=self.now.pin_memory(), later=None if self.later is None else self.later.pin_memory())
+
     def to(self, device) -> Batch:
         moved = {k: getattr(self, k).to(device) for k in ("now", "later", "rig", "index", "centre", "turn", "turn_later") if getattr(self, k) is not None}
         return replace(self, **moved)

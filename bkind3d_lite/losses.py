@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import torch
-from piq.functional import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,6 +11,8 @@ from .shapes import cells, shaped
 
 def _blur(x: Tensor, window: int, sigma: float) -> Tensor:
     """Valid Gaussian filter of every channel of (n, c, h, w)."""
+    from piq.functional import gaussian_filter  # here, because it brings all of torchvision, which tracking does not need
+
     kernel = gaussian_filter(window, sigma, dtype=x.dtype).to(x)
     return F.conv2d(x, kernel.expand(x.shape[1], 1, window, window), groups=x.shape[1])
 

@@ -19,11 +19,13 @@ from tqdm.auto import tqdm
 from . import ranks
 from .checkpoints import header, resume, save
 from .clips import MultiViewClip, open_clip
+from .devices import ahead
 from .doctor import obstacles
 from .files import Table
 from .health import Health
 from .model import placed
 from .motion import survey
+from .planning import advised
 from .recipes import Recipe, altered, find_recipe, load_recipe, write_recipe
 from .results import Part
 from .sheets import contact_sheet, placement, placement_sheet, save_sheet
@@ -57,7 +59,8 @@ def fit(run: Run, part: Part, out: str | Path, steps: int | None = None, every: 
     stopped = False
     bar = tqdm(total=steps, initial=run.step, desc="training", unit="step", mininterval=0.5, disable=not first)
     with interrupts() as asked, Logbook(run, part, out, pictures) if first else nullcontext() as logbook, bar:
-        for step in train(run, batches(run, part.clip, part.survey)) if run.step < steps else ():
+        pairs = ahead(batches(run, part.clip, part.survey), next(run.model.parameters()).device)
+        for step in advised(train(run, pairs), run, part.clip.rig.views) if run.step < steps else ():
             if first:
                 logbook.write(step)
             bar.update()

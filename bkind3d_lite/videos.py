@@ -1,6 +1,7 @@
 """Videos: frames by index, by presentation time, without dumping them to disk."""
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -182,6 +183,7 @@ class Frames:
         self.chunk = CHUNK if moment * self.shape[0] <= budget else max(1, min(CHUNK, budget // (8 * moment)))
         self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._held = 0
+        self._lock = threading.Lock()  # a thread may decode ahead while another one looks
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -196,15 +198,16 @@ class Frames:
 
     def _chunk(self, view: int, number: int) -> np.ndarray:
         key = (view, number)
-        if key not in self._chunks:
-            start = number * self.chunk
-            chunk = self.videos[view].read(start, min(start + self.chunk, len(self)), self.size)
-            self._chunks[key] = chunk
-            self._held += chunk.nbytes
-            while self._held > self.budget and len(self._chunks) > len(self.videos):
-                self._held -= self._chunks.popitem(last=False)[1].nbytes
-        self._chunks.move_to_end(key)
-        return self._chunks[key]
+        with self._lock:
+            if key not in self._chunks:
+                start = number * self.chunk
+                chunk = self.videos[view].read(start, min(start + self.chunk, len(self)), self.size)
+                self._chunks[key] = chunk
+                self._held += chunk.nbytes
+                while self._held > self.budget and len(self._chunks) > len(self.videos):
+                    self._held -= self._chunks.popitem(last=False)[1].nbytes
+            self._chunks.move_to_end(key)
+            return self._chunks[key]
 
     def _one(self, t: int, views: Sequence[int]) -> Tensor:
         if not -len(self) <= t < len(self):

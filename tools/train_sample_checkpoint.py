@@ -67,7 +67,7 @@ def main() -> None:
             if step.index % 500 == 0 or step.index >= given.steps:
                 break
         save(run, work)
-        print(f"step {run.step}: {judge(run.model, run.recipe, parts)[1]}, {time.perf_counter() - start:.0f} s", flush=True)
+        print(f"step {run.step}: reconstruct {step.losses['reconstruct']:.3f}, {time.perf_counter() - start:.0f} s", flush=True)
     finish(given, run, parts, time.perf_counter() - start)
 
 
