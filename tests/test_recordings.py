@@ -333,3 +333,18 @@ def test_human36m(tmp_path, images):
 def test_no_data_set(tmp_path):
     with pytest.raises(FileNotFoundError, match="neither Human3.6M.*nor Rat7M"):
         parts(tmp_path)
+
+
+def test_the_verbs_say_how_to_open():
+    from argparse import ArgumentParser
+
+    from bkind3d_lite.__main__ import VERBS, _how
+
+    for verb in ("train", "track", "evaluate", "doctor"):
+        parser = ArgumentParser()
+        VERBS[verb][0](parser)
+        needed = [word for action in parser._actions if action.required for word in [*action.option_strings[:1], "x"]]
+        given = parser.parse_args([*needed, "--offset", "cam1=3", "a=b=-2", "--common", "--fps", "30", "--trial", "walk"])
+        assert _how(given) == dict(offsets={"cam1": 3, "a=b": -2}, common=True, trial="walk", fps=30.0, subject=None), verb
+    with pytest.raises(ValueError, match="--offset cam1: expected camera=frames"):
+        _how(parser.parse_args(["x", "--offset", "cam1"]))
