@@ -348,3 +348,16 @@ def test_the_verbs_say_how_to_open():
         assert _how(given) == dict(offsets={"cam1": 3, "a=b": -2}, common=True, trial="walk", fps=30.0, subject=None), verb
     with pytest.raises(ValueError, match="--offset cam1: expected camera=frames"):
         _how(parser.parse_args(["x", "--offset", "cam1"]))
+
+
+def test_pictures_of_a_clip_that_is_labelled_here_and_there(clip):
+    from bkind3d_lite.clips import Skeleton, Track
+    from bkind3d_lite.report import pictures, stills
+
+    truth = torch.full_like(clip.truth, torch.nan)
+    truth[[4, 9, 30]] = clip.truth[[4, 9, 30]]
+    some = replace(clip, truth=truth, skeleton=Skeleton(clip.skeleton.names, ()))
+    track = Track(clip.truth[:, :3], torch.ones(40, 3), Skeleton(("a", "b", "c"), ((0, 1),)), 30.0)
+    titles = [ax.get_title() for ax in pictures(some, track)[next(k for k in pictures(some, track) if k.startswith("The skeleton"))].axes]
+    assert titles == ["0.13 s", "0.30 s", "1.00 s"]
+    stills(track, [0, 1], truth)
