@@ -23,7 +23,7 @@ CHUNK = 64  # frames decoded and cached together: about one seek, whatever the f
 
 
 def _opened(path: Path):
-    return av.open(str(path), options={"format_whitelist": FORMATS})
+    return av.open(str(path), options={"format_whitelist": FORMATS}, metadata_errors="ignore")
 
 
 def _by_packets(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -68,6 +68,8 @@ class Video:
         try:
             with _opened(self.path) as container:
                 stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise OSError("of an unknown codec")
                 self.fps = float(stream.average_rate or 0)
                 self.size = (stream.codec_context.width, stream.codec_context.height)
                 self._tick = float(stream.time_base or 1)

@@ -139,6 +139,22 @@ def test_not_a_video(tmp_path, content):
         Video(tmp_path / "no.mp4")
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mutated_video_plays_or_is_one_clear_error(tmp_path, barcodes, seed):
+    """Bytes of the header or anywhere are changed: what comes is frames, or our own error that names the file."""
+    good, random = write_video(tmp_path / "good.mp4", barcodes(140), 30).read_bytes(), np.random.default_rng(seed)
+    for trial in range(30):
+        broken = bytearray(good)
+        for at in random.integers(0, good.index(b"mdat") if trial % 4 else len(good), random.integers(1, 6)):
+            broken[at] = random.integers(256)
+        (tmp_path / "x.mp4").write_bytes(broken)
+        try:
+            video = Video(tmp_path / "x.mp4")
+            assert len(video.read(0, min(20, len(video)))) and len(video.seconds) == len(video)
+        except ValueError as error:
+            assert str(error).startswith(str(tmp_path / "x.mp4")), error
+
+
 # ---- frames within a budget ----------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory, barcodes):
