@@ -77,7 +77,7 @@ class Video:
         except (av.FFmpegError, IndexError, OSError) as error:
             raise ValueError(f"{self.path}: not a readable video ({error}); check that the file is complete, "
                              "or write it again as H.264 mp4") from error
-        self._decoder, self._next = None, len(self.pts)  # a reading that goes on where the last one ended need not seek
+        self._container, self._decoder, self._next = None, None, len(self.pts)  # a reading that goes on where the last one ended need not seek
         if not len(self.pts):
             raise ValueError(f"{self.path}: holds no frames; check that the file is complete")
 
@@ -111,11 +111,13 @@ class Video:
 
     def _seek(self, key: int) -> None:
         """Be ready to decode from the keyframe at time `key`."""
-        container = _opened(self.path)
-        stream = container.streams.video[0]
+        if self._container is not None:
+            self._container.close()  # at once: a decoder holds dozens of frames
+        self._container = _opened(self.path)
+        stream = self._container.streams.video[0]
         stream.thread_type = "AUTO"
-        container.seek(key, stream=stream, backward=True)
-        self._decoder = container.decode(stream)  # keeps the container open
+        self._container.seek(key, stream=stream, backward=True)
+        self._decoder = self._container.decode(stream)
 
     def _fill(self, start: int, stop: int, frames: np.ndarray) -> np.ndarray:
         """Decode on and fill `frames`; which of them came, (stop - start,) bool."""
