@@ -95,7 +95,8 @@ class MultiViewClip:
 
     def thinned(self, most: int, pieces: int = 8) -> MultiViewClip:
         """At most `most` frames of a longer clip: `pieces` unbroken stretches, evenly spread over it."""
-        T, length = len(self), max(1, most // pieces)
+        T, pieces = len(self), max(1, min(pieces, most // 4))
+        length = max(1, most // pieces)
         if T <= most:
             return self
         begins = torch.linspace(0, T - length, pieces).long()

@@ -101,12 +101,12 @@ def stills(track: Track, times: Sequence[int], truth: Tensor | None = None, skel
     """A row of 3D poses (rows `times` of the track) in matplotlib, equal axes of one extent; `truth` (T, J, 3) in grey."""
     figure, axes = plt.subplots(1, len(times), figsize=(3.4 * len(times), 3.4), subplot_kw=dict(projection="3d"), squeeze=False)
     figure.subplots_adjust(0, 0.04, 0.97, 0.98, 0.06)
-    clouds = [np.asarray(track.world[t] if truth is None else truth[t], np.float64) for t in times]
+    clouds = [np.asarray(track.world[t] if truth is None or truth[t].isnan().all() else truth[t], np.float64) for t in times]
     half = 0.55 * max(float(np.nanmax(np.nanmax(c, 0) - np.nanmin(c, 0))) for c in clouds)
     for ax, t, cloud in zip(axes[0], times, clouds):
         middle = (np.nanmax(cloud, 0) + np.nanmin(cloud, 0)) / 2
         if truth is not None:
-            pose(ax, cloud, skeleton.edges if skeleton else (), [GREY] * len(cloud), 1.2, 6)
+            pose(ax, np.asarray(truth[t], np.float64), skeleton.edges if skeleton else (), [GREY] * len(truth[t]), 1.2, 6)
         pose(ax, np.asarray(track.world[t], np.float64), track.skeleton.edges, keypoint_colours(track.skeleton.names, track.skeleton.colours), 2, 22)
         boxed(ax, middle, half, track.unit).set_title(f"{t / track.fps:.2f} s", y=0.97)
     return figure
@@ -116,9 +116,10 @@ def pictures(clip: MultiViewClip, track: Track, rows: Sequence[Mapping] = (), ti
              views: Sequence[int] | None = None) -> dict[str, Figure | np.ndarray]:
     """The page's usual pictures with their captions: `figures` for `write_report`. The track has a row for each frame of the clip.
 
-    rows: of losses.csv. times: frames to show (default: three, evenly spread). views: cameras to show (default: the first four).
+    rows: of losses.csv. times: frames to show (default: three, evenly spread over those with truth). views: cameras to show (default: the first four).
     """
-    times = [len(clip) * n // 6 for n in (1, 3, 5)] if times is None else list(times)
+    known = clip.labelled if len(clip.labelled) else range(len(clip))  # where there is something to compare with
+    times = [int(known[len(known) * n // 6]) for n in (1, 3, 5)] if times is None else list(times)
     views = list(range(min(4, clip.rig.views))) if views is None else list(views)
     shown = {f"Held-out frames, {len(views)} of {clip.rig.views} views cut around the keypoints, which are projected into them. "
              "Rings and pale edges: low confidence.": closeups(clip, track, times, views=views),

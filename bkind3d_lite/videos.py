@@ -23,15 +23,15 @@ CHUNK = 64  # frames decoded and cached together: about one seek, whatever the f
 
 
 def _opened(path: Path):
-    return av.open(str(path), options={"format_whitelist": FORMATS})
+    return av.open(str(path), options={"format_whitelist": FORMATS}, metadata_errors="ignore")
 
 
 def _by_packets(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Time stamps of all frames and of the keyframes, from the packets: right for every file, but the whole file is read."""
     with _opened(path) as container:
-        packets = [(p.pts, p.is_keyframe) for p in container.demux(video=0) if p.pts is not None and not p.is_discard]
-    keys = np.array(sorted(pts for pts, key in packets if key), np.int64)
-    pts = np.array(sorted(pts for pts, _ in packets), np.int64)
+        packets = [(p.pts, p.is_keyframe, p.is_discard) for p in container.demux(video=0) if p.pts is not None]
+    keys = np.array(sorted(pts for pts, key, _ in packets if key), np.int64)
+    pts = np.array(sorted(pts for pts, _, hidden in packets if not hidden), np.int64)  # a cut hides what only others refer to
     return pts[pts >= keys[0]] if len(keys) else pts, keys  # before the first keyframe nothing can be decoded
 
 
@@ -46,7 +46,7 @@ def _evenly_spaced(container, stream, path: Path) -> tuple[np.ndarray, np.ndarra
         return None
     table = np.array([(e.timestamp, e.is_keyframe, e.is_discard, e.pos + e.size) for e in entries], np.int64)
     steps = np.diff(table[:, 0])
-    if len(table) < 2 * DELAY or (steps != steps[0]).any() or table[:, 2].any() or not table[0, 1] or table[:, 3].max() > path.stat().st_size:
+    if len(table) < 2 * DELAY or steps[0] < 1 or (steps != steps[0]).any() or table[:, 2].any() or not table[0, 1] or table[:, 3].max() > path.stat().st_size:
         return None  # variable, cut without re-encoding, or truncated
     first = sorted(p.pts for p, _ in zip(container.demux(stream), range(DELAY)) if p.pts is not None)
     if len(first) < DELAY or (np.diff(first[:DELAY // 2]) != steps[0]).any():
@@ -68,6 +68,8 @@ class Video:
         try:
             with _opened(self.path) as container:
                 stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise OSError("of an unknown codec")
                 self.fps = float(stream.average_rate or 0)
                 self.size = (stream.codec_context.width, stream.codec_context.height)
                 self._tick = float(stream.time_base or 1)
@@ -75,6 +77,7 @@ class Video:
         except (av.FFmpegError, IndexError, OSError) as error:
             raise ValueError(f"{self.path}: not a readable video ({error}); check that the file is complete, "
                              "or write it again as H.264 mp4") from error
+        self._container, self._decoder, self._next = None, None, len(self.pts)  # a reading that goes on where the last one ended need not seek
         if not len(self.pts):
             raise ValueError(f"{self.path}: holds no frames; check that the file is complete")
 
@@ -92,8 +95,10 @@ class Video:
         frames = np.empty((stop - start, height, width, 3), np.uint8)
         before = self.keys[self.keys <= self.pts[start]][-2:]  # a keyframe may follow frames that are shown after it: then the one before
         try:
-            for key in before[::-1].tolist() or [int(self.pts[0])]:
-                found = self._decode(start, stop, key, frames)
+            found = self._fill(start, stop, frames) if 0 <= start - self._next < CHUNK else [False]  # where the last reading ended
+            for key in [] if found[0] else before[::-1].tolist() or [int(self.pts[0])]:
+                self._seek(key)
+                found = self._fill(start, stop, frames)
                 if found[0]:
                     break
         except av.FFmpegError as error:
@@ -104,20 +109,29 @@ class Video:
                              "the file is damaged or was cut without re-encoding: encode it again as H.264")
         return frames
 
-    def _decode(self, start: int, stop: int, key: int, frames: np.ndarray) -> np.ndarray:
-        """Decode from the keyframe at time `key` and fill `frames`; which of them came, (stop - start,) bool."""
-        found = np.zeros(stop - start, bool)
-        with _opened(self.path) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            container.seek(key, stream=stream, backward=True)
-            for frame in container.decode(stream):
-                at = -1 if frame.pts is None else int(np.searchsorted(self.pts, frame.pts))
-                if start <= at < stop and self.pts[at] == frame.pts:
-                    frames[at - start] = frame.to_ndarray(format="rgb24", width=frames.shape[2], height=frames.shape[1], interpolation="AREA")
-                    found[at - start] = True
-                if found.all() or at >= stop + 16:  # B-frames may come a little out of order
-                    break
+    def _seek(self, key: int) -> None:
+        """Be ready to decode from the keyframe at time `key`."""
+        if self._container is not None:
+            self._container.close()  # at once: a decoder holds dozens of frames
+        self._container = _opened(self.path)
+        stream = self._container.streams.video[0]
+        stream.thread_type = "AUTO"
+        self._container.seek(key, stream=stream, backward=True)
+        self._decoder = self._container.decode(stream)
+
+    def _fill(self, start: int, stop: int, frames: np.ndarray) -> np.ndarray:
+        """Decode on and fill `frames`; which of them came, (stop - start,) bool."""
+        found, self._next = np.zeros(stop - start, bool), len(self)
+        for frame in self._decoder:
+            at = -1 if frame.pts is None else int(np.searchsorted(self.pts, frame.pts))
+            if start <= at < stop and self.pts[at] == frame.pts:
+                frames[at - start] = frame.to_ndarray(format="rgb24", width=frames.shape[2], height=frames.shape[1], interpolation="AREA")
+                found[at - start] = True
+            if found.all():
+                self._next = at + 1
+                break
+            if at >= stop + 16:  # B-frames may come a little out of order
+                break
         return found
 
 

@@ -1,14 +1,18 @@
 """The doctor: a good recording passes; a copy broken in one usual way is told which."""
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from bkind3d_lite.cameras import ring as cameras_in_a_ring
-from bkind3d_lite.doctor import FAIL, PASS, WARN, agreement, background, diagnose, examine, lenses, on_silhouettes, ring, truth, unit
+from bkind3d_lite import doctor
+from bkind3d_lite.doctor import FAIL, PASS, WARN, timing, agreement, background, diagnose, examine, lenses, on_silhouettes, ring, truth, unit
 from bkind3d_lite.suspects import FITS, late, lags, misfit, misfits, sightings
 from bkind3d_lite.synthetic import draw, figure, poses
 from bkind3d_lite.motion import survey
+from bkind3d_lite.videos import Frames
 
 LENS = (-0.3, 0.1, 0.0, 0.0, 0.0)
 
@@ -156,3 +160,50 @@ def test_a_folder_that_does_not_open_is_one_failed_check(folder, tmp_path):
     (copy / "cam1.mp4").unlink()
     diagnosis = examine(copy)
     assert [c.name for c in diagnosis.checks] == ["files"] and "no video for camera cam1" in diagnosis.text() and "mend this first" in diagnosis.text()
+
+
+# ---- time ----------------------------------------------------------------------------------------------------------
+class Film:
+    """Footage that knows its times alone."""
+
+    def __init__(self, seconds, fps=30.0):
+        self.seconds, self.fps, self.size, self.path = np.asarray(seconds), fps, (96, 64), None
+
+    def __len__(self):
+        return len(self.seconds)
+
+
+def filmed(good, *films, **change):
+    rig = good.rig.take(list(range(len(films))))
+    return replace(good, frames=Frames(films, (96, 64)), rig=rig, fps=30.0, truth=None, **change)
+
+
+def test_even_times_pass_and_a_jump_is_no_uneven_interval(good):
+    even = np.arange(90) / 30
+    check = timing(filmed(good, Film(even), Film(even + 5.0)))  # a container may begin at any time
+    assert check.state == PASS and "33.33 ms a frame" in check.said
+    torn = np.concatenate([even[:40], even[40:] + 2])
+    assert timing(filmed(good, Film(torn), Film(torn), starts=(0, 40))).state == PASS
+    assert timing(good) is None, "frames in memory have no times"
+
+
+@pytest.mark.parametrize("second, fps, words", [
+    (np.arange(90) / 25, 25.0, "frame rates differ: cam0 30, cam1 25"),
+    (np.delete(np.arange(93) / 30, [20, 50, 51]), 30.0, r"cam1: 2 of 89 intervals uneven \(33 to 100 ms\)"),
+    (np.arange(90) / 30 * 1.002 + np.linspace(0, 0.1, 90), 30.0, "cam1 drifts 0.1.* s away from cam0")])
+def test_what_is_wrong_with_the_time_is_named(good, second, fps, words):
+    check = timing(filmed(good, Film(np.arange(90) / 30), Film(second, fps)))
+    assert check.state == WARN and re.search(words, check.said) and check.remedy, check.said
+
+
+def test_a_recording_in_fragments_is_a_warning(good):
+    even = np.arange(90) / 30
+    check = timing(filmed(good, Film(even), Film(even), starts=tuple(range(0, 90, 5))))
+    assert check.state == WARN and "90 frames in 18 unbroken stretches" in check.said
+
+
+def test_of_a_long_recording_some_stretches_are_looked_at(folder, monkeypatch):
+    monkeypatch.setattr(doctor, "MOST", 8)
+    found = examine(folder[0])
+    assert len(found.clip) == 8 and "12 frames at 30 fps, 8 of them looked at" in said(found, "files").said
+    assert examine(folder[0], offsets={"nobody": 1}).state == FAIL

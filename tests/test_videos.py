@@ -7,7 +7,7 @@ import pytest
 import torch
 from av.video.frame import PictureType
 
-from bkind3d_lite.videos import CHUNK, Frames, Video, write_video
+from bkind3d_lite.videos import CHUNK, Frames, Picked, Video, _by_packets, _evenly_spaced, write_video
 
 
 def encoded(path, images, codec="libx264", pts=None, **options):
@@ -56,7 +56,7 @@ def test_b_frames_and_random_access_equal_sequential_reading(tmp_path, barcodes,
     video = Video(path)
     whole = video.read(0, len(video))
     assert [barcodes.read(f) for f in whole] == list(range(110))
-    for start, stop in ((109, 110), (0, 1), (41, 43), (39, 40), (77, 90), (13, 14)):
+    for start, stop in ((109, 110), (0, 1), (1, 9), (9, 30), (33, 41), (41, 43), (39, 40), (77, 90), (13, 14), (14, 110), (14, 15)):
         assert np.array_equal(video.read(start, stop), whole[start:stop]), (start, stop)
 
 
@@ -64,6 +64,7 @@ def test_a_variable_frame_rate_counts_frames_not_seconds(tmp_path, barcodes):
     pts = np.cumsum(np.random.default_rng(0).integers(1, 9, 90))
     video = Video(encoded(tmp_path / "v.mp4", barcodes(90), pts=pts, g="20"))
     assert len(video) == 90 and len(set(np.diff(video.pts))) > 3
+    assert np.allclose(video.seconds, (pts - pts[0]) / 100)
     assert [barcodes.read(video.read(t, t + 1)[0]) for t in (89, 3, 50, 51, 20, 0)] == [89, 3, 50, 51, 20, 0]
 
 
@@ -72,6 +73,44 @@ def test_a_smaller_size_is_an_area_average(tmp_path):
     fine[:, ::2] = 200  # stripes one pixel wide: point sampling would return 0 or 200
     small = Video(write_video(tmp_path / "a.mp4", [fine] * 2, 30, crf=1)).read(0, 1, size=(12, 16))
     assert small.shape == (1, 16, 12, 3) and np.abs(small.astype(float) - 100).max() < 25
+
+
+@pytest.mark.parametrize("suffix, options", [("mp4", X264), ("mp4", dict(bf="0", g="20")), ("mov", X264), ("mkv", X264)])
+def test_the_index_in_the_header_is_that_of_the_packets(tmp_path, barcodes, suffix, options):
+    path = encoded(tmp_path / f"a.{suffix}", barcodes(160), **options)
+    video, (pts, keys) = Video(path), _by_packets(path)
+    assert np.array_equal(video.pts, pts) and np.array_equal(video.keys, keys)
+    with av.open(str(path)) as container:
+        assert (_evenly_spaced(container, container.streams.video[0], path) is None) == (suffix == "mkv"), "an MP4 is not read through"
+
+
+@pytest.mark.parametrize("options", [X264, {"x264-params": "bframes=0:scenecut=0:keyint=40"}], ids=["B-frames", "P-frames"])
+@pytest.mark.parametrize("lead", [0, 7])
+def test_a_cut_without_encoding_counts_only_what_plays(tmp_path, barcodes, options, lead):
+    """A cut at frame 60 keeps the packets from keyframe 40 on and hides those before the cut, or has lost a few after it."""
+    whole, cut = encoded(tmp_path / "a.mp4", barcodes(160), **options), tmp_path / "cut.mp4"
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        source.seek(int(Video(whole).pts[60]), stream=source.streams.video[0], backward=True)
+        packets = [p for p in source.demux(video=0) if p.dts is not None]
+        origin = Video(whole).pts[60]
+        for packet in packets[lead:]:
+            packet.pts, packet.dts, packet.stream = packet.pts - int(origin), packet.dts - int(origin), stream
+            container.mux(packet)
+    video = Video(cut)
+    with av.open(str(cut)) as container:
+        shown = [barcodes.read(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0) if not frame.is_corrupt]
+    assert [barcodes.read(x) for x in video.read(0, len(video))] == shown
+    assert shown[-1] == 159 and shown == list(range(shown[0], 160))
+
+
+def test_picked_frames(pair, barcodes):
+    picked = Picked(pair[0], [3, 4, 5, 150, 9, 9, 12])
+    assert len(picked) == 7 and [barcodes.read(x) for x in picked.read(0, 7)] == [3, 4, 5, 150, 9, 9, 12]
+    assert [barcodes.read(x) for x in picked.read(2, 5)] == [5, 150, 9] and picked.seconds[3] == pytest.approx(5.0)
+    frames = Frames(pair, (48, 32)).at([7, 30])
+    assert [[barcodes.read(x) for x in views] for views in frames[:]] == [[7, 192], [30, 169]]
+    assert torch.equal(frames[[1, 0], 1], frames[[1, 0]][:, 1]) and frames.resized((24, 16)).shape == (2, 2, 16, 24, 3)
 
 
 # ---- broken files --------------------------------------------------------------------------------------------------
@@ -98,6 +137,22 @@ def test_not_a_video(tmp_path, content):
     (tmp_path / "no.mp4").write_bytes(content)
     with pytest.raises(ValueError, match=r"no\.mp4: not a readable video"):
         Video(tmp_path / "no.mp4")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mutated_video_plays_or_is_one_clear_error(tmp_path, barcodes, seed):
+    """Bytes of the header or anywhere are changed: what comes is frames, or our own error that names the file."""
+    good, random = write_video(tmp_path / "good.mp4", barcodes(140), 30).read_bytes(), np.random.default_rng(seed)
+    for trial in range(30):
+        broken = bytearray(good)
+        for at in random.integers(0, good.index(b"mdat") if trial % 4 else len(good), random.integers(1, 6)):
+            broken[at] = random.integers(256)
+        (tmp_path / "x.mp4").write_bytes(broken)
+        try:
+            video = Video(tmp_path / "x.mp4")
+            assert len(video.read(0, min(20, len(video)))) and len(video.seconds) == len(video)
+        except ValueError as error:
+            assert str(error).startswith(str(tmp_path / "x.mp4")), error
 
 
 # ---- frames within a budget ----------------------------------------------------------------------------------------
