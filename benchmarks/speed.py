@@ -267,9 +267,9 @@ def draw(curves: dict[str, list], path: Path) -> None:
     figure, axes = plt.subplots(1, len(curves), figsize=(10, 2.4), sharey=True, layout="constrained")
     for ax, (name, points) in zip(axes, curves.items()):
         ax.plot(*zip(*points), "o-", color="tab:blue")
-        ax.set(xlabel=name, ylim=(0, None))
+        ax.set(xlabel=name)
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("seconds per step")
+    axes[0].set(ylabel="CPU seconds per step", ylim=(0, 1.08 * max(seconds for points in curves.values() for _, seconds in points)))  # shared by all
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
 
