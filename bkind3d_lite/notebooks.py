@@ -240,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="*", type=Path, help="notebooks (default: notebooks/*.ipynb)")
     parser.add_argument("--out", default="build/notebooks", help="folder of executed copies")
     parser.add_argument("--html", action="store_true", help="also write HTML pages")
-    parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time, which share the cores (default: 2)")
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time, which then share the cores (default: 1)")
     parser.add_argument("--timeout", type=float, help="seconds for each notebook (default: 90; 300 for 08_training)")
     given = parser.parse_args(arguments)
     paths = given.files or sorted(Path("notebooks").glob("*.ipynb"))
