@@ -128,10 +128,12 @@ def test_a_widget_becomes_its_picture():
 
 
 def test_run_fails_on_errors_wrong_checks_and_lost_time(tmp_path, capsys):
-    slow = "import time; time.sleep(60)"
+    slow = "import time\nwhile time.process_time() < 8: pass"
     bad = written(tmp_path, lesson("a = ...\nprint('✗ shape (1,), expected (2,)')", "b = ...\ncheck = print", slow, "assert 1"))
     done = run(bad, tmp_path / "out", limit=6)
     assert any("over its 6 seconds" in fault for fault in done.faults) and any("wrong: ✗ shape" in fault for fault in done.faults)
+    idle = run(written(tmp_path, lesson("a = ...", "b = ...", "import time; time.sleep(60)", "assert 1")), tmp_path / "out", limit=3)
+    assert any("over 9 seconds on the wall" in fault for fault in idle.faults)
     wrong = written(tmp_path, lesson("a = ...", "b = ...", "1", "assert 1 == 2, 'one is not two'"), "98_wrong.ipynb")
     assert main(["run", str(wrong), "--out", str(tmp_path / "out")]) == 1
     assert "AssertionError: one is not two" in capsys.readouterr().out
