@@ -63,6 +63,7 @@ def joined(device: str = "auto") -> Iterator[str]:
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield device
+        dist.barrier()  # nobody leaves while another still writes: threads of a rank that is gone take the others down
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             reason = str(error).splitlines()[0][:200]
