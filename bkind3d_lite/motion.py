@@ -1,6 +1,7 @@
 """Motion: what static cameras tell without a label - the background, each view's noise, where the animal is and how much it moves."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -8,10 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .cameras import CameraRig
-from .clips import MultiViewClip, Survey, foreground
+from .clips import LARGE, MultiViewClip, Survey, foreground
+from .videos import Frames
 from .volumes import Grid, hull, overlap, soft_argmax
 
 THUMB = 96  # pixels of the longer side of a foreground thumbnail
+SAMPLED = 2000  # thumbnails that show whether anything moves, where they are not kept
+AHEAD = 1 << 26  # bytes of frames kept while a large film is read from its beginning to its end
 
 
 def _noise_and_contrast(frames: Tensor, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,6 +59,29 @@ def glance(clip: MultiViewClip, samples: int = 60, background: Tensor | None = N
     an animal that rests in one place for half of a short film is the median there, and leaves a ghost when it goes.
     Raises `ValueError` if the cameras are too few or nothing moves.
     """
+    raw = _stage(clip, samples, background)
+    return _moving(clip, replace(raw, thumbs=torch.cat(list(_thumbs(clip, raw)))))
+
+
+def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60, background: Tensor | None = None, thumbs: bool = True) -> Survey:
+    """Look once at every frame of a clip of static cameras. No labels.
+
+    As `glance`, and the animal's centre: found with the visual hull of the foreground, first in a cube of `side` world units where
+    the views overlap (None: as wide as the views), then in a third of it around that. thumbs: keep the foreground images, about 7 kB a
+    frame and view, which training draws its pairs by; without them (tracking) a film of any length takes no more memory than a short one.
+    """
+    raw, (middle, width) = _stage(clip, samples, background), overlap(clip.rig)
+    width, every, kept, centres = side or width, 1 if thumbs else -(-len(clip) // SAMPLED), [], []
+    for some in _thumbs(clip, raw):
+        centre = locate(some, clip.rig, Grid(middle, width, 28))
+        centres.append(locate(some, clip.rig, Grid(centre, width / 3, 20)))
+        kept.append(some[-sum(map(len, centres[:-1])) % every::every])
+    found = _moving(clip, replace(raw, centre=torch.cat(centres), thumbs=torch.cat(kept)))
+    return found if thumbs else replace(found, thumbs=found.thumbs[:0])
+
+
+def _stage(clip: MultiViewClip, samples: int, background: Tensor | None) -> Survey:
+    """The survey before any frame is looked at for its animal: background, noise and contrast from `samples` frames."""
     T, V, H, W, _ = clip.frames.shape
     if V < 2:
         raise ValueError(f"{clip.name}: {V} view(s); at least 2 calibrated views are needed for 3D")
@@ -63,26 +90,16 @@ def glance(clip: MultiViewClip, samples: int = 60, background: Tensor | None = N
     if (share < 1e-3).sum() > V - 2:
         raise ValueError(f"{clip.name}: nothing moves here (in {int((share < 1e-3).sum())} of {V} views less than 0.1 % of the pixels leave the background); "
                          "a clip without motion cannot be learned from: choose a stretch in which the animal moves")
-    small = (max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W))))
-    raw = Survey(background, noise, contrast.clamp(min=1e-3), torch.zeros(T, 3), torch.zeros(0), 0.02)
-    found = replace(raw, thumbs=_thumbs(clip, raw, small))
+    return Survey(background, noise, contrast.clamp(min=1e-3), torch.zeros(T, 3), torch.zeros(0), 0.02)
+
+
+def _moving(clip: MultiViewClip, found: Survey) -> Survey:
+    """The survey itself, if its foreground changes."""
+    T = len(found.thumbs)
     if T > 2 and max(float(found.stir(g).max()) for g in {1, max(1, T // 4)}) < found.floor:
         raise ValueError(f"{clip.name}: nothing moves here (the foreground changes by less than {found.floor:.0%} between frames); "
                          "choose a stretch in which the animal moves")
     return found
-
-
-def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60, background: Tensor | None = None) -> Survey:
-    """Look once at every frame of a clip of static cameras. No labels.
-
-    As `glance`, and the animal's centre: found with the visual hull of the foreground, first in a cube of `side` world units where
-    the views overlap (None: as wide as the views), then in a third of it around that.
-    """
-    found = glance(clip, samples, background)
-    middle, width = overlap(clip.rig)
-    width = side or width
-    centre = locate(found.thumbs, clip.rig, Grid(middle, width, 28))
-    return replace(found, centre=locate(found.thumbs, clip.rig, Grid(centre, width / 3, 20)))
 
 
 def region(survey: Survey, rig: CameraRig, margin: float = 1.25, samples: int = 64) -> tuple[Tensor, float]:
@@ -102,13 +119,19 @@ def region(survey: Survey, rig: CameraRig, margin: float = 1.25, samples: int = 
     return (low + high) / 2, float(margin * ((high - low).max() + width / 32))
 
 
-def _thumbs(clip: MultiViewClip, raw: Survey, size: tuple[int, int]) -> Tensor:
-    ground, out = _shrunk(raw.background[None], size), []
-    step = max(1, min(16, (1 << 26) // clip.frames[0].numel()))  # large frames: few at a time
-    for times in torch.arange(len(clip)).split(step):
-        images = _shrunk(clip.frames[times.tolist()], size)
-        out.append((foreground(images, ground, raw.noise, raw.contrast)[:, :, 0] * 255).round().byte())
-    return torch.cat(out)
+def _thumbs(clip: MultiViewClip, raw: Survey) -> Iterator[Tensor]:
+    """Foreground images (n, V, h, w) uint8 of all frames, some hundred at a time; large films are decoded no larger than that needs."""
+    H, W = raw.background.shape[1:3]
+    size = (max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W))))
+    ground, frames, done = _shrunk(raw.background[None], size), clip.frames, []
+    if isinstance(frames, Frames) and max(H, W) > LARGE:
+        frames = frames.resized((2 * size[1], 2 * size[0]), AHEAD)
+    for times in torch.arange(len(clip)).split(max(1, min(16, (1 << 26) // frames[0].numel()))):
+        images = _shrunk(frames[times.tolist()], size)
+        done.append((foreground(images, ground, raw.noise, raw.contrast)[:, :, 0] * 255).round().byte())
+        if len(done) == 32 or times[-1] == len(clip) - 1:
+            yield torch.cat(done)
+            done = []
 
 
 def _shrunk(frames: Tensor, size: tuple[int, int]) -> Tensor:
