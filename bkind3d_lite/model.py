@@ -13,7 +13,7 @@ from .clips import Batch, Survey
 from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Depth, Flat, Keypoints, Lift, Triangulated, Volumetric
 from .losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, equivariance, reprojection, separation, steadiness
-from .motion import region
+from .motion import extent, region
 from .networks import Decoder, Encoder, on_the_spot, over_views
 from .recipes import Recipe
 from .volumes import overlap
@@ -178,9 +178,14 @@ def _needed(both: tuple[Keypoints, Keypoints], field: str, term: str) -> list[Te
 
 def placed(recipe: Recipe, rig: CameraRig, survey: Survey | None = None) -> Recipe:
     """The recipe with its volume placed, unless it names centre and side: where the animal goes, or, without a survey, where
-    the views overlap. Never the world's origin, which calibrations put anywhere.
+    the views overlap. Never the world's origin, which calibrations put anywhere. `reach` becomes `follow`, which needs the survey.
     """
     middle, width = overlap(rig)
+    if recipe.reach is not None and recipe.follow is None:
+        if survey is None:
+            raise ValueError(f"reach = {recipe.reach} asks for the animal's extent: place the recipe with a survey (placed(recipe, clip.rig, "
+                             "motion.survey(clip))), or give follow, the side of the cube in world units")
+        recipe = replace(recipe, follow=float(f"{recipe.reach * extent(survey, rig):.3g}"))
     if survey is not None and recipe.follow is None:
         middle, side = region(survey, rig)
         width = min(side, width)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from .cameras import CameraRig
 from .clips import LARGE, MultiViewClip, Survey, foreground
+from .shapes import cells
 from .videos import Frames
 from .volumes import Grid, hull, overlap, soft_argmax
 
@@ -29,12 +30,38 @@ def _noise_and_contrast(frames: Tensor, background: Tensor) -> tuple[Tensor, Ten
     return noise, contrast, (few > (5 * noise).clamp(min=20 / 255)).float().mean()
 
 
+def empty(frames: Tensor, least: int = 9) -> Tensor:
+    """What a still camera sees when the animal is away: (n, H, W, 3) uint8 -> (H, W, 3), without labels.
+
+    The median over time; but where an animal rests in one place for half of the film, that is the animal. So a second median is
+    taken over frames that look different: each is the one farthest from those already taken, until the next is nearer to one of them than
+    half of the first distance (at least `least` frames), and a long rest is one picture of many. It is believed where the two differ.
+    """
+    usual = _median(frames)
+    size = min(48, frames.shape[1]), min(64, frames.shape[2])
+    small = torch.cat([F.adaptive_avg_pool2d(some.movedim(-1, 1).float() / 255, size) for some in frames.split(4)]).flatten(1)
+    taken = [int((small - _median(small)).abs().mean(1).argmax())]
+    away = (small - small[taken[0]]).abs().mean(1)
+    apart = away.max() / 2
+    while len(taken) < len(frames) and (len(taken) < least or away.max() > apart):
+        taken.append(int(away.argmax()))
+        away = torch.minimum(away, (small - small[taken[-1]]).abs().mean(1))
+    other = _median(frames[sorted(taken)])
+    doubt = (usual.float() - other.float()).abs().amax(-1, keepdim=True) > 8
+    return torch.where(doubt, other, usual)
+
+
+def _median(frames: Tensor) -> Tensor:
+    """Over time, some rows at once: of large frames the sorting would take several times their memory."""
+    return torch.cat([rows.median(0).values for rows in frames.split(64, 1)])
+
+
 def _views(clip: MultiViewClip, picks: list[int], background: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Background (V, H, W, 3), noise, contrast and moving share (V,), one view after the other: of large frames a few hundred MB at a time."""
     grounds, found = [], []
     for v in range(clip.rig.views):
         frames = clip.frames[picks, v]
-        grounds.append(torch.cat([rows.median(0).values for rows in frames.split(64, 1)]) if background is None else background[v])
+        grounds.append(empty(frames) if background is None else background[v])
         found.append(torch.stack(_noise_and_contrast(frames, grounds[-1])))
     return (torch.stack(grounds), *torch.stack(found, 1))
 
@@ -117,6 +144,39 @@ def region(survey: Survey, rig: CameraRig, margin: float = 1.25, samples: int = 
         lows.append(inner.amin(0)), highs.append(inner.amax(0))
     low, high = torch.stack(lows).quantile(0.02, 0), torch.stack(highs).quantile(0.98, 0)
     return (low + high) / 2, float(margin * ((high - low).max() + width / 32))
+
+
+def extent(survey: Survey, rig: CameraRig, samples: int = 300) -> float:
+    """How long the animal is when it stretches, in world units, without labels.
+
+    Twice the distance from its centre within which 19 of 20 of its foreground pixels lie, at its depth: the larger of the views' (three in four
+    are not longer), the longer of the poses (nine in ten). A thin tail hardly counts.
+    """
+    times = torch.linspace(0, len(survey.thumbs) - 1, min(samples, len(survey.thumbs))).long()
+    sure, centre = (survey.thumbs[times] > 127).flatten(2).float(), survey.centre[times]
+    unit = (rig.cam_from_world(centre)[..., 2] / rig.K[:, 0, 0, None] * rig.size[0] / 2).T  # world units of half an image width, (T, V)
+    square = centre.new_tensor([1.0, rig.size[1] / rig.size[0]])
+    pixels = cells(*survey.thumbs.shape[2:]).flatten(0, 1)
+    away, order = (((pixels - rig.ndc_from_world(centre).transpose(0, 1)[:, :, None]) * square).norm(dim=-1) * unit[..., None]).sort(-1)
+    within = sure.gather(-1, order).cumsum(-1)
+    reach = away.gather(-1, (within >= 0.95 * within[..., -1:]).float().argmax(-1, keepdim=True))[..., 0]
+    reach = reach.masked_fill(within[..., -1] < 4, torch.nan)  # a view that does not see it
+    return 2 * float(reach.nanquantile(0.75, dim=1).nanquantile(0.9))
+
+
+def on_silhouettes(points: Tensor, rig: CameraRig, thumbs: Tensor, grow: float) -> tuple[Tensor, Tensor]:
+    """Do points (T, K, 3) lie on the foreground thumbnails (T, V, h, w) uint8, grown by `grow` world units? -> hit, seen, (T, V, K) bool.
+
+    seen: the point is inside that view's image. A point that is not seen is not hit.
+    """
+    w, ndc = thumbs.shape[3], rig.ndc_from_world(points)
+    depth = rig.cam_from_world(points)[..., 2].transpose(0, 1).flatten(1).nanmedian(1).values
+    value = []
+    for v, radius in enumerate((grow * rig.K[:, 0, 0] / depth * w / rig.size[0]).round().int().tolist()):
+        soft = F.max_pool2d(thumbs[:, v, None].float() / 255, 2 * radius + 1, 1, radius)
+        value.append(F.grid_sample(soft, ndc[:, v, None].nan_to_num(9.0).clamp(-9, 9), align_corners=False)[:, 0, 0])
+    seen = (ndc.abs() <= 1).all(-1)
+    return (torch.stack(value, 1) > 0.5) & seen, seen
 
 
 def _thumbs(clip: MultiViewClip, raw: Survey) -> Iterator[Tensor]:

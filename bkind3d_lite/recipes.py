@@ -78,6 +78,7 @@ class Recipe:
     # beyond the paper, each a switch (off: the paper)
     background: bool = False  # foreground |frame - median frame| as a fourth input channel
     follow: float | None = None  # side of a cube that follows the visual hull, images cropped to it (None: one cube for the room)
+    reach: float | None = None  # the same as a multiple of the animal's own extent, for recordings of unknown size: `placed` measures it
     sharpness: float = 1.0  # factor on the volume logits before the softmax
     hull: float = 0.0  # weight of the visual hull as a prior on the volume
     hull_blur: int = 1  # pixels; more draws the prior to the middle of the body
@@ -92,7 +93,7 @@ class Recipe:
 
     @property
     def surveyed(self) -> bool:
-        return self.background or self.follow is not None or self.by_motion or self.hull > 0 or self.mask or self.cover > 0
+        return self.background or self.follow is not None or self.reach is not None or self.by_motion or self.hull > 0 or self.mask or self.cover > 0
 
 
 QUICK_RAT = Recipe("quick-rat", keypoints=18, size=(96, 96), gaps=(0.1, 0.2, 0.4), voxels=24, width=24, channels=16, v2v_width=16,
@@ -100,6 +101,8 @@ QUICK_RAT = Recipe("quick-rat", keypoints=18, size=(96, 96), gaps=(0.1, 0.2, 0.4
                    cover=20.0, steady=5.0, sure=0.1, mask=True, by_motion=True, turn=True, views=4)
 QUICK_HUMAN = replace(QUICK_RAT, name="quick-human", keypoints=24, follow=2000.0, hull=4.0, hull_blur=1, cover=300.0, steady=4.0, views=None,
                       steps=2400)
+# For recordings of one's own: the cube's side comes from the animal itself, and three views a step keep every view's part small.
+QUICK = replace(QUICK_RAT, name="quick", keypoints=16, follow=None, reach=1.4, views=3, steps=1500)
 # The paper at its own size (its section 4; constants that it does not print are the released code's). One pair every 10 frames
 # of Human3.6M's training subjects makes about 39 000 steps an epoch at batch 1: 5 epochs, both curriculum losses from the third on.
 # length: 2 x 1e-6 per mm^2 there, in units of the side here; separate: 0.05 for each of the two moments, sigma 0.08 of half a side.
@@ -137,7 +140,7 @@ def variant(base: Recipe, name: str) -> Recipe:
 
 SIBLINGS = tuple(variant(PAPER_H36M, name) for name in VARIANTS)
 TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT, FLAT_ROTATE, POINTS, NO_LENGTH, KEYPOINTS_8, KEYPOINTS_30 = SIBLINGS
-RECIPES = {recipe.name: recipe for recipe in (QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, LEAN, *SIBLINGS,
+RECIPES = {recipe.name: recipe for recipe in (QUICK, QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, LEAN, *SIBLINGS,
                                               *(variant(PAPER_RAT7M, name) for name in VARIANTS))}
 
 

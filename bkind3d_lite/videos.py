@@ -233,12 +233,13 @@ class Frames:
     def __getitem__(self, times: int | Sequence[int] | tuple[Sequence[int], int]) -> Tensor:
         if isinstance(times, (int, np.integer)):
             return self[[times]][0]
-        times, views = (times[0], [times[1]]) if isinstance(times, tuple) else (times, range(len(self.videos)))
+        one = isinstance(times, tuple)
+        times, views = (times[0], [times[1]]) if one else (times, range(len(self.videos)))
         times = range(*times.indices(len(self))) if isinstance(times, slice) else times
         out = np.empty((len(times), len(views), *self.shape[2:]), np.uint8)
         for moment, t in zip(out, times):
             self._moment(int(t), views, moment)
-        return torch.from_numpy(out if len(views) == len(self.videos) else out[:, 0])
+        return torch.from_numpy(out[:, 0] if one else out)
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> Path:
