@@ -39,6 +39,10 @@ class Survey:
     thumbs: Tensor  # (T, V, h, w) uint8, small foreground images
     floor: float  # frame-to-frame change of `thumbs` from noise alone: less than this is 'nothing moves'
 
+    def resized(self, size: tuple[int, int]) -> Survey:
+        """The same for frames of another size (W, H)."""
+        return replace(self, background=torch.stack([(255 * _resized(_planes(view), size)).round().byte()[0].permute(1, 2, 0) for view in self.background]))
+
     def stir(self, gap: int) -> Tensor:
         """How much moves between t and t + gap, (T - gap,), as a share of the mean foreground."""
         pairs = zip(self.thumbs[:-gap].split(512), self.thumbs[gap:].split(512))

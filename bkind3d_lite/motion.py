@@ -16,7 +16,6 @@ from .volumes import Grid, hull, overlap, soft_argmax
 
 THUMB = 96  # pixels of the longer side of a foreground thumbnail
 SAMPLED = 2000  # thumbnails that show whether anything moves, where they are not kept
-AHEAD = 1 << 26  # bytes of frames kept while a large film is read from its beginning to its end
 
 
 def _noise_and_contrast(frames: Tensor, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,28 +38,29 @@ def empty(frames: Tensor, least: int = 9) -> Tensor:
     """
     usual = _median(frames)
     size = min(48, frames.shape[1]), min(64, frames.shape[2])
-    small = torch.cat([F.adaptive_avg_pool2d(some.movedim(-1, 1).float() / 255, size) for some in frames.split(4)]).flatten(1)
+    small = torch.cat([F.adaptive_avg_pool2d(some.movedim(-1, 1).float() / 255, size) for some in frames.split(1)]).flatten(1)
     taken = [int((small - _median(small)).abs().mean(1).argmax())]
     away = (small - small[taken[0]]).abs().mean(1)
     apart = away.max() / 2
     while len(taken) < len(frames) and (len(taken) < least or away.max() > apart):
         taken.append(int(away.argmax()))
         away = torch.minimum(away, (small - small[taken[-1]]).abs().mean(1))
-    other = _median(frames[sorted(taken)])
+    other = _median(frames, sorted(taken))
     doubt = (usual.float() - other.float()).abs().amax(-1, keepdim=True) > 8
     return torch.where(doubt, other, usual)
 
 
-def _median(frames: Tensor) -> Tensor:
-    """Over time, some rows at once: of large frames the sorting would take several times their memory."""
-    return torch.cat([rows.median(0).values for rows in frames.split(64, 1)])
+def _median(frames: Tensor, taken: list[int] | slice = slice(None)) -> Tensor:
+    """Over the times `taken`, some rows at once: of large frames the sorting would take several times their memory."""
+    return torch.cat([rows[taken].median(0).values for rows in frames.split(64, 1)])
 
 
 def _views(clip: MultiViewClip, picks: list[int], background: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Background (V, H, W, 3), noise, contrast and moving share (V,), one view after the other: of large frames a few hundred MB at a time."""
     grounds, found = [], []
+    footage = clip.frames.passing() if isinstance(clip.frames, Frames) else clip.frames
     for v in range(clip.rig.views):
-        frames = clip.frames[picks, v]
+        frames = footage[picks, v]
         grounds.append(empty(frames) if background is None else background[v])
         found.append(torch.stack(_noise_and_contrast(frames, grounds[-1])))
     return (torch.stack(grounds), *torch.stack(found, 1))
@@ -153,15 +153,20 @@ def extent(survey: Survey, rig: CameraRig, samples: int = 300) -> float:
     are not longer), the longer of the poses (nine in ten). A thin tail hardly counts.
     """
     times = torch.linspace(0, len(survey.thumbs) - 1, min(samples, len(survey.thumbs))).long()
-    sure, centre = (survey.thumbs[times] > 127).flatten(2).float(), survey.centre[times]
+    reach = torch.cat([_reach(survey.thumbs[some], survey.centre[some], rig) for some in times.split(32)])
+    return 2 * float(reach.nanquantile(0.75, dim=1).nanquantile(0.9))
+
+
+def _reach(thumbs: Tensor, centre: Tensor, rig: CameraRig) -> Tensor:
+    """Distance from `centre` (T, 3) within which 19 of 20 foreground pixels lie, (T, V) world units; NaN: a view that does not see it."""
+    sure = (thumbs > 127).flatten(2).float()
     unit = (rig.cam_from_world(centre)[..., 2] / rig.K[:, 0, 0, None] * rig.size[0] / 2).T  # world units of half an image width, (T, V)
     square = centre.new_tensor([1.0, rig.size[1] / rig.size[0]])
-    pixels = cells(*survey.thumbs.shape[2:]).flatten(0, 1)
+    pixels = cells(*thumbs.shape[2:]).flatten(0, 1)
     away, order = (((pixels - rig.ndc_from_world(centre).transpose(0, 1)[:, :, None]) * square).norm(dim=-1) * unit[..., None]).sort(-1)
     within = sure.gather(-1, order).cumsum(-1)
     reach = away.gather(-1, (within >= 0.95 * within[..., -1:]).float().argmax(-1, keepdim=True))[..., 0]
-    reach = reach.masked_fill(within[..., -1] < 4, torch.nan)  # a view that does not see it
-    return 2 * float(reach.nanquantile(0.75, dim=1).nanquantile(0.9))
+    return reach.masked_fill(within[..., -1] < 4, torch.nan)
 
 
 def on_silhouettes(points: Tensor, rig: CameraRig, thumbs: Tensor, grow: float) -> tuple[Tensor, Tensor]:
@@ -179,13 +184,18 @@ def on_silhouettes(points: Tensor, rig: CameraRig, thumbs: Tensor, grow: float) 
     return (torch.stack(value, 1) > 0.5) & seen, seen
 
 
+def thumb_size(rig: CameraRig) -> tuple[int, int]:
+    """(h, w) of a foreground thumbnail."""
+    W, H = rig.size
+    return max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W)))
+
+
 def _thumbs(clip: MultiViewClip, raw: Survey) -> Iterator[Tensor]:
     """Foreground images (n, V, h, w) uint8 of all frames, some hundred at a time; large films are decoded no larger than that needs."""
-    H, W = raw.background.shape[1:3]
-    size = (max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W))))
+    size = thumb_size(clip.rig)
     ground, frames, done = _shrunk(raw.background[None], size), clip.frames, []
-    if isinstance(frames, Frames) and max(H, W) > LARGE:
-        frames = frames.resized((2 * size[1], 2 * size[0]), AHEAD)
+    if isinstance(frames, Frames):
+        frames = frames.passing((2 * size[1], 2 * size[0]) if max(clip.rig.size) > LARGE else None)
     for times in torch.arange(len(clip)).split(max(1, min(16, (1 << 26) // frames[0].numel()))):
         images = _shrunk(frames[times.tolist()], size)
         done.append((foreground(images, ground, raw.noise, raw.contrast)[:, :, 0] * 255).round().byte())

@@ -200,9 +200,14 @@ class Frames:
         """The frames at these times alone; nothing is decoded yet."""
         return Frames([Picked(video, times) for video in self.videos], self.size, self.budget)
 
-    def resized(self, size: tuple[int, int], budget: int | None = None) -> Frames:
-        """The same frames decoded to another size (W, H); nothing is decoded yet. budget: its own, if not the same again."""
-        return Frames(self.videos, size, self.budget if budget is None else budget)
+    def resized(self, size: tuple[int, int]) -> Frames:
+        """The same frames decoded to another size (W, H); nothing is decoded yet."""
+        return Frames(self.videos, size, self.budget)
+
+    def passing(self, size: tuple[int, int] | None = None) -> Frames:
+        """For one look at many of them: not kept, unless all fit into the budget anyway; `size` (W, H): decoded to that."""
+        whole = np.prod(self.shape, dtype=np.int64) <= self.budget and size is None
+        return self if whole else Frames(self.videos, size or self.size, 0)
 
     @property
     def begins(self) -> list[int]:

@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.clips import MultiViewClip, open_clip
 from bkind3d_lite.motion import THUMB, extent, locate, on_silhouettes, survey
 from bkind3d_lite.synthetic import draw, figure, poses
+from bkind3d_lite.videos import write_video
 from bkind3d_lite.volumes import Grid
 
 
@@ -94,6 +96,38 @@ def test_locate_finds_a_point_where_silhouettes_meet(clip):
     assert ((fixed - truth).norm(dim=-1) < 20).all()
     around = locate(near, clip.rig, Grid(truth + torch.tensor([20.0, 10.0, -15.0]), 160.0, 16))
     assert ((around - truth).norm(dim=-1) < 12).all()
+
+
+def test_a_survey_without_thumbnails_is_the_same_survey(clip, seen, monkeypatch):
+    """Bounded memory: only some thumbnails are ever held, whatever the length; nothing that tracking needs depends on it."""
+    import bkind3d_lite.motion as motion
+
+    monkeypatch.setattr(motion, "SAMPLED", 7)
+    held, moving = [], motion._moving
+    monkeypatch.setattr(motion, "_moving", lambda clip, found: held.append(len(found.thumbs)) or moving(clip, found))
+    few = survey(clip, thumbs=False)
+    assert held == [7] and len(few.thumbs) == 0
+    for key in ("background", "noise", "contrast", "centre"):
+        assert torch.equal(getattr(few, key), getattr(seen, key)), key
+    still = replace(clip, frames=clip.frames[[0, 20] + [0] * 38])
+    with pytest.raises(ValueError, match="nothing moves"):
+        survey(still, thumbs=False, background=seen.background)
+
+
+def test_large_films_are_surveyed_small(tmp_path):
+    """Thumbnails of frames decoded at twice their size are those of whole frames, nearly; and the film's cache stays empty."""
+    known = figure(10, views=2, size=(520, 260))
+    for v, name in enumerate(known.rig.names):
+        write_video(tmp_path / f"{name}.mp4", known.frames[:, v].numpy(), known.fps, crf=4)
+    save_calibration(known.rig, tmp_path / "calibration.toml")
+    clip = open_clip(tmp_path, budget=1 << 20)
+    small = survey(clip)
+    assert clip.frames._held == 0
+    whole = survey(replace(clip, frames=clip.frames[:]))
+    assert (small.thumbs.float() - whole.thumbs.float()).abs().mean() < 1.0
+    assert_close(small.centre, whole.centre, atol=2.0, rtol=0)
+    half = small.resized((260, 130))
+    assert half.background.shape == (2, 130, 260, 3) and half.background.float().mean() == pytest.approx(float(small.background.float().mean()), abs=1)
 
 
 # ---- plain words ---------------------------------------------------------------------------------------------------
