@@ -159,7 +159,7 @@ class Objective(nn.Module):
         if r.cover:
             losses["cover"] = r.cover / 2 * sum(cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, (batch.now, batch.later)))
         if r.steady:
-            losses["steady"] = r.steady * steadiness(*_needed(both, "world", "steady"), self.side)
+            losses["steady"] = r.steady * steadiness(*_needed(both, "world", "steady"), self.side, r.steady_turn)
         if r.sure:
             losses["sure"] = r.sure * (1 - (out.now.weight.mean() + out.later.weight.mean()) / 2)
         if step >= r.warmup:

@@ -84,6 +84,7 @@ class Recipe:
     hull_blur: int = 1  # pixels; more draws the prior to the middle of the body
     cover: float = 0.0  # weight of the squared distance of the foreground to its nearest keypoint (k-means on the silhouettes)
     steady: float = 0.0  # weight of the change of the keypoints' shape from now to later: who is who must not depend on the turn
+    steady_turn: float = 0.0  # radians about the vertical by which the animal may turn meanwhile, for nothing
     sure: float = 0.0  # weight of 1 - confidence: no keypoint may be the mean of several places
     mask: bool = False  # explain change on the foreground only: shadows on the floor are not the animal
     alone: bool = False  # the encoder sees the animal on grey: a room tells the compass, and keypoints may follow that instead of the body
