@@ -19,12 +19,20 @@ JUMP = 1.5  # a step of time longer than so many usual ones is a jump
 
 @dataclass(frozen=True)
 class Truth:
-    """Positions (T, J, 3) in the rig's unit, NaN where nobody labelled, with their names and (E, 2) bones."""
+    """Positions (T, J, 3) in the rig's unit, NaN where nobody labelled, with their names and (E, 2) bones.
+
+    marks (T, V, J, 2): where they were seen in each view of the rig, in pixels whose first one has its centre at (0.5, 0.5), NaN where not.
+    """
 
     positions: np.ndarray
     names: tuple[str, ...]
     edges: tuple[tuple[int, int], ...] = ()
     body_length: float | None = None
+    marks: np.ndarray | None = None
+
+    def at(self, good: np.ndarray) -> Truth:
+        """Of (T,) moments those that are `good`."""
+        return replace(self, positions=self.positions[good], marks=None if self.marks is None else self.marks[good])
 
 
 @dataclass(frozen=True)
@@ -161,7 +169,9 @@ def settled(found: Recording, place: Place, offsets: Mapping[str, int] | None, c
     if truth is not None:
         if len(truth.positions) not in (len(good), good.sum()):
             raise ValueError(f"{place.folder / 'truth.npz'}: {len(truth.positions)} poses for {len(good)} frames; write one pose per frame")
-        truth = replace(truth, positions=truth.positions[good] if len(truth.positions) == len(good) else truth.positions)
+        if truth.marks is not None and truth.marks.shape[1] != found.rig.views:
+            raise ValueError(f"{place.folder / 'truth.npz'}: marks in {truth.marks.shape[1]} views for {found.rig.views} cameras; NaN where there are none")
+        truth = truth.at(good) if len(truth.positions) == len(good) else truth
     whole = good.all() and len(set(counts)) == 1 and (shifted == np.arange(len(good))[:, None]).all()
     footage = found.footage if whole else tuple(Picked(f, shifted[good, v]) for v, f in enumerate(found.footage))
     return replace(found, footage=footage, table=None, truth=truth, clock=clock, starts=starts, scored=None if found.scored is None else found.scored[good])

@@ -1,8 +1,10 @@
 """Plain folders: a video for each camera, or a folder of images or of consecutive videos; here or in `videos`. Pose2Sim's projects are such folders.
 
-`truth.npz` (positions (T, J, 3), names, edges, body_length) is read where it lies in the folder.
+`truth.npz` (positions (T, J, 3), names, edges, body_length, marks) is read where it lies in the folder.
 """
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 
@@ -40,12 +42,23 @@ def _in_order(sources, names, calibration):
 
 def _truth(place: Place) -> Truth | None:
     path = place.folder / "truth.npz"
-    if not path.is_file():
-        return None
+    return read_truth(place.inside(path)) if path.is_file() else None
+
+
+def read_truth(path: Path) -> Truth:
+    """A `truth.npz`: positions (T, J, 3) in the calibration's unit, names (J), edges (E, 2) and, if they are known, body_length and
+    marks (T, V, J, 2): where somebody or some tool saw the joints, in OpenCV's pixels. A `ValueError` naming the file for anything else.
+    """
     try:
-        with np.load(place.inside(path), allow_pickle=False) as data:
+        with np.load(path, allow_pickle=False) as data:
             edges = tuple((int(a), int(b)) for a, b in data["edges"])
-            return Truth(data["positions"].astype(np.float32), tuple(str(n) for n in data["names"]), edges,
-                         float(data["body_length"]) if "body_length" in data else None)
-    except (KeyError, TypeError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: not a truth file ({error}); it holds positions (T, J, 3), names, edges and perhaps body_length") from error
+            positions, names = data["positions"].astype(np.float32), tuple(str(n) for n in data["names"])
+            marks = data["marks"].astype(np.float32) + 0.5 if "marks" in data else None  # first pixel's centre: (0, 0) in the file, (0.5, 0.5) here
+            if positions.ndim != 3 or positions.shape[1:] != (len(names), 3) or any(not 0 <= j < len(names) for edge in edges for j in edge):
+                raise ValueError(f"positions {positions.shape}, {len(names)} names, edges {edges[:3]}")
+            if marks is not None and (marks.ndim != 4 or marks.shape[::2] != positions.shape[:2] or marks.shape[3] != 2):
+                raise ValueError(f"marks {marks.shape} for positions {positions.shape}")
+            return Truth(positions, names, edges, float(data["body_length"]) if "body_length" in data else None, marks)
+    except Exception as error:  # of a broken archive anything can come; the user gets one kind of error
+        raise ValueError(f"{path}: not a truth file ({type(error).__name__}: {error}); it holds positions (T, J, 3), names, edges "
+                         "and perhaps body_length and marks") from error
