@@ -72,7 +72,7 @@ class Video:
                     raise OSError("of an unknown codec")
                 self.fps = float(stream.average_rate or 0)
                 self.size = sound((stream.codec_context.width, stream.codec_context.height))
-                self._tick = float(stream.time_base or 1)
+                self._tick, self.promised = float(stream.time_base or 1), stream.frames  # as its header says, 0: it does not
                 self.pts, self.keys = _evenly_spaced(container, stream, self.path) or _by_packets(self.path)
         except (av.FFmpegError, IndexError, OSError) as error:
             raise ValueError(f"{self.path}: not a readable video ({error}); check that the file is complete, "

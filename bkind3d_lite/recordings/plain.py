@@ -1,5 +1,6 @@
 """Plain folders: a video for each camera, or a folder of images or of consecutive videos; here or in `videos`. Pose2Sim's projects are such folders.
 
+Images whose names end in numbers belong together by these, and where numbers are left out time jumps (a few labelled moments of a long film).
 `truth.npz` (positions (T, J, 3), names, edges, body_length, marks) is read where it lies in the folder.
 """
 from __future__ import annotations
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .entry import Place, Recording, Truth, footage_of, match_videos, same_aspect, whole
+from .entry import Place, Recording, Stills, Truth, footage_of, match_videos, same_aspect, whole
 
 PARTS = ("train", "val", "test")
 
@@ -28,7 +29,16 @@ def read(place: Place) -> Recording:
     paths = _in_order(sources, rig.names, calibration) or match_videos(sources, rig.names, place.folder, calibration)
     footage = tuple(whole(footage_of(paths[name])) for name in rig.names)
     same_aspect(footage, rig, calibration)
-    return Recording(rig, footage, place.rate(footage), truth=_truth(place))
+    table, clock = _by_number(footage)
+    return Recording(rig, footage, place.rate(footage), table, _truth(place), clock)
+
+
+def _by_number(footage) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Of folders of images that carry numbers: where the numbers that all have lie in each (T, V), and these; else (None, None)."""
+    if not all(isinstance(f, Stills) and (np.diff(f.numbers) > 0).all() for f in footage):
+        return None, None
+    clock = np.array(sorted(set.intersection(*(set(f.numbers.tolist()) for f in footage))), np.int64)
+    return np.stack([np.searchsorted(f.numbers, clock) for f in footage], 1), clock
 
 
 def _in_order(sources, names, calibration):
