@@ -3,8 +3,8 @@
     python benchmarks/accuracy.py --clip rat --steps 400 --seeds 0 1                        the siblings and the ablation
     python benchmarks/accuracy.py --clip rat --base quick --steps 150 --rows full no-hull   switches beyond the paper, one off
 
-Bases: `reduced`, the paper's method without any switch beyond it, at a size that a CPU trains in minutes; `quick`, the clip's
-preset with all of them. Prints PMPJPE, MPJPE (mm) and on-body on the held-out part and CPU seconds of training, mean +- half
+Bases: `reduced`, the paper's method without any switch beyond it, at a size that a CPU trains in minutes; `lean`, the preset for people without
+a data centre at the same size; `quick`, the clip's preset with all switches. Prints PMPJPE, MPJPE (mm) and on-body on the held-out part and CPU seconds of training, mean +- half
 the range over the seeds, beside what needs no training; writes every run as it ends to build/bench/accuracy-<clip>.json.
 --resume keeps the runs that are there and does the rest.
 """
@@ -22,19 +22,24 @@ import torch
 from bkind3d_lite.evaluation import baselines
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.quickstart import RECIPES as QUICK, Part, judge, opened
-from bkind3d_lite.recipes import VARIANTS, Recipe
+from bkind3d_lite.recipes import LEAN, VARIANTS, Recipe
 from bkind3d_lite.training import batches, begin, train
 
 # a quarter of the paper's lengths: 64 of 256 px, 16 of 64 heatmap cells and voxels
 SMALL = Recipe("reduced", size=(64, 64), voxels=16, width=24, channels=16, v2v_width=16, decoder_width=24, warmup=100)
-BASES = {"reduced": {"rat": replace(SMALL, gaps=(0.66,)), "human": replace(SMALL, gaps=(0.4,))}, "quick": QUICK}
+REDUCED = {"rat": replace(SMALL, gaps=(0.66,)), "human": replace(SMALL, gaps=(0.4,))}
+# what LEAN is to the paper's recipe, at the same quarter of the lengths: its switches, half the voxels a side, smaller networks; 1 / 7 of the arithmetic
+SWITCHES = {key: getattr(LEAN, key) for key in ("background", "sharpness", "hull", "hull_blur", "mask", "by_motion", "cover", "separate_sigma")}
+LEANER = {clip: replace(recipe, name="leaner", voxels=8, width=16, channels=12, v2v_width=12, decoder_width=16, decoder_steps=2, follow=QUICK[clip].follow, **SWITCHES)
+          for clip, recipe in REDUCED.items()}
+BASES = {"reduced": REDUCED, "lean": LEANER, "quick": QUICK}
 OFF = {  # the switches beyond the paper, one at a time
     "no-background": dict(background=False, hull=0.0, cover=0.0, mask=False), "no-follow": dict(follow=None), "no-sharpness": dict(sharpness=1.0),
     "no-hull": dict(hull=0.0), "no-cover": dict(cover=0.0), "no-mask": dict(mask=False), "no-turn": dict(turn=False),
     "no-steady": dict(steady=0.0), "no-sure": dict(sure=0.0), "no-by-motion": dict(by_motion=False), "all-views": dict(views=None),
 }
 ROWS = {"full": {}} | VARIANTS | OFF
-USUAL = {"reduced": ["full", *VARIANTS], "quick": ["full", *OFF]}
+USUAL = {"reduced": ["full", *VARIANTS], "lean": ["full"], "quick": ["full", *OFF]}
 DIGITS = {"pmpjpe": 1, "mpjpe": 1, "on_body": 2, "seconds": 0}
 
 

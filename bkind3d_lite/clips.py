@@ -84,6 +84,7 @@ class MultiViewClip:
     name: str = "clip"
     starts: tuple[int, ...] = (0,)  # times at which an unbroken stretch begins: no pair reaches across one
     scored: Tensor | None = None  # (T,) bool, the frames that a data set's protocol scores; None: all
+    marks: Tensor | None = None  # (T, V, J, 2) where the joints of `truth` were seen, pixels of the rig
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -96,8 +97,8 @@ class MultiViewClip:
         usual = step.median() if len(step) else 1
         starts = (0, *(((inside.diff() != 0) | (step > usual) | (step < 1)).nonzero()[:, 0] + 1).tolist())
         frames = self.frames.at(times.tolist()) if isinstance(self.frames, Frames) else self.frames[times]
-        return replace(self, frames=frames, fps=self.fps / max(1, int(usual)), starts=starts, truth=None if self.truth is None else self.truth[times],
-                       scored=None if self.scored is None else self.scored[times])
+        known = {key: None if (value := getattr(self, key)) is None else value[times] for key in ("truth", "scored", "marks")}
+        return replace(self, frames=frames, fps=self.fps / max(1, int(usual)), starts=starts, **known)
 
     def thinned(self, most: int, pieces: int = 8) -> MultiViewClip:
         """At most `most` frames of a longer clip: `pieces` unbroken stretches, evenly spread over it."""
@@ -123,7 +124,8 @@ class MultiViewClip:
 
     def resized(self, size: tuple[int, int]) -> MultiViewClip:
         """The clip with frames decoded to another size (W, H) and its rig to match; nothing is decoded yet. For opened folders."""
-        return replace(self, frames=self.frames.resized(size), rig=self.rig.resized(size))
+        scale = torch.tensor(size) / torch.tensor(self.rig.size)
+        return replace(self, frames=self.frames.resized(size), rig=self.rig.resized(size), marks=None if self.marks is None else self.marks * scale)
 
     def kept(self, folder: str | Path, size: tuple[int, int]) -> MultiViewClip:
         """The clip with frames of `size` (W, H), or its own if that is smaller, decoded once into a file in `folder` (`stored.kept`)."""
@@ -312,7 +314,7 @@ def open_clip(folder: str | Path, size: tuple[int, int] | None = None, budget: i
     size: (W, H) decodes smaller frames and scales the rig. budget: bytes of decoded frames that are kept. subject: which rig of a Human3.6M
     calibration. trial: a word of the videos' names, where a folder holds several recordings. fps: where the files do not say, or say wrong.
     offsets: {camera: n}, this camera is read n frames later, its frame t + n meets frame t of the others. common: cut unequal videos to the
-    stretch that all have. `truth.npz` beside the videos (positions, names, edges, body_length) is read if it is there.
+    stretch that all have. `truth.npz` beside the videos (positions, names, edges, body_length, marks) is read if it is there.
     Nothing is decoded yet. Raises with the file, the value and the remedy.
     """
     found = read_recording(folder, subject, trial, fps, offsets, common)
@@ -320,6 +322,8 @@ def open_clip(folder: str | Path, size: tuple[int, int] | None = None, budget: i
     if found.truth is not None:
         known = dict(truth=torch.from_numpy(found.truth.positions), skeleton=Skeleton(found.truth.names, found.truth.edges),
                      body_length=found.truth.body_length)
+        if found.truth.marks is not None:
+            known["marks"] = torch.from_numpy(found.truth.marks) * (torch.tensor(size) / torch.tensor(found.rig.size))
     scored = None if found.scored is None else torch.from_numpy(found.scored)
     return MultiViewClip(Frames(found.footage, size, budget), found.rig.resized(size), found.fps, name=str(folder), starts=found.starts,
                          scored=scored, **known)

@@ -12,11 +12,15 @@ from torch import Tensor
 from .cameras import CameraRig, largest_radius2
 from .clips import MultiViewClip, Survey, open_clip
 from .motion import glance
-from .suspects import FITS, misfits, sightings, suspects
+from .suspects import FITS, misfits, of_the_points, sightings, suspects
 from .volumes import overlap
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
 MOST = 2000  # frames that the doctor looks at; of longer recordings eight stretches, evenly spread
+COUNTED = {1.0: ("the calibration counts pixels from 1 (MATLAB's habit)", "subtract 1 from cx and cy"),
+           -1.0: ("the marks count pixels from 1 (MATLAB's habit)", "subtract 1 from the marks"),
+           0.5: ("the calibration's pixel (0, 0) is the image's corner, not the first pixel's centre", "subtract 0.5 from cx and cy"),
+           -0.5: ("the marks' pixel (0, 0) is the image's corner, not the first pixel's centre", "subtract 0.5 from the marks")}
 LOOK = 208  # pixels of the longer side at which the doctor looks at a clip
 
 
@@ -80,7 +84,7 @@ def diagnose(clip: MultiViewClip, found: Diagnosis | None = None, whole: MultiVi
     except ValueError as error:
         found.checks.append(Check("motion", FAIL, str(error)))
         return found
-    found.checks += [background(clip, found.survey), moves(clip, found.survey), agreement(clip, found.survey), truth(clip, found.survey)]
+    found.checks += [background(clip, found.survey), moves(clip, found.survey), agreement(clip, found.survey), truth(clip, found.survey), marks(whole)]
     found.checks = [_forgiven(c, found.checks) for c in found.checks if c is not None]
     return found
 
@@ -144,7 +148,7 @@ def ring(rig: CameraRig) -> Check:
         return Check("ring", WARN, said, "a camera looks elsewhere: are its rotation and translation world to camera?")
     if apart < 8:
         return Check("ring", WARN, said, "views from nearly one side give little depth: use cameras farther apart")
-    return Check("ring", PASS, said)
+    return Check("ring", PASS, said, "" if axis == "z" and up[2] > 0 else "volumes turn about z: turn the world until z points up, or train with turn=false")
 
 
 # ---- the videos --------------------------------------------------------------------------------------------------
@@ -192,9 +196,11 @@ def background(clip: MultiViewClip, seen: Survey) -> Check:
 def moves(clip: MultiViewClip, seen: Survey) -> Check:
     """How much moves at which gap, and the gap at which the change of the foreground has come to two thirds of its most."""
     gaps = sorted({max(1, round(clip.fps * s)) for s in (0.02, 0.05, 0.1, 0.2, 0.4, 0.66, 1.0)} & set(range(1, max(2, len(clip) // 2))))
-    stir = {g: float(seen.stir(g).median()) for g in gaps}
-    enough = next(g for g in gaps if stir[g] >= 2 / 3 * max(stir.values()))
-    said = "foreground changed after " + ", ".join(f"{g / clip.fps:.2g} s: {stir[g]:.0%}" for g in gaps)
+    stir = {g: float(seen.stir(g)[whole].median()) for g in gaps if (whole := clip.unbroken(g) > 0).any()}
+    if not stir:
+        return Check("motion", WARN, f"{len(clip.starts)} stretches, none longer than {gaps[0]} frames", "keep all frames when you extract them")
+    enough = next(g for g in stir if stir[g] >= 2 / 3 * max(stir.values()))
+    said = "foreground changed after " + ", ".join(f"{g / clip.fps:.2g} s: {stir[g]:.0%}" for g in stir)
     if max(stir.values()) < 0.1:
         return Check("motion", WARN, said, "it hardly moves: choose another stretch, or draw pairs by motion (by_motion = true) and mix gaps")
     return Check("motion", PASS, said, f"a gap of about {enough / clip.fps:.2g} s ({enough} frames)")
@@ -219,25 +225,68 @@ def agreement(clip: MultiViewClip, seen: Survey) -> Check:
 
 
 def truth(clip: MultiViewClip, seen: Survey) -> Check | None:
-    """Where ground truth is given: does it project onto what moves?"""
+    """Where ground truth is given: does it project onto what moves? If not: which usual mistake of units, axes or time explains it."""
     if clip.truth is None:
         return None
     known = clip.truth.isfinite().all(-1).any(1).nonzero()[:, 0]
     if not len(known):
         return Check("truth", WARN, "no frame that was looked at is labelled", "nothing to do, unless there should be labels")
     times = known[torch.linspace(0, len(known) - 1, min(50, len(known))).long()]
-    share = on_silhouettes(clip.truth[times], clip.rig, seen.thumbs[times])
+    points, there = clip.truth[times], grown(seen.thumbs[times])
+    share = on_silhouettes(points, clip.rig, there)
     said = f"{share:.0%} of the given 3D points project onto what moves"
-    return Check("truth", PASS, said) if share > 0.6 else Check("truth", FAIL, said, "are the points in the calibration's unit and world, and of these frames?")
+    if share > 0.6:
+        return Check("truth", PASS, said)
+    tried = [(on_silhouettes(points @ turn.T, rig, there), name, remedy) for name, remedy, rig, turn in of_the_points(clip.rig)]
+    reach, few, there = min(len(clip) // 3, 120), times[:: max(1, len(times) // 20)], grown(seen.thumbs, 0.01)
+    for lag in (n for n in range(-reach, reach + 1) if n):
+        inside = few[(few + lag >= 0) & (few + lag < len(clip))]
+        tried.append((on_silhouettes(clip.truth[inside], clip.rig, there[inside + lag]), f"the points are {abs(lag)} frames {'early' if lag > 0 else 'late'}",
+                      f"give frame t + {lag} the points of frame t" if lag > 0 else f"give frame t the points of frame t + {-lag}"))
+    best, name, remedy = max(tried, key=lambda of: of[0])
+    if best > max(0.6, 1.5 * share):
+        return Check("truth", FAIL, said, f"it would be {best:.0%} if {name}: {remedy}")
+    return Check("truth", FAIL, said, "are the points in the calibration's unit and world, and of these frames?")
 
 
-def on_silhouettes(points: Tensor, rig: CameraRig, thumbs: Tensor, grow: float = 0.03) -> float:
-    """Share of points (T, K, 3) that fall on the foreground thumbs (T, V, h, w) uint8, grown by `grow` of the width, in all views that see them."""
-    h, w = thumbs.shape[2:]
-    reach = max(1, math.ceil(grow * w))
-    grown = torch.nn.functional.max_pool2d(thumbs.float() / 255, 2 * reach + 1, 1, reach)
+def marks(clip: MultiViewClip) -> Check | None:
+    """Where it is given in which pixels the 3D points were seen: do they project there? This tells what silhouettes cannot, pixels counted from 1."""
+    if clip.marks is None or clip.truth is None:
+        return None
+    known = clip.truth.isfinite().all(-1).any(1).nonzero()[:, 0]
+    known = known[:: max(1, len(known) // 500)]
+    away = clip.rig.px_from_world(clip.truth[known]) - clip.marks[known]
+    away = away[away.isfinite().all(-1)]
+    if not len(away):
+        return Check("marks", WARN, "no mark has a 3D point", "nothing to do, unless there should be marks")
+    misfit, bias = float(away.norm(dim=-1).median()), away.median(0).values
+    error = 1.9 * (away - bias).abs().median(0).values / len(away) ** 0.5  # of a median, from the median deviation
+    said = f"given 3D points project {misfit:.2g} px from their marks (median), on the mean {bias[0]:+.2f}, {bias[1]:+.2f} px"
+    if misfit > max(3.0, 0.02 * clip.rig.size[0]):
+        tried = []
+        for name, remedy, rig, turn in of_the_points(clip.rig):
+            other = (rig.px_from_world(clip.truth[known] @ turn.T) - clip.marks[known]).norm(dim=-1)
+            tried.append((float(other[other.isfinite()].median()), name, remedy) if other.isfinite().any() else (math.inf, name, remedy))
+        best, name, remedy = min(tried, key=lambda of: of[0])
+        return Check("marks", FAIL, said, f"it would be {best:.2g} px if {name}: {remedy}" if best < 0.6 * misfit else "are the marks of these frames, cameras and joints?")
+    for shift, (what, remedy) in COUNTED.items():
+        if (bias - shift).abs().max() < 0.3 * abs(shift) and (bias.abs() > 4 * error).all():
+            return Check("marks", WARN, said, f"{what}: {remedy}")
+    return Check("marks", PASS, said)
+
+
+def grown(thumbs: Tensor, by: float = 0.03) -> Tensor:
+    """Foreground thumbs (T, V, h, w) uint8 as floats in [0, 1], each silhouette grown by this share of the width."""
+    reach = max(1, math.ceil(by * thumbs.shape[3]))
+    out = torch.nn.functional.max_pool2d(thumbs.float() / 255, (2 * reach + 1, 1), 1, (reach, 0))
+    return torch.nn.functional.max_pool2d(out, (1, 2 * reach + 1), 1, (0, reach))
+
+
+def on_silhouettes(points: Tensor, rig: CameraRig, there: Tensor) -> float:
+    """Share of points (T, K, 3) that fall on `grown` silhouettes (T, V, h, w) in all views that see them; half of all views at least should."""
     ndc = rig.ndc_from_world(points)
-    value = torch.nn.functional.grid_sample(grown.flatten(0, 1)[:, None], ndc.flatten(0, 1)[:, None].nan_to_num(5.0).clamp(-9, 9), align_corners=False)
+    value = torch.nn.functional.grid_sample(there.flatten(0, 1)[:, None], ndc.flatten(0, 1)[:, None].nan_to_num(5.0).clamp(-9, 9), align_corners=False)
     inside = (ndc.abs() <= 1).all(-1) & ndc.isfinite().all(-1)
     hit = value[:, 0, 0].view_as(inside) > 0.3
-    return float(hit[inside].float().mean()) if inside.any() else 0.0
+    expected = points.isfinite().all(-1).sum() * rig.views / 2
+    return float(hit[inside].sum() / torch.maximum(inside.sum().float(), expected).clamp(min=1))

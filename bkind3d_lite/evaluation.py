@@ -61,6 +61,46 @@ def _known(keypoints: Tensor, joints: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return x[known], y[known]
 
 
+class BarycentricRegressor(RegressorMixin, BaseEstimator):
+    """For a handful of labels: each joint is a weighted sum of the keypoints, one weight for x, y and z, that sum up to 1; (T, K, 3) -> (T, J, 3).
+
+    K weights a joint instead of 3 x 3 K, and a turned or moved animal gives a turned or moved answer without having been seen that way
+    (beyond the paper, whose protocol is `KeypointRegressor`). Least squares from the keypoints' mean; `alpha` (squared units, None: the one
+    of `ALPHAS` that leaves a labelled frame out best) draws the weights to equal ones. Joints that are NaN in a frame do not count there.
+    """
+
+    def __init__(self, alpha: float | None = None):
+        self.alpha = alpha
+
+    def fit(self, keypoints: Tensor, joints: Tensor) -> BarycentricRegressor:
+        x, y = (torch.as_tensor(a).double() for a in (keypoints, joints))
+        shaped(x, "T K 3", "keypoints"), shaped(y, f"{len(x)} J 3", "joints")
+        if not (labels := y.isfinite().all(-1)).any(0).all():
+            raise ValueError(f"joint {int((~labels.any(0)).nonzero()[0])} is not labelled in any of the {len(y)} frames; leave it out")
+        weights = [self._joint(x[known], y[known, j]) for j, known in enumerate(labels.T)]
+        self.coef_ = torch.stack([w for w, _ in weights])  # (J, K)
+        self.alpha_ = torch.tensor([a for _, a in weights])
+        return self
+
+    def _joint(self, x: Tensor, y: Tensor) -> tuple[Tensor, float]:
+        """The weights (K,) of one joint, (T, 3), and the penalty that they were found with."""
+        mean = x.mean(1)
+        rows, wanted = (x - mean[:, None]).mT.flatten(0, 1), (y - mean).flatten()
+        best = self.alpha, torch.inf
+        for alpha in ALPHAS[1:] if self.alpha is None else ():
+            hat = rows @ torch.linalg.solve(rows.mT @ rows + alpha * torch.eye(rows.shape[1]).double(), rows.mT)
+            wrong = (wanted - hat @ wanted).unflatten(0, (-1, 3))  # leaving a frame out, in closed form: its block of 1 - hat
+            inner = torch.stack([hat[3 * t:3 * t + 3, 3 * t:3 * t + 3] for t in range(len(y))])
+            error = torch.linalg.solve(torch.eye(3).double() - inner, wrong).norm(dim=-1).mean()
+            best = min(best, (alpha, float(error)), key=lambda b: b[1])
+        alpha = max(best[0], 1e-9)
+        weights = torch.linalg.solve(rows.mT @ rows + alpha * torch.eye(rows.shape[1]).double(), rows.mT @ wanted)
+        return weights - weights.mean() + 1 / len(weights), alpha
+
+    def predict(self, keypoints: Tensor) -> Tensor:
+        return torch.einsum("jk,tkc->tjc", self.coef_, torch.as_tensor(keypoints).double()).float()
+
+
 class MLPKeypointRegressor(RegressorMixin, BaseEstimator):
     """Two-layer perceptron from K keypoints to J joints, the paper's second protocol (section 4.1), (T, K, 3) -> (T, J, 3).
 

@@ -34,13 +34,17 @@ class Discovery:
 class Discoverer(nn.Module):
     """images -> maps -> keypoints -> drawing -> reconstruction; the lift decides how maps become keypoints, `edges` what is drawn."""
 
-    def __init__(self, encoder: Encoder, lift: Lift, edges: EdgeBottleneck | PointBottleneck, decoder: Decoder, rotate: bool = False):
+    def __init__(self, encoder: Encoder, lift: Lift, edges: EdgeBottleneck | PointBottleneck, decoder: Decoder, rotate: bool = False,
+                 alone: bool = False):
         super().__init__()
         self.rotate = rotate  # look at the later images in quarter turns, too
+        self.alone = alone  # look at the foreground alone
         self.encoder, self.lift, self.edges, self.decoder = encoder, lift, edges, decoder
 
     def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and maps of (B, V, C, H, W); the foreground channel is shown only to an encoder that was built for it."""
+        if self.alone:
+            images = on_grey(images)
         return over_views(self.encoder, images[:, :, : self.encoder.channels])
 
     def keypoints(self, batch: Batch) -> Keypoints:
@@ -66,6 +70,12 @@ class Discoverer(nn.Module):
         recon = recon.unflatten(0, features[:B].shape[:2])
         turned = [self.keypoints(replace(batch, now=batch.later.rot90(i, (-2, -1)))) for i in (1, 2, 3)] if self.rotate else None
         return Discovery(_part(both, slice(0, B)), _part(both, slice(B, None)), (now, later), recon, turned, explained)
+
+
+def on_grey(images: Tensor, reach: int = 7) -> Tensor:
+    """(B, V, 4, H, W) -> the same with grey where no foreground (fourth channel) is within `reach` // 2 pixels."""
+    near = F.max_pool2d(images[:, :, 3:].flatten(0, 1), reach, 1, reach // 2).unflatten(0, images.shape[:2])
+    return torch.cat([0.5 + (images[:, :, :3] - 0.5) * near, images[:, :, 3:]], 2)
 
 
 def _with_loss(explain: Callable, i: int, recon: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,7 +159,7 @@ class Objective(nn.Module):
         if r.cover:
             losses["cover"] = r.cover / 2 * sum(cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, (batch.now, batch.later)))
         if r.steady:
-            losses["steady"] = r.steady * steadiness(*_needed(both, "world", "steady"), self.side)
+            losses["steady"] = r.steady * steadiness(*_needed(both, "world", "steady"), self.side, r.steady_turn)
         if r.sure:
             losses["sure"] = r.sure * (1 - (out.now.weight.mean() + out.later.weight.mean()) / 2)
         if step >= r.warmup:
@@ -202,7 +212,7 @@ def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
         lift, edges = _lift(recipe, side), _bottleneck(recipe, seed)
         decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps, 2 * edges.drawings, 3 if recipe.explain == "frame" else 1,
                           recipe.decoder_widths or ())
-        model, objective = Discoverer(encoder, lift, edges, decoder, recipe.rotate > 0), Objective(recipe, len(edges.pairs), side)
+        model, objective = Discoverer(encoder, lift, edges, decoder, recipe.rotate > 0, recipe.alone), Objective(recipe, len(edges.pairs), side)
         return (_channels_last(model), _channels_last(objective)) if recipe.channels_last else (model, objective)
 
 

@@ -17,6 +17,9 @@ from .clips import Survey
 FITS = 0.05  # misfit, in image widths, up to which a calibration is believed: silhouettes' centres are no exact correspondences
 BETTER = 0.6  # a suspect is named if it leaves less than this share of the misfit
 MOMENTS = 100  # frames looked at
+UNITS = (1000.0, 100.0, 10.0, 0.1, 0.01, 0.001)
+AXES = {"x, z, -y": ((1, 0, 0), (0, 0, -1), (0, 1, 0)), "x, -z, y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)), "y, z, x": ((0, 0, 1), (1, 0, 0), (0, 1, 0)),
+        "z, x, y": ((0, 1, 0), (0, 0, 1), (1, 0, 0)), "x, -y, -z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)), "x, y, -z": ((1, 0, 0), (0, 1, 0), (0, 0, -1))}
 SCALES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)
 
 
@@ -104,14 +107,32 @@ def _of_the_rig(rig: CameraRig) -> Iterator[tuple[str, str, CameraRig]]:
         yield "the distortion has the opposite sign", "multiply the distortions by -1", replace(rig, distortion=-rig.distortion)
 
 
+def of_the_points(rig: CameraRig) -> Iterator[tuple[str, str, CameraRig, Tensor]]:
+    """Mistakes that given 3D points can show: (name, remedy, rig, A (3, 3)); if it was made, the rig sees A x where the points are said to be at x."""
+    eye = torch.eye(3)
+    for s in UNITS:
+        yield f"the points' unit is {s:g} x the calibration's", f"multiply the positions in truth.npz by {s:g}", rig, s * eye
+    for axes, rows in AXES.items():
+        turn = torch.tensor(rows).float()
+        yield f"the points' axes are {axes} of the calibration's", f"write ({axes}) turned back into the calibration's x, y, z", rig, turn
+    for i, j in combinations(range(rig.views), 2):
+        yield f"cameras {rig.names[i]} and {rig.names[j]} are swapped", "swap their names in the calibration, or their videos", swapped(rig, i, j), eye
+    for name, remedy, other in _of_the_rig(rig):
+        yield name, remedy, other, eye
+
+
+def swapped(rig: CameraRig, i: int, j: int) -> CameraRig:
+    """The rig with the calibrations of two cameras exchanged."""
+    order = list(range(rig.views))
+    order[i], order[j] = j, i
+    return replace(rig.take(order), names=rig.names)
+
+
 def _of_a_camera(rig: CameraRig, found: Sightings, most: int) -> Iterator[tuple[str, str, CameraRig, Sightings]]:
     """Mistakes of one camera or two: swapped, mirrored, upside down, late."""
     size = found.px.new_tensor(rig.size)
     for i, j in combinations(range(rig.views), 2):
-        order = list(range(rig.views))
-        order[i], order[j] = j, i
-        yield (f"cameras {rig.names[i]} and {rig.names[j]} are swapped", "swap their names in the calibration, or their videos",
-               replace(rig.take(order), names=rig.names), found)
+        yield f"cameras {rig.names[i]} and {rig.names[j]} are swapped", "swap their names in the calibration, or their videos", swapped(rig, i, j), found
     for v, (name, lag) in enumerate(zip(rig.names, lags(rig, found, most))):
         for what, moved in (("mirrored", torch.stack([size[0] - found.px[:, v, 0], found.px[:, v, 1]], -1)), ("upside down", size - found.px[:, v])):
             px = found.px.clone()

@@ -14,17 +14,17 @@ import torch
 from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
+from .containers import safely, sound
 from .files import write_atomically
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm")
-FORMATS = "mov,mp4,avi,matroska,webm"  # containers that hold their own frames
 DELAY = 64  # packets in which a codec's reordering of frames shows
 NEAR = 8  # frames so little apart are decoded in one go
 CHUNK = 64  # frames decoded and cached together: about one seek, whatever the file's keyframe distance
 
 
 def _opened(path: Path):
-    return av.open(str(path), options={"format_whitelist": FORMATS}, metadata_errors="ignore")
+    return av.open(**safely(path))
 
 
 def _by_packets(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -72,8 +72,8 @@ class Video:
                 if stream.codec_context is None:
                     raise OSError("of an unknown codec")
                 self.fps = float(stream.average_rate or 0)
-                self.size = (stream.codec_context.width, stream.codec_context.height)
-                self._tick = float(stream.time_base or 1)
+                self.size = sound((stream.codec_context.width, stream.codec_context.height))
+                self._tick, self.promised = float(stream.time_base or 1), stream.frames  # as its header says, 0: it does not
                 self.pts, self.keys = _evenly_spaced(container, stream, self.path) or _by_packets(self.path)
         except (av.FFmpegError, IndexError, OSError) as error:
             raise ValueError(f"{self.path}: not a readable video ({error}); check that the file is complete, "

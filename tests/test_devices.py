@@ -121,7 +121,7 @@ def test_a_volume_a_few_channels_at_a_time_is_the_same_volume(channels):
 
 def test_pointwise_is_a_convolution():
     torch.manual_seed(0)
-    layer, x = Pointwise(3, 5), torch.randn(2, 3, 2, 4, 6)
+    layer, x = Pointwise(3, 5, 1), torch.randn(2, 3, 2, 4, 6)
     assert_close(layer(x), nn.functional.conv3d(x, layer.weight, layer.bias))
 
 

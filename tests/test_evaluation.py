@@ -8,8 +8,8 @@ from sklearn.base import clone
 from torch.testing import assert_close
 
 from bkind3d_lite.clips import Skeleton
-from bkind3d_lite.evaluation import (KeypointRegressor, MLPKeypointRegressor, aligned, aligned_mpjpe, baselines, best_scale, bone_distance,
-                                     confidence, interval, joint_errors, mpjpe, n_mpjpe, on_body, scores)
+from bkind3d_lite.evaluation import (ALPHAS, BarycentricRegressor, KeypointRegressor, MLPKeypointRegressor, aligned, aligned_mpjpe, baselines, best_scale,
+                                     bone_distance, confidence, interval, joint_errors, mpjpe, n_mpjpe, on_body, scores)
 from bkind3d_lite.synthetic import LENGTH, poses
 
 
@@ -264,3 +264,40 @@ def test_the_perceptron_leaves_out_unknown_frames():
     assert_close(a, b)
     with pytest.raises(ValueError, match="none of the 60 frames"):
         MLPKeypointRegressor().fit(keypoints, torch.full_like(joints, math.nan))
+
+
+# ---- a handful of labels -------------------------------------------------------------------------------------------
+def test_barycentric_weights_are_found_again_from_few_labels():
+    keypoints, weights = 50 * random(6, 5, 3), random(4, 5, seed=1)
+    weights = weights / weights.sum(1, keepdim=True)
+    joints = torch.einsum("jk,tkc->tjc", weights, keypoints)
+    joints[2, 1] = math.nan  # a label is missing here and there
+    found = BarycentricRegressor(0.0).fit(keypoints, joints)
+    assert_close(found.coef_.float(), weights, atol=1e-4, rtol=0)
+    assert_close(found.predict(keypoints)[2, 1], (weights[1, :, None] * keypoints[2]).sum(0), atol=1e-2, rtol=0)
+
+
+def test_barycentric_answers_turn_and_move_with_the_animal():
+    """Also with a penalty and labels that no weights explain."""
+    keypoints, joints = 50 * random(8, 5, 3), 50 * random(8, 3, 3, seed=1)
+    model = BarycentricRegressor().fit(keypoints, joints)
+    both = moved(torch.cat([keypoints, model.predict(keypoints)], 1))
+    assert_close(model.predict(both[:, :5]), both[:, 5:], atol=1e-2, rtol=0)
+
+
+def test_the_penalty_is_the_one_that_leaves_a_frame_out_best():
+    """The closed form against refitting without each frame."""
+    keypoints, joints = 20 * random(7, 6, 3), 20 * random(7, 1, 3, seed=1)
+
+    def left_out(alpha):
+        rest = [[t for t in range(7) if t != out] for out in range(7)]
+        found = [BarycentricRegressor(alpha).fit(keypoints[some], joints[some]).predict(keypoints[t, None])[0, 0] for t, some in enumerate(rest)]
+        return float((torch.stack(found) - joints[:, 0]).norm(dim=-1).mean())
+
+    model = BarycentricRegressor().fit(keypoints, joints)
+    assert left_out(float(model.alpha_)) == pytest.approx(min(left_out(a) for a in ALPHAS[1:]), rel=1e-6)
+
+
+def test_a_joint_that_nobody_labelled_is_refused_by_number():
+    with pytest.raises(ValueError, match="joint 2 is not labelled in any of the 4 frames"):
+        BarycentricRegressor().fit(random(4, 5, 3), torch.cat([random(4, 2, 3), torch.full((4, 1, 3), math.nan)], 1))

@@ -7,8 +7,8 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from bkind3d_lite.model import Objective, build, placed
-from bkind3d_lite.recipes import PAPER_H36M, PAPER_RAT7M, QUICK_HUMAN, QUICK_RAT, RECIPES, Recipe
-from bkind3d_lite.motion import survey
+from bkind3d_lite.recipes import PAPER_H36M, PAPER_RAT7M, QUICK, QUICK_HUMAN, QUICK_RAT, RECIPES, Recipe
+from bkind3d_lite.motion import extent, survey
 from bkind3d_lite.synthetic import figure
 
 TINY = replace(QUICK_RAT, keypoints=5, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2,
@@ -110,6 +110,29 @@ def test_the_background_switch_hides_the_foreground_from_the_encoder(clip, seen)
     batch = batch_of(clip, recipe, seen)
     blind = replace(batch, now=torch.cat([batch.now[:, :, :3], torch.rand_like(batch.now[:, :, 3:])], 2))
     assert torch.equal(model.keypoints(batch).world, model.keypoints(blind).world)
+
+
+def test_alone_the_encoder_knows_nothing_of_the_room(clip, seen):
+    """Another wallpaper away from the animal changes no map; the animal's own pixels do, and without the switch the wallpaper does too."""
+    batch = batch_of(clip, TINY, seen)
+    far = torch.nn.functional.max_pool2d(batch.now[:, :, 3:].flatten(0, 1), 7, 1, 3).unflatten(0, (2, 3)) == 0
+    assert 0.1 < far.float().mean() < 1
+    papered = batch.now.clone()
+    papered[:, :, :3] = torch.where(far, 1 - papered[:, :, :3], papered[:, :, :3])
+    for alone in (True, False):
+        model = build(placed(replace(TINY, alone=alone), clip.rig))[0]
+        with torch.no_grad():
+            assert torch.equal(model.encoded(batch.now)[1], model.encoded(papered)[1]) == alone
+            assert not torch.equal(model.encoded(batch.now)[1], model.encoded(batch.now.flip(2))[1])
+
+
+def test_reach_is_measured_on_the_animal(clip, seen):
+    """The cube of the preset for own recordings is so many times as wide as the animal is long; without a survey it cannot be placed."""
+    found = placed(QUICK, clip.rig, seen)
+    assert found.follow == pytest.approx(QUICK.reach * extent(seen, clip.rig), rel=0.01)
+    assert placed(replace(QUICK, follow=321.0), clip.rig).follow == 321.0, "who names the side is believed"
+    with pytest.raises(ValueError, match="reach = .* asks for the animal's extent: place the recipe with a survey"):
+        placed(QUICK, clip.rig)
 
 
 @pytest.mark.parametrize("recipe, side, gap", [(PAPER_H36M, 7500.0, 0.4), (PAPER_RAT7M, 1000.0, 0.66)], ids=lambda r: getattr(r, "name", ""))

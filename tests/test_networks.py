@@ -5,7 +5,7 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models._api import WeightsEnum
 
-from bkind3d_lite.networks import V2V, Decoder, Encoder, Residual, ResNetTrunk, Trunk, over_views
+from bkind3d_lite.networks import V2V, Decoder, Encoder, Pixelwise, Pointwise, Residual, ResNetTrunk, Trunk, over_views
 
 
 def all_learn(network: nn.Module, *outputs):
@@ -147,3 +147,43 @@ def test_decoder_reads_a_drawing_at_every_scale():
     assert out.shape == (2, 1, 8, 12)
     all_learn(decoder, out)
     assert all(d.grad.abs().sum() > 0 for d in drawings) and features.grad.abs().sum() > 0
+
+
+# ---- fast forms of slow layers -------------------------------------------------------------------------------------
+def same(fast, slow, *inputs):
+    """Values and gradients of the inputs and weights agree."""
+    one, other = fast(), slow()
+    assert one.shape == other.shape
+    assert_close(one, other)
+    slope = torch.randn_like(one)
+    for a, b in zip(torch.autograd.grad(one, inputs, slope), torch.autograd.grad(other, inputs, slope)):
+        assert_close(a, b)
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("size", [(4, 6), (3, 5), (2, 4, 6), (3, 5, 7)])
+def test_mixing_channels_is_a_convolution_of_one_pixel(size, last):
+    """As strips where channels come last and their number allows, else the plain way."""
+    torch.manual_seed(0)
+    dims = len(size)
+    layer = (Pixelwise if dims == 2 else Pointwise)(3, 5, 1).double()
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    x = (x.contiguous(memory_format=torch.channels_last if dims == 2 else torch.channels_last_3d) if last else x).requires_grad_()
+    plain = nn.functional.conv2d if dims == 2 else nn.functional.conv3d
+    same(lambda: layer(x), lambda: plain(x, layer.weight, layer.bias), x, layer.weight, layer.bias)
+
+
+def test_resnet_mixes_channels_the_fast_way_under_torchvisions_names():
+    import torchvision
+
+    torch.manual_seed(3)
+    trunk, plain = ResNetTrunk(3, "resnet50").eval(), torchvision.models.resnet50().eval()
+    stem, levels = trunk.stem.state_dict(), trunk.levels.state_dict()
+    plain.conv1.load_state_dict({"weight": stem["0.weight"]})
+    for i, level in enumerate((plain.layer1, plain.layer2, plain.layer3, plain.layer4)):
+        level.load_state_dict({k[2:]: v for k, v in levels.items() if k.startswith(f"{i}.")})
+    x = image = torch.rand(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    for layer in (plain.conv1, plain.bn1, plain.relu, plain.maxpool, plain.layer1, plain.layer2, plain.layer3, plain.layer4):
+        x = layer(x)
+    assert sum(isinstance(m, Pixelwise) for m in trunk.modules()) == 33
+    assert_close(trunk(image)[-1], x, atol=1e-4, rtol=1e-4)

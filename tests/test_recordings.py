@@ -12,6 +12,7 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring, save_calibration
 from bkind3d_lite.clips import open_clip
+from bkind3d_lite.doctor import PASS, marks
 from bkind3d_lite.recordings import parts
 from bkind3d_lite.videos import write_video
 
@@ -65,6 +66,35 @@ def test_a_folder_of_images_per_camera_in_natural_order(tmp_path, images):
         open_clip(tmp_path)
     with pytest.raises(ValueError, match="no frame rate.*--fps 30"):
         open_clip(tmp_path / "train")
+
+
+def test_images_belong_together_by_their_numbers_and_time_jumps(tmp_path, images):
+    """Labelled moments of a long film with a frame before and after each: some are missing in one camera."""
+    numbers = [[0, 10, 20, 40, 50, 52, 60], [10, 20, 40, 48, 50, 60]]
+    for v in range(2):
+        stills(tmp_path / f"cam{v}", [(f"{n:04d}", x) for n, x in zip(numbers[v], images(v, [n // 2 for n in numbers[v]]))])
+    save_calibration(rig_named("cam0", "cam1"), tmp_path / "calibration.toml")
+    clip = open_clip(tmp_path, fps=3)
+    assert len(clip) == 5 and clip.starts == (0, 2) and clip.fps == 3, "10, 20 | 40, 50, 60"
+    assert [images.read(clip, t) for t in range(5)] == [[n // 2] * 2 for n in (10, 20, 40, 50, 60)]
+    assert clip.unbroken(1).tolist() == [1, 0, 1, 1]
+
+
+def test_marks_come_along(trio, images):
+    """In OpenCV's pixels in the file, in ours in the clip, of the size that it is read at."""
+    write_video(trio / "cam2.mp4", images(2, range(3, 23)), 30)
+    pixels = np.arange(20.0 * 3 * 2).reshape(20, 3, 1, 2)
+    known = dict(positions=np.zeros((20, 1, 3)), names=["nose"], edges=np.zeros((0, 2), int))
+    np.savez(trio / "truth.npz", **known, marks=pixels)
+    clip = open_clip(trio, (24, 16), offsets={"cam1": -4})
+    assert_close(clip.marks, torch.from_numpy((pixels[4:] + 0.5) / 2).float())
+    assert_close(clip.resized(SIZE).at([3]).marks[0], torch.from_numpy(pixels[7] + 0.5).float())
+    np.savez(trio / "truth.npz", **known, marks=pixels[:, :2])
+    with pytest.raises(ValueError, match="marks in 2 views for 3 cameras"):
+        open_clip(trio)
+    np.savez(trio / "truth.npz", **known | dict(names=["nose", "tail"]))
+    with pytest.raises(ValueError, match="truth.npz: not a truth file.*2 names"):
+        open_clip(trio)
 
 
 def test_a_broken_image_is_named(tmp_path, images):
@@ -185,7 +215,9 @@ def test_a_dannce_project(tmp_path, images):
         write_video(tmp_path / "videos" / f"Camera{v + 1}" / "25.mp4", images(v, frames)[25:], 100)
     params = [dict(K=K, r=r, t=t, RDistort=k, TDistort=p) for K, r, t, k, p in matlab(rig)]
     samples, labelled = np.arange(2, 40), [5, 30]  # in frames of Camera1
-    sync, labels = ([dict(data_frame=(at - 2 * v)[None], data_sampleID=(at * 10 + 1)[None], data_2d=np.zeros((len(at), 8)), data_3d=points)
+    px = rig.px_from_world(torch.from_numpy(joints).float())  # (2, V, 4, 2)
+    seen = [np.resize(px[:, v].numpy() + 0.5, (38, 8)) for v in range(2)]  # pixels from 1
+    sync, labels = ([dict(data_frame=(at - 2 * v)[None], data_sampleID=(at * 10 + 1)[None], data_2d=seen[v][:len(at)], data_3d=points)
                      for v in range(2)] for at, points in ((samples, np.zeros((len(samples), 12))), (np.array(labelled), joints.reshape(2, 12))))
     skeleton = dict(joint_names=np.array(["nose", "ear", "back", "tail"], object), joints_idx=np.array([[1, 2], [3, 4]]))
     savemat(tmp_path / "label3d_dannce.mat", dict(params=cell(params), sync=cell(sync), labelData=cell(labels), skeleton=skeleton,
@@ -196,6 +228,14 @@ def test_a_dannce_project(tmp_path, images):
     assert clip.skeleton.names == ("nose", "ear", "back", "tail") and clip.skeleton.edges == ((0, 1), (2, 3))
     assert clip.labelled.tolist() == [3, 28]
     assert_close(clip.truth[[3, 28]], torch.from_numpy(joints).float())
+    assert_close(clip.marks[[3, 28]], px, atol=1e-3, rtol=0)
+    assert marks(clip).state == PASS and "subtract 1 from cx" in marks(replace(clip, rig=shifted(clip.rig))).remedy
+
+
+def shifted(rig):
+    K = rig.K.clone()
+    K[:, :2, 2] += 1
+    return replace(rig, K=K)
 
 
 def test_a_dannce_project_of_matlab_7_3_without_sync(tmp_path, images):

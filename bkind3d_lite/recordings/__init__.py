@@ -30,7 +30,13 @@ def read_recording(folder: str | Path, subject: str | int | None = None, trial: 
     if fps is not None and not 0 < fps < 1e6:
         raise ValueError(f"{folder}: fps = {fps}; expected frames per second, above 0")
     layout = next(layout for layout in LAYOUTS if layout.recognises(place))
-    return settled(layout.read(place), place, offsets, common)
+    try:
+        return settled(layout.read(place), place, offsets, common)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # fields that are missing, of another kind or shape: anything can come of a broken file
+        name = layout.__name__.rpartition(".")[2]
+        raise ValueError(f"{folder}: cannot be read as a {name} recording ({type(error).__name__}: {error}); a file of it is damaged or of another kind") from error
 
 
 def parts(root: str | Path) -> dict[str, list[dict]]:

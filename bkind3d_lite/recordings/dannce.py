@@ -58,21 +58,29 @@ def _truth(data: dict, ids: np.ndarray, frames: np.ndarray, labels: tuple[np.nda
     at, said = labels[0], data["labelData/0/data_3d"].astype(np.float32)
     if said.size % (3 * len(at)):
         raise ValueError(f"{path}: labelData has {said.size} numbers in data_3d for {len(at)} labelled samples; expected x, y, z of every joint")
-    said = said.reshape(len(at), -1, 3)
+    said, views = said.reshape(len(at), -1, 3), frames.shape[1]
+    joints = said.shape[1]
+    seen = [data.get(f"labelData/{v}/data_2d", np.zeros(0)).astype(np.float32) - 0.5 for v in range(views)]  # MATLAB counts pixels from 1
+    seen = np.stack([s.reshape(len(at), joints, 2) for s in seen], 1) if {s.size for s in seen} == {2 * len(at) * joints} else None
     rows = {int(i): t for t, i in enumerate(ids)}
     known = [rows.get(int(i), -1) for i in at]
     if all(k < 0 for k in known):  # files whose two tables number their samples differently agree in the frames
         rows = {int(f): t for t, f in enumerate(frames[:, 0]) if np.isfinite(f)}
         known = [rows.get(int(f), -1) for f in labels[1][:, 0]]
-    positions = np.full((len(ids), said.shape[1], 3), np.nan, np.float32)
-    for t, points in zip(known, said):
-        if t >= 0:
-            positions[t] = points
     names = tuple(str(n) for n in _listed(data, "skeleton/joint_names"))
     edges = data.get("skeleton/joints_idx", np.zeros((0, 2))).astype(int).reshape(-1, 2) - 1
-    joints = said.shape[1]
-    return Truth(positions, names if len(names) == joints else tuple(f"joint{j + 1}" for j in range(joints)),
-                 tuple((int(a), int(b)) for a, b in edges if 0 <= min(a, b) and max(a, b) < joints))
+    return Truth(_placed(said, known, len(ids)), names if len(names) == joints else tuple(f"joint{j + 1}" for j in range(joints)),
+                 tuple((int(a), int(b)) for a, b in edges if 0 <= min(a, b) and max(a, b) < joints),
+                 marks=None if seen is None else _placed(seen, known, len(ids)))
+
+
+def _placed(labels: np.ndarray, rows: list[int], samples: int) -> np.ndarray:
+    """Labels (N, ...) at their rows of all samples (T, ...), NaN elsewhere; a row below 0 is none."""
+    out = np.full((samples, *labels.shape[1:]), np.nan, np.float32)
+    for t, label in zip(rows, labels):
+        if t >= 0:
+            out[t] = label
+    return out
 
 
 def _listed(data: dict, key: str) -> list:

@@ -14,17 +14,25 @@ from ..videos import VIDEO_SUFFIXES, Footage, Picked
 from .footage import IMAGE_SUFFIXES, Chunks, Stills, footage_of, in_folder, last_number
 
 SUBFOLDERS = ("videos", "Videos", "videos-raw")
-JUMP = 1.5  # a step of time longer than so many usual ones is a jump
+JUMP = 1.5  # a step of time longer than so many usual ones, or as much shorter, is a jump
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Positions (T, J, 3) in the rig's unit, NaN where nobody labelled, with their names and (E, 2) bones."""
+    """Positions (T, J, 3) in the rig's unit, NaN where nobody labelled, with their names and (E, 2) bones.
+
+    marks (T, V, J, 2): where they were seen in each view of the rig, in pixels whose first one has its centre at (0.5, 0.5), NaN where not.
+    """
 
     positions: np.ndarray
     names: tuple[str, ...]
     edges: tuple[tuple[int, int], ...] = ()
     body_length: float | None = None
+    marks: np.ndarray | None = None
+
+    def at(self, good: np.ndarray) -> Truth:
+        """Of (T,) moments those that are `good`."""
+        return replace(self, positions=self.positions[good], marks=None if self.marks is None else self.marks[good])
 
 
 @dataclass(frozen=True)
@@ -148,7 +156,9 @@ def settled(found: Recording, place: Place, offsets: Mapping[str, int] | None, c
     if table is None:
         if len(set(counts)) > 1 and len(set(counts - lags)) > 1 and not common:
             said = {f.path.name: len(f) for f in found.footage}
-            raise ValueError(f"{place.folder}: the cameras differ in frames: {said}; cut them to the same synchronized stretch, take the stretch "
+            short = "".join(f"; {f.path.name} promises {f.promised} and shows {len(f)}: it is truncated, or was cut without encoding it again; copy it once more"
+                            for f in found.footage if getattr(f, "promised", 0) > len(f))
+            raise ValueError(f"{place.folder}: the cameras differ in frames: {said}{short}; cut them to the same synchronized stretch, take the stretch "
                              "that all have (common=True, --common), or say which one to read later (offsets, --offset cam=frames)")
         table = np.repeat(np.arange(counts.max())[:, None], len(counts), 1)
     shifted = np.where(table < 0, -1, table + lags)
@@ -157,11 +167,14 @@ def settled(found: Recording, place: Place, offsets: Mapping[str, int] | None, c
         raise ValueError(f"{place.folder}: no moment that all cameras saw; are the offsets and the table of synchronous frames of these videos?")
     clock = (table[:, 0] if found.clock is None else found.clock)[good]
     steps = np.diff(clock)
-    starts = (0, *(np.flatnonzero((steps > JUMP * max(1, np.median(steps))) | (steps <= 0)) + 1).tolist()) if len(steps) else (0,)
+    usual = max(1, np.median(steps)) if len(steps) else 1
+    starts = (0, *(np.flatnonzero((steps > JUMP * usual) | (steps < usual / JUMP)) + 1).tolist())
     if truth is not None:
         if len(truth.positions) not in (len(good), good.sum()):
             raise ValueError(f"{place.folder / 'truth.npz'}: {len(truth.positions)} poses for {len(good)} frames; write one pose per frame")
-        truth = replace(truth, positions=truth.positions[good] if len(truth.positions) == len(good) else truth.positions)
+        if truth.marks is not None and truth.marks.shape[1] != found.rig.views:
+            raise ValueError(f"{place.folder / 'truth.npz'}: marks in {truth.marks.shape[1]} views for {found.rig.views} cameras; NaN where there are none")
+        truth = truth.at(good) if len(truth.positions) == len(good) else truth
     whole = good.all() and len(set(counts)) == 1 and (shifted == np.arange(len(good))[:, None]).all()
     footage = found.footage if whole else tuple(Picked(f, shifted[good, v]) for v, f in enumerate(found.footage))
     return replace(found, footage=footage, table=None, truth=truth, clock=clock, starts=starts, scored=None if found.scored is None else found.scored[good])

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..calibrations import natural
+from ..containers import sound
 from ..videos import VIDEO_SUFFIXES, Footage, Video
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -22,7 +23,7 @@ class Stills:
     def __init__(self, paths: Sequence[Path]):
         self.paths = sorted(paths, key=lambda p: natural(p.stem))
         self.path = self.paths[0].parent
-        self.size = self._image(0).size
+        self.size = self._said(0)
         found = [last_number(p) for p in self.paths]
         self.numbers = np.arange(len(found)) if None in found else np.array(found)
 
@@ -32,8 +33,16 @@ class Stills:
     def _image(self, index: int) -> Image.Image:
         try:
             return Image.open(self.paths[index], formats=("JPEG", "PNG"))
-        except (OSError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what PIL says of files that are none
             raise ValueError(f"{self.paths[index]}: not a readable image ({error}); write it again as PNG or JPEG") from error
+
+    def _said(self, index: int) -> tuple[int, int]:
+        """The size (W, H) of an image, without decoding it."""
+        with self._image(index) as image:
+            try:
+                return sound(image.size)
+            except OSError as error:
+                raise ValueError(f"{self.paths[index]}: not a readable image ({error}); write it again as PNG or JPEG") from error
 
     def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray:
         """Images start..stop-1 as uint8 RGB (stop - start, H, W, 3), resized to `size` = (W, H) by area averaging."""
@@ -46,7 +55,7 @@ class Stills:
                                      f"{self.size[0]} x {self.size[1]}; a sequence has one size")
                 try:
                     out[i - start] = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BOX))
-                except OSError as error:
+                except (OSError, SyntaxError, ValueError) as error:
                     raise ValueError(f"{self.paths[i]}: broken ({error}); copy the file again") from error
         return out
 

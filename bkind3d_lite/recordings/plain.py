@@ -1,12 +1,15 @@
 """Plain folders: a video for each camera, or a folder of images or of consecutive videos; here or in `videos`. Pose2Sim's projects are such folders.
 
-`truth.npz` (positions (T, J, 3), names, edges, body_length) is read where it lies in the folder.
+Images whose names end in numbers belong together by these, and where numbers are left out time jumps (a few labelled moments of a long film).
+`truth.npz` (positions (T, J, 3), names, edges, body_length, marks) is read where it lies in the folder.
 """
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from .entry import Place, Recording, Truth, footage_of, match_videos, same_aspect, whole
+from .entry import Place, Recording, Stills, Truth, footage_of, match_videos, same_aspect, whole
 
 PARTS = ("train", "val", "test")
 
@@ -26,7 +29,16 @@ def read(place: Place) -> Recording:
     paths = _in_order(sources, rig.names, calibration) or match_videos(sources, rig.names, place.folder, calibration)
     footage = tuple(whole(footage_of(paths[name])) for name in rig.names)
     same_aspect(footage, rig, calibration)
-    return Recording(rig, footage, place.rate(footage), truth=_truth(place))
+    table, clock = _by_number(footage)
+    return Recording(rig, footage, place.rate(footage), table, _truth(place), clock)
+
+
+def _by_number(footage) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Of folders of images that carry numbers: where the numbers that all have lie in each (T, V), and these; else (None, None)."""
+    if not all(isinstance(f, Stills) and (np.diff(f.numbers) > 0).all() for f in footage):
+        return None, None
+    clock = np.array(sorted(set.intersection(*(set(f.numbers.tolist()) for f in footage))), np.int64)
+    return np.stack([np.searchsorted(f.numbers, clock) for f in footage], 1), clock
 
 
 def _in_order(sources, names, calibration):
@@ -40,12 +52,23 @@ def _in_order(sources, names, calibration):
 
 def _truth(place: Place) -> Truth | None:
     path = place.folder / "truth.npz"
-    if not path.is_file():
-        return None
+    return read_truth(place.inside(path)) if path.is_file() else None
+
+
+def read_truth(path: Path) -> Truth:
+    """A `truth.npz`: positions (T, J, 3) in the calibration's unit, names (J), edges (E, 2) and, if they are known, body_length and
+    marks (T, V, J, 2): where somebody or some tool saw the joints, in OpenCV's pixels. A `ValueError` naming the file for anything else.
+    """
     try:
-        with np.load(place.inside(path), allow_pickle=False) as data:
+        with np.load(path, allow_pickle=False) as data:
             edges = tuple((int(a), int(b)) for a, b in data["edges"])
-            return Truth(data["positions"].astype(np.float32), tuple(str(n) for n in data["names"]), edges,
-                         float(data["body_length"]) if "body_length" in data else None)
-    except (KeyError, TypeError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: not a truth file ({error}); it holds positions (T, J, 3), names, edges and perhaps body_length") from error
+            positions, names = data["positions"].astype(np.float32), tuple(str(n) for n in data["names"])
+            marks = data["marks"].astype(np.float32) + 0.5 if "marks" in data else None  # first pixel's centre: (0, 0) in the file, (0.5, 0.5) here
+            if positions.ndim != 3 or positions.shape[1:] != (len(names), 3) or any(not 0 <= j < len(names) for edge in edges for j in edge):
+                raise ValueError(f"positions {positions.shape}, {len(names)} names, edges {edges[:3]}")
+            if marks is not None and (marks.ndim != 4 or marks.shape[::2] != positions.shape[:2] or marks.shape[3] != 2):
+                raise ValueError(f"marks {marks.shape} for positions {positions.shape}")
+            return Truth(positions, names, edges, float(data["body_length"]) if "body_length" in data else None, marks)
+    except Exception as error:  # of a broken archive anything can come; the user gets one kind of error
+        raise ValueError(f"{path}: not a truth file ({type(error).__name__}: {error}); it holds positions (T, J, 3), names, edges "
+                         "and perhaps body_length and marks") from error

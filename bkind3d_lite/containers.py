@@ -1,0 +1,55 @@
+"""Containers: what the header of a video file promises, asked before a library believes it.
+
+A header of a few kB can promise 10^9 frames, for each of which a reader takes memory, or images of 60000 x 60000 pixels.
+"""
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+FORMATS = "mov,mp4,avi,matroska,webm"  # that hold their own frames; a playlist in disguise could name files elsewhere
+MOST_PIXELS = 1 << 26  # of an image: twice 8K
+MOST_BOXES = 1_000_000
+COUNTS = {b"stsz": 16, b"stz2": 16, b"trun": 12}  # boxes that say a number of frames, and where
+NESTED = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"}
+
+
+def safely(path: Path) -> dict:
+    """What PyAV's `open` is to be given for a file of the user's: this file and no other, whatever its name and contents say.
+
+    Raises `OSError` if its header promises more frames than the file has bytes.
+    """
+    with path.open("rb") as file:
+        end = file.seek(0, 2)
+        if (frames := max(_frames(file, end), default=0)) > end:
+            raise OSError(f"its header promises {frames} frames in {end} bytes")
+    return dict(file=str(path.absolute()), options={"format_whitelist": FORMATS, "protocol_whitelist": "file"}, metadata_errors="ignore")
+
+
+def sound(size: tuple[int, int]) -> tuple[int, int]:
+    """The size (W, H) that a file says, in pixels; an `OSError` if no camera has it."""
+    if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
+        raise OSError(f"images of {size[0]} x {size[1]} pixels")
+    return size
+
+
+def _frames(file: BinaryIO, end: int) -> Iterator[int]:
+    """Counts of frames in the boxes of an MP4: sample sizes (`stsz`, `stz2`) and runs of fragments (`trun`). Nothing of other formats."""
+    todo = [(0, end)]
+    for _ in range(MOST_BOXES):
+        if not todo:
+            return
+        start, stop = todo.pop()
+        file.seek(start)
+        if start + 8 > stop or len(head := file.read(20)) < 8:
+            continue
+        length, kind = struct.unpack_from(">I4s", head)
+        if length == 1 and len(head) >= 16:
+            length = struct.unpack_from(">Q", head, 8)[0]
+        inner, after = start + (16 if head[:4] == b"\0\0\0\1" else 8), start + length if length >= 8 else stop
+        if kind in COUNTS and len(head) >= COUNTS[kind] + 4:
+            yield struct.unpack_from(">I", head, COUNTS[kind])[0]
+        todo += [(after, stop)] if after < stop else []
+        todo += [(inner, min(after, stop))] if kind in NESTED else []
