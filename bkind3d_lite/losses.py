@@ -95,20 +95,21 @@ def _blocks(network: str, width: int) -> nn.ModuleList:
                 nn.init.orthogonal_(layer.weight, 2**0.5)
                 nn.init.zeros_(layer.bias)
         return blocks
-    if network != "vgg19":
+    if network not in ("vgg19", "vgg19-seeded"):
         raise ValueError(f"perceptual = {network!r}; expected pixels, random or vgg19")
-    return _vgg19()
+    return _vgg19(network == "vgg19")
 
 
-def _vgg19() -> nn.ModuleList:
-    """VGG-19 up to relu1_2, 2_2, 3_2, 4_2, 5_2: the last layer used is the last one kept."""
+def _vgg19(known: bool) -> nn.ModuleList:
+    """VGG-19 up to relu1_2, 2_2, 3_2, 4_2, 5_2: the last layer used is the last one kept. known: with ImageNet's weights, if they can be had."""
     import warnings
 
     import torchvision
 
     net = torchvision.models.vgg19(weights=None)
     try:
-        net.load_state_dict(torchvision.models.VGG19_Weights.DEFAULT.get_state_dict(progress=True, check_hash=True))
+        if known:
+            net.load_state_dict(torchvision.models.VGG19_Weights.DEFAULT.get_state_dict(progress=True, check_hash=True))
     except OSError as error:
         warnings.warn(f"ImageNet weights for VGG-19 could not be loaded ({error}); using random features, "
                       "which make a weaker perceptual loss", stacklevel=2)

@@ -14,19 +14,24 @@ from torch.utils._pytree import tree_leaves
 
 from .cameras import CameraRig
 from .clips import Batch
+from .devices import LARGE
 from .model import build
 from .recipes import LEAN, QUICK_RAT, Recipe
 from .training import Run, Step
 
 LADDER = ({}, {"one_by_one": True}, {"checkpointing": True, "one_by_one": True})  # from fast to frugal, same results
 SPARE = 1.05  # an allocator's rounding, and what convolutions rearrange for themselves
+MAPPED = 32 << 20  # bytes from which glibc maps a tensor by itself, gone when it is freed, where `settle` does not say otherwise
+HOLES = {MAPPED: 0.5, LARGE: 1.0}  # what a heap of smaller tensors keeps in holes between them, as a share of the tensors; measured on reduced recipes
 
 
 class _Ledger(TorchDispatchMode):
-    """Adds up the storages that are alive, tensor by tensor as they are made and freed; `largest` is the most there ever was."""
+    """Adds up the storages that are alive, tensor by tensor as they are made and freed; `largest` is the most there ever was, `most` of
+    those smaller than `mapped` bytes, which share a heap."""
 
-    def __init__(self):
+    def __init__(self, mapped: int):
         super().__init__()
+        self.mapped, self.heap, self.most = mapped, 0, 0
         self.alive, self.largest = 0, 0
         self.known: set[int] = set()
 
@@ -38,11 +43,14 @@ class _Ledger(TorchDispatchMode):
         self.known.add(key)
         self.alive += size
         self.largest = max(self.largest, self.alive)
+        self.heap += size * (size < self.mapped)
+        self.most = max(self.most, self.heap)
         weakref.finalize(storage, self._free, key, size)
 
     def _free(self, key: int, size: int) -> None:
         self.known.discard(key)
         self.alive -= size
+        self.heap -= size * (size < self.mapped)
 
     def __torch_dispatch__(self, function, types, arguments=(), named=None):
         out = function(*arguments, **(named or {}))
@@ -60,19 +68,22 @@ class Need:
     inference: int
 
 
-def memory(recipe: Recipe, views: int = 4) -> Need:
+def memory(recipe: Recipe, views: int = 4, device: str = "cpu") -> Need:
     """What a training step (weights, gradients, optimizer and activations) and an inference of `recipe` hold at their fullest.
 
     Every operation of a true step is walked through, forward and backward, with tensors that have a shape and no contents, so
-    that this takes seconds and no memory. Libraries themselves (0.3 to 0.9 GB of a process, by the build) are not in it.
+    that this takes seconds and no memory. On a CPU a training also has what its heap keeps, after a few steps: small tensors leave holes
+    between one another (`devices.settle` maps large ones by themselves where a recipe is large). Libraries themselves (0.3 to 0.9 GB of
+    a process, by the build) are not in it.
     """
-    return Need(_walked(recipe, views, True), _walked(recipe, views, False))
+    return Need(_walked(recipe, views, True, device), _walked(recipe, views, False, device))
 
 
-def _walked(recipe: Recipe, views: int, training: bool) -> int:
-    recipe = replace(recipe, side=recipe.side or 1.0, centre=recipe.centre or (0.0, 0.0, 0.0), pretrained=False,
-                     perceptual=recipe.perceptual if training else "pixels")
-    with FakeTensorMode(allow_non_fake_inputs=True), _Ledger() as ledger:
+def _walked(recipe: Recipe, views: int, training: bool, device: str = "cpu") -> int:
+    perceptual = "pixels" if not training else "vgg19-seeded" if recipe.perceptual == "vgg19" else recipe.perceptual  # shapes alone: no download
+    recipe = replace(recipe, side=recipe.side or 1.0, centre=recipe.centre or (0.0, 0.0, 0.0), pretrained=False, perceptual=perceptual)
+    mapped = LARGE if recipe.checkpointing else MAPPED  # as `settle` is asked for
+    with FakeTensorMode(allow_non_fake_inputs=True), _Ledger(mapped) as ledger:
         model, objective = build(recipe)
         model.train(training), objective.train(training)
         batch = _fake_batch(recipe, min(views, recipe.views or views) if training else views, training)
@@ -86,7 +97,7 @@ def _walked(recipe: Recipe, views: int, training: bool) -> int:
         losses = objective(batch, out, model.edges, recipe.warmup)
         sum(losses.values()).backward()
         del state
-    return int(SPARE * ledger.largest)
+    return int(SPARE * ledger.largest + (HOLES[mapped] * ledger.most if torch.device(device).type == "cpu" else 0))
 
 
 def _fake_batch(recipe: Recipe, views: int, training: bool) -> Batch:
@@ -136,11 +147,11 @@ def plan(recipe: Recipe, rig: CameraRig, device: str = "cpu", budget: int | None
     budget, views = budget or room(device), rig.views
     considered = []
     for name, option in _options(recipe):
-        need = memory(option, views)
+        need = memory(option, views, str(device))
         considered.append((name, need))
         if fits := need.step <= budget:
             break
-    return Plan(option, need, budget, str(device), fits, tuple(considered), tuple(knobs(option, views, need)))
+    return Plan(option, need, budget, str(device), fits, tuple(considered), tuple(knobs(option, views, need, str(device))))
 
 
 def _options(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
@@ -155,9 +166,9 @@ def _options(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
             yield f"{smaller.name}, batch 1", replace(smaller, keypoints=recipe.keypoints, gaps=recipe.gaps, follow=recipe.follow or smaller.follow)
 
 
-def knobs(recipe: Recipe, views: int, need: Need | None = None) -> list[tuple[str, int]]:
+def knobs(recipe: Recipe, views: int, need: Need | None = None, device: str = "cpu") -> list[tuple[str, int]]:
     """The three changes that save most memory of a training step, and the bytes that each saves."""
-    now = (need or memory(recipe, views)).step
+    now = (need or memory(recipe, views, device)).step
     W, H = recipe.size
     changes = {"one_by_one = true": {"one_by_one": True}, "checkpointing = true": {"checkpointing": True}, f"batch = {recipe.batch // 2}": {"batch": recipe.batch // 2},
                f"voxels = {recipe.voxels // 2}": {"voxels": recipe.voxels // 2}, f"size = ({W // 2}, {H // 2})": {"size": (W // 2, H // 2)},
@@ -167,7 +178,7 @@ def knobs(recipe: Recipe, views: int, need: Need | None = None) -> list[tuple[st
         other = replace(recipe, **change)
         if other == recipe or other.batch < 1 or other.voxels % 2**other.v2v_levels or (other.views or views) >= views and "views" in change:
             continue
-        saved.append((words, now - _walked(other, views, True)))
+        saved.append((words, now - _walked(other, views, True, device)))
     return sorted((s for s in saved if s[1] > 0), key=lambda s: -s[1])[:3]
 
 
@@ -178,7 +189,8 @@ def advised(steps: Iterator[Step], run: Run, views: int) -> Iterator[Step]:
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in str(error):
             raise
-        needed = memory(run.recipe, views)
-        choices = "; ".join(f"{change} saves {saved / 1e9:.2f} GB" for change, saved in knobs(run.recipe, views, needed))
+        device = next(run.model.parameters()).device.type
+        needed = memory(run.recipe, views, device)
+        choices = "; ".join(f"{change} saves {saved / 1e9:.2f} GB" for change, saved in knobs(run.recipe, views, needed, device))
         raise MemoryError(f"out of memory at step {run.step + 1} of {run.recipe.name}, which needs {needed.step / 1e9:.1f} GB beside the "
                           f"libraries. Turn one of: {choices or 'a smaller preset (lean, quick-rat)'}") from error
