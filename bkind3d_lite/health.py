@@ -23,7 +23,8 @@ REMEDIES = {
     "outside": "the animal's centre is outside the volume in {0:.0%} of the frames: raise side, set centre, or let the cube follow it (follow)",
     "parked": "{0} of {1} keypoints are parked at the volume's centre, with flat maps: the mean of everywhere is the middle. The volume may be too "
               "big (lower side, or follow), or the maps too even: raise sharpness (4) or the hull prior (hull = 4)",
-    "flat": "the keypoints' confidence is {0:.2f}: their maps are flat, each is a mean over much of the volume. Raise sharpness (4), hull or sure",
+    "flat": "the keypoints' confidence is {0:.2f} and the entropy of their heatmaps {1:.0%} of an even map's: they are flat, each keypoint is a mean over "
+            "much of the volume. Raise sharpness (4), hull or sure",
     "dead": "{0} of {1} keypoints do not move although the animal does. Raise cover or hull, use fewer keypoints, or shorten the cube (side, follow)",
     "huddled": "all keypoints huddle within {0:.1%} of the volume's side: raise separate or cover, or shorten the cube (side, follow)",
     "unlinked": "{0} of {1} edges draw anything: the bottleneck is nearly shut and nothing can be learned through it. Use active = softplus, or a "
@@ -37,13 +38,15 @@ def signals(step: Step, run: Run) -> dict[str, float]:
     """What one step says: all in [0, 1] or in units of the volume's side.
 
     motion: mean of the target, the change to be explained; liveliest: its 99.5 % quantile. confidence: of the keypoints, mean
-    (0: flat maps). spread: RMS distance of the keypoints from their mean. to_centre: their mean distance from the volume's
+    (0: flat maps). entropy: of their heatmaps (a volume's, where there is one), mean, as a share of an even map's (1: flat). spread: RMS distance of the keypoints from their mean. to_centre: their mean distance from the volume's
     centre. edges: share of the edges that draw at least a tenth of what the strongest draws.
     """
     with torch.no_grad():
         target = run.objective.target(step.batch, step.output.recon.shape[-2:]).float()
         found = step.output.now
         row = {"motion": float(target.mean()), "liveliest": float(_liveliest(target)), "confidence": float(found.weight.mean())}
+        if found.entropy is not None:
+            row["entropy"] = float(found.entropy.mean())
         if found.world is not None:
             local = _local(step, run) / run.objective.side
             row["spread"] = float((local - local.mean(1, keepdim=True)).square().sum(-1).mean().sqrt())
@@ -135,7 +138,8 @@ class Health:
             return said + self._say("parked", int(parked.sum()), K)
         if dead.any():
             return said + self._say("dead", int(dead.sum()), K)
-        said += self._say("flat", mean["confidence"]) if mean["confidence"] < 0.1 else []
+        even = mean.get("entropy", float("nan"))
+        said += self._say("flat", mean["confidence"], even) if mean["confidence"] < 0.1 or even > 0.9 else []
         return said + (self._say("huddled", mean["spread"]) if mean["spread"] < 0.02 else [])
 
     def _animal(self) -> float:

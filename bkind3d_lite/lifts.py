@@ -16,7 +16,7 @@ from .cameras import CameraRig, triangulate
 from .clips import Batch
 from .networks import V2V
 from .shapes import cells
-from .volumes import Grid, fuse, fused_volume, hull, soft_argmax, unproject
+from .volumes import Grid, entropy, fuse, fused_volume, hull, soft_argmax, unproject
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Keypoints:
     world: Tensor | None  # (B, K, 3); None: the lift knows images alone
     weight: Tensor  # (B, V, K) confidence in [0, 1]
     votes: Tensor | None = None  # what each view said alone: ndc (B, V, K, 2) of `Triangulated`, world (B, V, K, 3) of `Depth`
+    entropy: Tensor | None = None  # of the heatmaps, (B, K) or (B, V, K), a share of an even map's in [0, 1]; in training, for `health`
 
 
 class Lift(Protocol):
@@ -96,13 +97,19 @@ class Volumetric(nn.Module):
 
     def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
         points, ndc = self.place(batch)
-        world, weight = soft_argmax(self.volume(maps, images, ndc), points)
-        return Keypoints(batch.rig.ndc_from_world(world), world, weight[:, None].expand(-1, maps.shape[1], -1))
+        logits = self.volume(maps, images, ndc)
+        world, weight = soft_argmax(logits, points)
+        return Keypoints(batch.rig.ndc_from_world(world), world, weight[:, None].expand(-1, maps.shape[1], -1), entropy=_entropy(logits))
 
 
 def _same(a: CameraRig, b: CameraRig) -> bool:
     return a.names == b.names and a.size == b.size and a.K.shape == b.K.shape and a.K.device == b.K.device and torch.equal(a.K, b.K) \
         and torch.equal(a.R, b.R) and torch.equal(a.t, b.t) and torch.equal(a.distortion, b.distortion)
+
+
+def _entropy(logits: Tensor) -> Tensor | None:
+    """In training alone: tracking has no use for it."""
+    return entropy(logits) if torch.is_grad_enabled() else None
 
 
 # ---- view by view --------------------------------------------------------------------------------------------------
@@ -141,8 +148,9 @@ class Flat:
         return self.keypoints
 
     def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
-        ndc, weight = soft_argmax(spatial_logits(maps, images, self.sharpness, self.hull), _cells(maps))
-        return Keypoints(ndc, None, weight)
+        logits = spatial_logits(maps, images, self.sharpness, self.hull)
+        ndc, weight = soft_argmax(logits, _cells(maps))
+        return Keypoints(ndc, None, weight, entropy=_entropy(logits))
 
 
 @dataclass(frozen=True)
@@ -163,7 +171,7 @@ class Triangulated:
     def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
         alone = Flat(self.keypoints, self.sharpness, self.hull)(maps, images, batch)
         world = triangulate(batch.rig, batch.rig.px_from_ndc(alone.ndc), alone.weight)
-        return Keypoints(batch.rig.ndc_from_world(world), world, alone.weight, alone.ndc)
+        return Keypoints(batch.rig.ndc_from_world(world), world, alone.weight, alone.ndc, alone.entropy)
 
 
 @dataclass(frozen=True)
@@ -210,4 +218,4 @@ class Depth:
         z = near + (far - near) * (logits.softmax(-1) * depth.flatten(-2).sigmoid()).sum(-1)
         votes = batch.rig.world_from_px(batch.rig.px_from_ndc(ndc), z)
         world = (weight[..., None] * votes).sum(1) / weight.sum(1)[..., None]
-        return Keypoints(batch.rig.ndc_from_world(world), world, weight, votes)
+        return Keypoints(batch.rig.ndc_from_world(world), world, weight, votes, _entropy(logits))

@@ -123,3 +123,9 @@ def soft_argmax(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     spread = 1 - (variance / even[:, None].clamp(min=1e-12)).clamp(min=1e-8).sqrt()
     weight = (peak.clamp(0, 1) * spread.clamp(0, 1)).clamp(min=1e-9).sqrt()
     return mean.unflatten(1, p.shape[1:-1]), weight.unflatten(1, p.shape[1:-1])
+
+
+@torch.no_grad()
+def entropy(logits: Tensor) -> Tensor:
+    """Of the softmax over P cells, as a share of the even one's, log P: (B, ..., P) -> (B, ...); 0: a single cell, 1: all alike. No gradient."""
+    return torch.special.entr(logits.softmax(-1)).sum(-1) / math.log(logits.shape[-1])

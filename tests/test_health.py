@@ -28,6 +28,7 @@ class Case:
     world: torch.Tensor = field(default_factory=lambda: PATH + BODY)
     target: float = 0.8
     weight: float = 0.7
+    entropy: float = 0.4
     edges: torch.Tensor = field(default_factory=lambda: torch.ones(15))
     loss: float = 1.0
     fall: float = 0.995
@@ -40,7 +41,7 @@ class Case:
         health, said = Health(SimpleNamespace(recipe=Recipe("r", steps=steps, centre=(0.0, 0.0, 0.0)), model=model, objective=objective)), []
         for i in range(1, steps + 1):
             world = self.world[i % len(self.world)][None]
-            found = Keypoints(torch.zeros(1, 2, K, 2), world, torch.full((1, 2, K), self.weight))
+            found = Keypoints(torch.zeros(1, 2, K, 2), world, torch.full((1, 2, K), self.weight), entropy=torch.full((1, K), self.entropy))
             batch = Batch(torch.zeros(1, 2, 3, 20, 20), None, None, torch.tensor([i]))
             out = Discovery(found, found, ([], []), target)
             said += health.examine(Step(i, {"reconstruct": self.loss * self.fall**i}, out, batch))[1]
@@ -55,11 +56,12 @@ def test_a_healthy_case_is_left_in_peace():
     (dict(target=0.01), "target is nearly empty.*gaps"),
     (dict(world=0.01 * PATH.expand(-1, K, -1), weight=0.05), "6 of 6 keypoints are parked at the volume's centre.*sharpness"),
     (dict(weight=0.05), "confidence is 0.05.*flat.*[Rr]aise sharpness"),
+    (dict(entropy=0.97), "entropy of their heatmaps 97% of an even map's.*flat.*[Rr]aise sharpness"),
     (dict(world=torch.cat([PATH + BODY[:, :4], (0 * PATH + BODY[:, 4:])], 1)), "2 of 6 keypoints do not move although the animal does.*cover"),
     (dict(world=PATH + 0.01 * BODY), "huddle.*separate"),
     (dict(edges=torch.zeros(15).index_fill(0, torch.tensor([3]), 1.0)), "1 of 15 edges.*softplus"),
     (dict(fall=1.0), "stalls at 100%.*pictures"),
-], ids=["empty", "parked", "flat", "dead", "huddled", "unlinked", "stalled"])
+], ids=["empty", "parked", "flat", "even", "dead", "huddled", "unlinked", "stalled"])
 def test_each_complaint_is_made_once(case, said):
     complaints = Case(**case).complaints()
     assert len(complaints) == 1, complaints
@@ -108,5 +110,5 @@ def test_a_tiny_run_that_learns_is_healthy():
         if step.index >= run.recipe.steps:
             break
     assert said == []
-    assert row["dead"] == 0 and row["confidence"] > 0.3 and row["liveliest"] > 0.1
-    assert set(signals(step, run)) == {"motion", "liveliest", "confidence", "spread", "to_centre", "edges"}
+    assert row["dead"] == 0 and row["confidence"] > 0.3 and 0 < row["entropy"] < 0.8 and row["liveliest"] > 0.1
+    assert set(signals(step, run)) == {"motion", "liveliest", "confidence", "entropy", "spread", "to_centre", "edges"}

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring
 from bkind3d_lite.shapes import cells
-from bkind3d_lite.volumes import Grid, fuse, hull, inside, overlap, soft_argmax, unproject
+from bkind3d_lite.volumes import Grid, entropy, fuse, hull, inside, overlap, soft_argmax, unproject
 
 
 def random(*shape, seed=0):
@@ -262,3 +262,11 @@ def test_confidence_survives_float32_far_from_the_origin():
 def test_gradients_of_soft_argmax():
     points = random(12, 3)
     assert torch.autograd.gradcheck(lambda x: soft_argmax(x, points)[0], (random(2, 2, 12, seed=1).requires_grad_(),))
+
+
+def test_entropy_by_hand():
+    """Even, one cell, and two equal cells of eight: 1, 0, log 2 / log 8."""
+    logits = torch.full((1, 3, 8), -1e4)
+    logits[0, 0], logits[0, 1, 5], logits[0, 2, [1, 6]] = 3.0, 0.0, 2.0
+    assert_close(entropy(logits), torch.tensor([[1.0, 0.0, 1 / 3]]))
+    assert not entropy(logits.requires_grad_()).requires_grad
