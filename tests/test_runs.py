@@ -1,10 +1,10 @@
 """Runs: the train command, its folder, and how it stops, goes on and refuses."""
 import csv
 import json
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import bkind3d_lite
 from bkind3d_lite.__main__ import main
 from bkind3d_lite.calibrations import load_calibration
 from bkind3d_lite.cameras import save_calibration
@@ -43,12 +44,50 @@ def command(walk, out, *more):
     return ["train", "--clip", str(walk / "clip"), "--recipe", str(walk / "tiny.toml"), "--out", str(out), *map(str, more)]
 
 
+class Command:
+    """The command as a process of its own, which can be killed: a child of a server that has imported everything once."""
+
+    def __init__(self, words, environment, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.texts = [folder / name for name in ("stdout", "stderr")]
+        with pytest.MonkeyPatch.context() as patch:  # the server begins with the first child
+            patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+            patch.setenv("OMP_NUM_THREADS", "1")
+            self.process = SERVER.Process(target=child, args=(words, environment, [str(t) for t in self.texts]))
+            self.process.start()
+
+    @property
+    def returncode(self):
+        return self.process.exitcode
+
+    def poll(self):
+        return self.process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self.process.pid, number)
+
+    def communicate(self, timeout=240):
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, "it still runs"
+        return [path.read_text() if path.is_file() else "" for path in self.texts]
+
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["bkind3d_lite.runs"])
+
+
+def child(words, environment, texts):
+    """In the process of its own: `main(words)`, as `python -m bkind3d_lite` calls it."""
+    os.environ.update(environment)
+    for number, path in zip((1, 2), texts):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    torch.set_num_threads(1)
+    assert Path(bkind3d_lite.__file__).parents[1] == Path(__file__).parents[1], "the package beside these tests"
+    sys.exit(main(words))
+
+
 def start(walk, out, *more, **environment):
-    """The command as a process of its own, which can be killed."""
-    line = [sys.executable, "-m", "bkind3d_lite", *command(walk, out, *more)]
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment)
+    return Command(command(walk, out, *more), environment, out.parent / f"said-{out.name}-{environment.get('RANK', 0)}")
 
 
 def until(condition, child, seconds=120.0):
