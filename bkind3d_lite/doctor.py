@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from torch import Tensor
 from .cameras import CameraRig, largest_radius2
 from .clips import MultiViewClip, Survey, open_clip
 from .motion import glance
+from .prescription import Prescription, prescribe
 from .suspects import FITS, misfits, of_the_points, sightings, suspects
 from .volumes import overlap
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
+MARKS = {PASS: ("✓", "#009E73"), WARN: ("!", "#E69F00"), FAIL: ("✗", "#D55E00")}
+VERDICT = {PASS: "ready to train", WARN: "look at the warnings, then train", FAIL: "mend this first"}
 MOST = 2000  # frames that the doctor looks at; of longer recordings eight stretches, evenly spread
 COUNTED = {1.0: ("the calibration counts pixels from 1 (MATLAB's habit)", "subtract 1 from cx and cy"),
            -1.0: ("the marks count pixels from 1 (MATLAB's habit)", "subtract 1 from the marks"),
@@ -42,6 +46,7 @@ class Diagnosis:
     checks: list[Check] = field(default_factory=list)
     clip: MultiViewClip | None = None
     survey: Survey | None = None
+    prescribed: Prescription | None = None
 
     @property
     def state(self) -> str:
@@ -50,15 +55,25 @@ class Diagnosis:
 
     def text(self) -> str:
         """The page for a terminal."""
-        mark = {PASS: "✓", WARN: "!", FAIL: "✗"}
-        lines = [f"{mark[c.state]} {c.name:24} {c.said}" + (f"\n{'':27}-> {c.remedy}" if c.remedy else "") for c in self.checks]
-        return "\n".join([self.folder, *lines, {PASS: "ready to train", WARN: "look at the warnings, then train", FAIL: "mend this first"}[self.state]])
+        lines = [f"{MARKS[c.state][0]} {c.name:24} {c.said}" + (f"\n{'':27}-> {c.remedy}" if c.remedy else "") for c in self.checks]
+        return "\n".join([self.folder, *lines, VERDICT[self.state]])
+
+    def table(self) -> str:
+        """The checks as an HTML table."""
+        rows = (f'<tr><td style="color:{MARKS[c.state][1]};font-weight:700">{MARKS[c.state][0]}</td><td>{escape(c.name)}</td><td style="text-align:left">'
+                f"{escape(c.said)}" + (f"<br><b>{escape(c.remedy)}</b>" if c.remedy else "") + "</td></tr>" for c in self.checks)
+        return f"<table><tbody>{''.join(rows)}</tbody></table>"
+
+    def _repr_html_(self) -> str:
+        """The view in a notebook."""
+        return f"<b>{escape(self.folder)}</b>: {VERDICT[self.state]}{self.table()}"
 
 
-def examine(folder: str | Path, subject=None, **how) -> Diagnosis:
+def examine(folder: str | Path, subject=None, plan: bool = True, **how) -> Diagnosis:
     """Open a folder as `open_clip(folder, **how)` does and ask every question of this module; never raises for what is wrong with the folder.
 
     Of a recording longer than `MOST` frames, time and frame counts are checked whole, what the images show in eight stretches.
+    plan: where nothing failed, also what to train it with (`prescription`), which makes some steps of a training.
     """
     found = Diagnosis(str(folder))
     try:
@@ -68,7 +83,26 @@ def examine(folder: str | Path, subject=None, **how) -> Diagnosis:
     except (OSError, ValueError) as error:
         found.checks.append(Check("files", FAIL, str(error)))
         return found
-    return diagnose(found.clip, found, whole)
+    diagnose(found.clip, found, whole)
+    if plan and found.state != FAIL:
+        found.checks.append(planned(found, " ".join([str(folder), *_words(subject=subject, **how)])))
+    return found
+
+
+def _words(offsets=None, common: bool = False, **said) -> list[str]:
+    """How a folder is opened, as words of the command line."""
+    lags = [f"{name}={frames}" for name, frames in (offsets or {}).items()]
+    return [*(["--offset", *lags] if lags else []), *(["--common"] if common else []), *(f"--{key} {value}" for key, value in said.items() if value is not None)]
+
+
+def planned(found: Diagnosis, folder: str) -> Check:
+    """Volume, preset, memory and time, and the command that trains with them; folder: and how it is opened."""
+    try:
+        found.prescribed = prescribe(found.clip, found.survey)
+    except ValueError as error:
+        return Check("plan", WARN, str(error), "choose another recipe, or a longer recording")
+    command = f"python -m bkind3d_lite train --clip {folder} --recipe {found.prescribed.recipe.name} --out runs/mine"
+    return Check("plan", PASS if found.prescribed.fits else WARN, found.prescribed.said(found.clip.rig.unit), command)
 
 
 def diagnose(clip: MultiViewClip, found: Diagnosis | None = None, whole: MultiViewClip | None = None) -> Diagnosis:
@@ -233,15 +267,15 @@ def truth(clip: MultiViewClip, seen: Survey) -> Check | None:
         return Check("truth", WARN, "no frame that was looked at is labelled", "nothing to do, unless there should be labels")
     times = known[torch.linspace(0, len(known) - 1, min(50, len(known))).long()]
     points, there = clip.truth[times], grown(seen.thumbs[times])
-    share = on_silhouettes(points, clip.rig, there)
+    share = covered(points, clip.rig, there)
     said = f"{share:.0%} of the given 3D points project onto what moves"
     if share > 0.6:
         return Check("truth", PASS, said)
-    tried = [(on_silhouettes(points @ turn.T, rig, there), name, remedy) for name, remedy, rig, turn in of_the_points(clip.rig)]
+    tried = [(covered(points @ turn.T, rig, there), name, remedy) for name, remedy, rig, turn in of_the_points(clip.rig)]
     reach, few, there = min(len(clip) // 3, 120), times[:: max(1, len(times) // 20)], grown(seen.thumbs, 0.01)
     for lag in (n for n in range(-reach, reach + 1) if n):
         inside = few[(few + lag >= 0) & (few + lag < len(clip))]
-        tried.append((on_silhouettes(clip.truth[inside], clip.rig, there[inside + lag]), f"the points are {abs(lag)} frames {'early' if lag > 0 else 'late'}",
+        tried.append((covered(clip.truth[inside], clip.rig, there[inside + lag]), f"the points are {abs(lag)} frames {'early' if lag > 0 else 'late'}",
                       f"give frame t + {lag} the points of frame t" if lag > 0 else f"give frame t the points of frame t + {-lag}"))
     best, name, remedy = max(tried, key=lambda of: of[0])
     if best > max(0.6, 1.5 * share):
@@ -282,7 +316,7 @@ def grown(thumbs: Tensor, by: float = 0.03) -> Tensor:
     return torch.nn.functional.max_pool2d(out, (1, 2 * reach + 1), 1, (0, reach))
 
 
-def on_silhouettes(points: Tensor, rig: CameraRig, there: Tensor) -> float:
+def covered(points: Tensor, rig: CameraRig, there: Tensor) -> float:
     """Share of points (T, K, 3) that fall on `grown` silhouettes (T, V, h, w) in all views that see them; half of all views at least should."""
     ndc = rig.ndc_from_world(points)
     value = torch.nn.functional.grid_sample(there.flatten(0, 1)[:, None], ndc.flatten(0, 1)[:, None].nan_to_num(5.0).clamp(-9, 9), align_corners=False)

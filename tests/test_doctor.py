@@ -8,7 +8,7 @@ import torch
 
 from bkind3d_lite.cameras import ring as cameras_in_a_ring
 from bkind3d_lite import doctor
-from bkind3d_lite.doctor import FAIL, PASS, WARN, timing, agreement, background, diagnose, examine, grown, lenses, on_silhouettes, ring, truth, unit
+from bkind3d_lite.doctor import FAIL, PASS, WARN, timing, agreement, background, covered, diagnose, examine, grown, lenses, ring, truth, unit
 from bkind3d_lite.suspects import FITS, late, lags, misfit, misfits, sightings
 from bkind3d_lite.synthetic import draw, figure, poses
 from bkind3d_lite.motion import survey
@@ -120,7 +120,7 @@ def test_metres_that_say_millimetres(good):
 
 def test_a_truth_in_another_unit_or_of_other_frames_is_told(good, seen):
     assert truth(replace(good, truth=good.truth / 1000), seen).state == FAIL
-    assert on_silhouettes(good.truth[:20], good.rig, grown(seen.thumbs[:20])) > 0.9
+    assert covered(good.truth[:20], good.rig, grown(seen.thumbs[:20])) > 0.9
 
 
 def test_a_lens_that_cannot_be_is_told(good):
