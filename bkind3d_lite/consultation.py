@@ -11,10 +11,11 @@ from plotly import graph_objects as go
 
 from .cameras import CameraRig, triangulate
 from .clips import MultiViewClip, Survey
-from .doctor import FAIL, VERDICT, Diagnosis
+from .doctor import VERDICT, Diagnosis
 from .files import write_atomically
 from .overlays import mosaic, overlay, stroke
 from .prescription import Prescription
+from .questions import FAIL
 from .report import STYLE, embedded
 from .sheets import placement_sheet
 from .suspects import Sightings, sightings

@@ -9,7 +9,8 @@ import torch
 
 from bkind3d_lite.calibrations import load_calibration
 from bkind3d_lite.cameras import save_calibration
-from bkind3d_lite.doctor import FAIL, PASS, WARN, examine
+from bkind3d_lite.doctor import examine
+from bkind3d_lite.questions import FAIL, PASS, WARN
 from bkind3d_lite.synthetic import draw, figure, poses
 from bkind3d_lite.videos import Video, write_video
 
