@@ -84,7 +84,7 @@ def write_page(found: Diagnosis, path: str | Path) -> Path:
                   f"other views say it is. Orange: the ray from {found.clip.rig.names[0]}. With a right calibration they meet.")]
     if (plan := found.prescribed) is not None:
         cube_of = replace(plan.recipe, follow=None, centre=plan.centre, side=plan.side)
-        parts += ["<h2>The volume</h2>", embedded(placement_sheet(found.clip, cube_of, None, usual(found.clip, found.survey)[0]), f"The cube of {plan.side:.3g} "
+        parts += ["<h2>The volume</h2>", embedded(placement_sheet(found.clip, cube_of, None, usual(found.clip, found.survey)[0]), f"The cube of {plan.side:.4g} "
                   f"{found.clip.rig.unit} in which the animal stays, seen by every camera: its corners should be where the arena's are.")]
     if found.clip is not None and not any(c.name == "ring" and c.state == FAIL for c in found.checks):
         parts += ["<h2>The cameras</h2>", placed(found.clip, found.survey, found.prescribed).to_html(full_html=False, include_plotlyjs=True)]

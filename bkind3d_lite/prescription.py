@@ -36,7 +36,7 @@ class Prescription:
     def said(self, unit: str) -> str:
         """In words, with how the time was found."""
         x, y, z = self.centre
-        return (f"the animal is about {self.length:.3g} {unit} long and stays in a cube of {self.side:.3g} {unit} around ({x:.3g}, {y:.3g}, {z:.3g}); preset "
+        return (f"the animal is about {self.length:.4g} {unit} long and stays in a cube of {self.side:.4g} {unit} around ({x:.4g}, {y:.4g}, {z:.4g}); preset "
                 f"{self.recipe.name}: {self.need.step / 1e9:.2f} GB a step beside the libraries" + ("" if self.fits else ", more than there is free")
                 + f", {self.minutes:.0f} minutes for its {self.recipe.steps} steps on this {self.device} ({self.step:.2g} s a step, the fastest of {STEPS} made "
                 f"here with {torch.get_num_threads()} threads; reading the videos comes on top)")

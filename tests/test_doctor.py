@@ -12,7 +12,7 @@ from bkind3d_lite.doctor import diagnose, examine
 from bkind3d_lite.questions import FAIL, PASS, WARN, agreement, background, covered, grown, lenses, ring, timing, truth, unit
 from bkind3d_lite.suspects import FITS, late, lags, misfit, misfits, sightings
 from bkind3d_lite.synthetic import draw, figure, poses
-from bkind3d_lite.motion import survey
+from bkind3d_lite.motion import glance, survey
 from bkind3d_lite.videos import Frames
 
 LENS = (-0.3, 0.1, 0.0, 0.0, 0.0)
@@ -88,6 +88,12 @@ BROKEN = [
 def test_a_wrong_calibration_is_named(good, seen, cause, broken):
     check = agreement(replace(good, rig=broken(good.rig)), seen)
     assert check.state == FAIL and cause in check.remedy, check
+
+
+def test_two_of_many_cameras_are_not_hidden_by_the_good_ones():
+    many = figure(24, views=9)
+    check = agreement(replace(many, rig=swapped(many.rig, 2, 7)), glance(many))
+    assert check.state == FAIL and "cameras cam2 and cam7 are swapped" in check.remedy, check
 
 
 @pytest.mark.parametrize("lag", [9, -14])
