@@ -26,7 +26,7 @@ def _train(given: argparse.Namespace) -> None:
     from .runs import train_folder
 
     train_folder(given.clip, given.recipe, given.out, given.set, given.seed, given.steps, given.resume, given.device, given.checkpoint_every,
-                 given.pictures_every, given.force, given.frames, **_how(given))
+                 given.pictures_every, given.force, given.frames, given.cache, **_how(given))
 
 
 def _train_arguments(verb: argparse.ArgumentParser) -> None:
@@ -41,6 +41,7 @@ def _train_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="steps between checkpoints (default 100)")
     verb.add_argument("--pictures-every", type=int, default=250, metavar="N", help="steps between contact sheets, 0 for none (default 250)")
     verb.add_argument("--frames", type=int, default=12_000, metavar="N", help="of a longer recording train on so many frames, in stretches (default 12000)")
+    verb.add_argument("--cache", metavar="FOLDER", help="keep the frames decoded in a file there, as large as the network needs: long trainings need not wait")
     _reading(verb)
     _device(verb)
 
@@ -147,6 +148,7 @@ def _reading(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--trial", help="a word of the videos' names, where a folder holds several recordings")
     verb.add_argument("--fps", type=float, help="frames per second, where the files do not say (images) or say wrong")
     verb.add_argument("--subject", help="which rig of a Human3.6M calibration, S1 to S11")
+    verb.add_argument("--memory", type=float, default=4.0, metavar="GB", help="what a recording may take of the memory: half for decoded frames (default 4)")
 
 
 def _how(given: argparse.Namespace) -> dict:
@@ -157,7 +159,8 @@ def _how(given: argparse.Namespace) -> dict:
         if not name or not frames.removeprefix("-").isdigit():
             raise ValueError(f"--offset {word}: expected camera=frames, for example cam1=3")
         offsets[name] = int(frames)
-    return dict(offsets=offsets, common=given.common, trial=given.trial, fps=given.fps, subject=given.subject)
+    return dict(offsets=offsets, common=given.common, trial=given.trial, fps=given.fps, subject=given.subject,
+                budget=int(given.memory * 1e9 / 2))
 
 
 def _edits(verb: argparse.ArgumentParser) -> None:

@@ -97,8 +97,19 @@ def differences(was: dict, clip: MultiViewClip, skip: tuple[str, ...] = ()) -> l
             far = float((a - b).norm(dim=-1).max())
             same, now[key], was = far <= 1e-3 * float((a - a.mean(0)).norm(dim=-1).max()), f"moved by up to {far:.4g}", was | {key: "where they were"}
         if not same:
-            said.append(f"{key} {was[key]} there, {now[key]} here")
+            said.append(f"{key} {_told(was[key])} there, {_told(now[key])} here")
     return said
+
+
+def _told(value) -> str:
+    return (", ".join(f"{k}={v}" for k, v in value.items()) or "none") if isinstance(value, dict) else str(value)
+
+
+def refuse_others(path: Path, about: dict, clip: MultiViewClip, skip: tuple[str, ...] = ()) -> None:
+    """Raise a `ValueError` if this is not the clip that the checkpoint with the header `about` was trained on."""
+    if differ := differences(about.get("clip", {}), clip, skip):
+        raise ValueError(f"{path}: was trained on another clip or rig than {clip.name}: {'; '.join(differ)}. Resume with the clip it began "
+                         "with, opened as it was then (--offset, --frames, --cache), or start a new run")
 
 
 def resume(path: str | Path, clip: MultiViewClip, device: str = "cpu", **changes) -> Run:
@@ -110,9 +121,7 @@ def resume(path: str | Path, clip: MultiViewClip, device: str = "cpu", **changes
     about, tensors = _read(path)
     if not about["whole"]:
         raise ValueError(f"{path}: holds weights only, without the optimizer; it can track but not resume")
-    if differ := differences(about.get("clip", {}), clip):
-        raise ValueError(f"{path}: was trained on another clip or rig than {clip.name}: {'; '.join(differ)}. Resume with the clip it began "
-                         "with, or start a new run")
+    refuse_others(path, about, clip)
     run = begin(replace(load_recipe(about["recipe"]), **changes), clip, about["seed"], device)
     _fit(run.model, tensors, "model.", path)
     _fit(run.objective, tensors, "objective.", path)

@@ -14,8 +14,10 @@ from torch.nn import functional as F
 from .cameras import CameraRig
 from .files import write_atomically
 from .recordings import read_recording
+from .stored import kept
 from .videos import Frames
 
+LARGE = 512  # pixels of the longer side from which on images are cropped before anything else
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -36,6 +38,10 @@ class Survey:
     centre: Tensor  # (T, 3) centre of the visual hull, world units
     thumbs: Tensor  # (T, V, h, w) uint8, small foreground images
     floor: float  # frame-to-frame change of `thumbs` from noise alone: less than this is 'nothing moves'
+
+    def resized(self, size: tuple[int, int]) -> Survey:
+        """The same for frames of another size (W, H)."""
+        return replace(self, background=torch.stack([(255 * _resized(_planes(view), size)).round().byte()[0].permute(1, 2, 0) for view in self.background]))
 
     def stir(self, gap: int) -> Tensor:
         """How much moves between t and t + gap, (T - gap,), as a share of the mean foreground."""
@@ -121,11 +127,19 @@ class MultiViewClip:
         scale = torch.tensor(size) / torch.tensor(self.rig.size)
         return replace(self, frames=self.frames.resized(size), rig=self.rig.resized(size), marks=None if self.marks is None else self.marks * scale)
 
+    def kept(self, folder: str | Path, size: tuple[int, int]) -> MultiViewClip:
+        """The clip with frames of `size` (W, H), or its own if that is smaller, decoded once into a file in `folder` (`stored.kept`)."""
+        size = tuple(size) if size[0] * size[1] < self.rig.size[0] * self.rig.size[1] else self.rig.size
+        small = self.resized(size)
+        return replace(small, frames=kept(small.frames, folder))
+
     @property
     def fingerprint(self) -> dict:
         """What a checkpoint remembers of the clip it was trained on, as plain values (JSON)."""
         places = [[round(c, 3) for c in centre] for centre in self.rig.centres.tolist()]
-        return {"cameras": list(self.rig.names), "size": list(self.rig.size), "frames": len(self), "fps": self.fps, "places": places}
+        begins = getattr(self.frames, "begins", [0] * self.rig.views)
+        offsets = {name: n - min(begins) for name, n in zip(self.rig.names, begins) if n > min(begins)}
+        return {"cameras": list(self.rig.names), "size": list(self.rig.size), "frames": len(self), "fps": self.fps, "places": places, "offsets": offsets}
 
     def batch(self, times: Sequence[int], gap: int | None, size: tuple[int, int], survey: Survey | None = None,
               follow: float | None = None, views: Sequence[int] | None = None, turn: Tensor | None = None,
@@ -148,11 +162,10 @@ class MultiViewClip:
         else:
             rig = rig.resized(size)
         if survey is not None:
-            ground = _planes(survey.background[views])[None].expand(len(times), -1, -1, -1, -1)
-            ground = _cut(ground, self.rig.size, corner, window, size)
+            ground = _cut([survey.background[v].expand(len(times), -1, -1, -1) for v in views], self.rig.size, corner, window, size)
 
         def seen(at: Tensor) -> Tensor:
-            images = _cut(_planes(self.frames[at.tolist()][:, views]), self.rig.size, corner, window, size)
+            images = _cut([self.frames[at.tolist(), v] for v in views], self.rig.size, corner, window, size)
             if survey is None:
                 return images
             return torch.cat([images, foreground(images, ground, survey.noise[views], survey.contrast[views])], 2)
@@ -223,11 +236,6 @@ def _count(start: int) -> Iterator[int]:
         start += 1
 
 
-def _planes(frames: Tensor) -> Tensor:
-    """(..., H, W, 3) uint8 -> (..., 3, H, W) float in [0, 1]."""
-    return frames.movedim(-1, -3).float() / 255
-
-
 def foreground(images: Tensor, ground: Tensor, noise: Tensor, contrast: Tensor) -> Tensor:
     """Soft foreground in [0, 1], (B, V, 1, H, W): |image - background| from 3 x each view's noise up to its contrast.
 
@@ -267,20 +275,34 @@ def footprint(rig: CameraRig, centre: Tensor, side: float) -> tuple[Tensor, Tens
     return middle - window / 2, window
 
 
-def _cut(images: Tensor, have: tuple[int, int], corner: Tensor | None, window: Tensor | None, size: tuple[int, int]) -> Tensor:
-    """(B, V, C, H, W) -> the windows (outside the image: black), resized to `size` = (W, H); no windows: whole images."""
-    flat = images.flatten(0, 1)
+def _cut(views: Sequence[Tensor], have: tuple[int, int], corner: Tensor | None, window: Tensor | None, size: tuple[int, int]) -> Tensor:
+    """V views (B, H, W, 3) uint8 -> (B, V, 3, h, w) in [0, 1]: their windows (outside the image: black), resized to `size` = (W, H); no windows:
+    whole images. One image after the other, and of a large one the window alone: floats take four times the memory of bytes.
+    """
     if corner is None:
-        same = tuple(images.shape[-2:]) == (size[1], size[0])
-        out = flat if same else F.interpolate(flat, (size[1], size[0]), mode="bilinear", antialias=True)
-    else:
-        whole = corner.new_tensor(have)
-        low, span = (2 * corner / whole - 1).flatten(0, 1), (2 * window / whole).flatten(0, 1)
-        theta = torch.zeros(len(flat), 2, 3)
-        theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = span[:, 0] / 2, span[:, 1] / 2, low + span / 2
-        grid = F.affine_grid(theta, (len(flat), 1, size[1], size[0]), align_corners=False)
-        out = F.grid_sample(flat, grid, align_corners=False)
-    return out.unflatten(0, images.shape[:2])
+        return torch.stack([torch.cat([_resized(_planes(image), size) for image in view]) for view in views], 1)
+    begin, end = torch.zeros_like(corner), corner.new_tensor(have).expand_as(corner)
+    if max(have) > LARGE:
+        begin = torch.minimum((corner.floor() - 2).clamp(min=0), end - 1)
+        end = torch.maximum(torch.minimum((corner + window).ceil() + 2, end), begin + 1)
+    low, span = (2 * (corner - begin) / (end - begin) - 1).flatten(0, 1), (2 * window / (end - begin)).flatten(0, 1)
+    theta = torch.zeros(len(low), 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = span[:, 0] / 2, span[:, 1] / 2, low + span / 2
+    grids = F.affine_grid(theta, (len(low), 1, size[1], size[0]), align_corners=False).unflatten(0, corner.shape[:2])
+    boxes = torch.cat([begin, end], -1).long().tolist()
+    out = [F.grid_sample(_planes(views[v][b, y:t, x:s]), grid[None], align_corners=False)
+           for b, row in enumerate(grids) for v, grid in enumerate(row) for x, y, s, t in (boxes[b][v],)]
+    return torch.cat(out).unflatten(0, corner.shape[:2])
+
+
+def _planes(image: Tensor) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) float in [0, 1]."""
+    return image.permute(2, 0, 1)[None].float() / 255
+
+
+def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    same = tuple(image.shape[-2:]) == (size[1], size[0])
+    return image if same else F.interpolate(image, (size[1], size[0]), mode="bilinear", antialias=True)
 
 
 # ---- opening -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from .model import Discoverer, Objective
 from .recipes import Recipe
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-KEPT = 1 << 30  # bytes of freed memory that a process keeps for its next map
+LARGE = 2 << 20  # bytes from which a tensor is mapped by itself
 
 
 def precision(recipe: Recipe, device: str | torch.device) -> torch.dtype:
@@ -48,8 +48,6 @@ def equip(model: Discoverer, objective: Objective, recipe: Recipe, device: str |
             function = torch.compile(function)
         if dtype != torch.float32:
             function = _cast(function, torch.device(device).type, dtype)
-        if recipe.checkpointing and torch.device(device).type == "cpu":
-            function = _tidy(function)
         if function is not getattr(owner, name):
             setattr(owner, name, function)
 
@@ -116,28 +114,15 @@ def ahead(pairs: Iterator[Batch], device: str | torch.device = "cpu", depth: int
 
 def settle(large: bool = False) -> None:
     """Habits of a process that trains: no denormals (edge maps and softmaxes are full of them, 3 x slower on a CPU), and, for
-    `large` networks on Linux, freed memory is kept for the next map: new pages cost more than a normalization's arithmetic.
+    `large` networks on Linux, every large tensor is a mapping of its own, gone when it is freed: on the heap, holes between living
+    tensors grow to more than a gigabyte.
     """
     torch.set_flush_denormal(True)
     if large:
-        _libc("mallopt", -3, KEPT), _libc("mallopt", -1, KEPT)  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+        _libc("mallopt", -3, LARGE)  # M_MMAP_THRESHOLD
 
 
 def _libc(name: str, *values: int) -> None:
     """Call a function of glibc's allocator; elsewhere nothing happens."""
     if sys.platform == "linux" and (function := getattr(ctypes.CDLL(None), name, None)) is not None:
         function(*values)
-
-
-def _tidy(function: Callable) -> Callable:
-    """The function; before it, and before its backward pass, the holes between living tensors go back to the system."""
-
-    def run(*inputs):
-        _libc("malloc_trim", 0)
-        out = function(*inputs)
-        last = out[-1] if isinstance(out, (tuple, list)) else out
-        if last.requires_grad:
-            last.register_hook(lambda slope: _libc("malloc_trim", 0))
-        return out
-
-    return run

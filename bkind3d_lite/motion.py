@@ -1,6 +1,7 @@
 """Motion: what static cameras tell without a label - the background, each view's noise, where the animal is and how much it moves."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -8,11 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .cameras import CameraRig
-from .clips import MultiViewClip, Survey, foreground
+from .clips import LARGE, MultiViewClip, Survey, foreground
 from .shapes import cells
+from .videos import Frames
 from .volumes import Grid, hull, overlap, soft_argmax
 
 THUMB = 96  # pixels of the longer side of a foreground thumbnail
+SAMPLED = 2000  # thumbnails that show whether anything moves, where they are not kept
 
 
 def _noise_and_contrast(frames: Tensor, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -34,28 +37,30 @@ def empty(frames: Tensor, least: int = 9) -> Tensor:
     half of the first distance (at least `least` frames), and a long rest is one picture of many. It is believed where the two differ.
     """
     usual = _median(frames)
-    small = F.adaptive_avg_pool2d(frames.movedim(-1, 1).float() / 255, (min(48, frames.shape[1]), min(64, frames.shape[2]))).flatten(1)
+    size = min(48, frames.shape[1]), min(64, frames.shape[2])
+    small = torch.cat([F.adaptive_avg_pool2d(some.movedim(-1, 1).float() / 255, size) for some in frames.split(1)]).flatten(1)
     taken = [int((small - _median(small)).abs().mean(1).argmax())]
     away = (small - small[taken[0]]).abs().mean(1)
     apart = away.max() / 2
     while len(taken) < len(frames) and (len(taken) < least or away.max() > apart):
         taken.append(int(away.argmax()))
         away = torch.minimum(away, (small - small[taken[-1]]).abs().mean(1))
-    other = _median(frames[sorted(taken)])
+    other = _median(frames, sorted(taken))
     doubt = (usual.float() - other.float()).abs().amax(-1, keepdim=True) > 8
     return torch.where(doubt, other, usual)
 
 
-def _median(frames: Tensor) -> Tensor:
-    """Over time, some rows at once: of large frames the sorting would take several times their memory."""
-    return torch.cat([rows.median(0).values for rows in frames.split(64, 1)])
+def _median(frames: Tensor, taken: list[int] | slice = slice(None)) -> Tensor:
+    """Over the times `taken`, some rows at once: of large frames the sorting would take several times their memory."""
+    return torch.cat([rows[taken].median(0).values for rows in frames.split(64, 1)])
 
 
 def _views(clip: MultiViewClip, picks: list[int], background: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Background (V, H, W, 3), noise, contrast and moving share (V,), one view after the other: of large frames a few hundred MB at a time."""
     grounds, found = [], []
+    footage = clip.frames.passing() if isinstance(clip.frames, Frames) else clip.frames
     for v in range(clip.rig.views):
-        frames = clip.frames[picks, v]
+        frames = footage[picks, v]
         grounds.append(empty(frames) if background is None else background[v])
         found.append(torch.stack(_noise_and_contrast(frames, grounds[-1])))
     return (torch.stack(grounds), *torch.stack(found, 1))
@@ -81,6 +86,29 @@ def glance(clip: MultiViewClip, samples: int = 60, background: Tensor | None = N
     an animal that rests in one place for half of a short film is the median there, and leaves a ghost when it goes.
     Raises `ValueError` if the cameras are too few or nothing moves.
     """
+    raw = _stage(clip, samples, background)
+    return _moving(clip, replace(raw, thumbs=torch.cat(list(_thumbs(clip, raw)))))
+
+
+def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60, background: Tensor | None = None, thumbs: bool = True) -> Survey:
+    """Look once at every frame of a clip of static cameras. No labels.
+
+    As `glance`, and the animal's centre: found with the visual hull of the foreground, first in a cube of `side` world units where
+    the views overlap (None: as wide as the views), then in a third of it around that. thumbs: keep the foreground images, about 7 kB a
+    frame and view, which training draws its pairs by; without them (tracking) a film of any length takes no more memory than a short one.
+    """
+    raw, (middle, width) = _stage(clip, samples, background), overlap(clip.rig)
+    width, every, kept, centres = side or width, 1 if thumbs else -(-len(clip) // SAMPLED), [], []
+    for some in _thumbs(clip, raw):
+        centre = locate(some, clip.rig, Grid(middle, width, 28))
+        centres.append(locate(some, clip.rig, Grid(centre, width / 3, 20)))
+        kept.append(some[-sum(map(len, centres[:-1])) % every::every])
+    found = _moving(clip, replace(raw, centre=torch.cat(centres), thumbs=torch.cat(kept)))
+    return found if thumbs else replace(found, thumbs=found.thumbs[:0])
+
+
+def _stage(clip: MultiViewClip, samples: int, background: Tensor | None) -> Survey:
+    """The survey before any frame is looked at for its animal: background, noise and contrast from `samples` frames."""
     T, V, H, W, _ = clip.frames.shape
     if V < 2:
         raise ValueError(f"{clip.name}: {V} view(s); at least 2 calibrated views are needed for 3D")
@@ -89,26 +117,16 @@ def glance(clip: MultiViewClip, samples: int = 60, background: Tensor | None = N
     if (share < 1e-3).sum() > V - 2:
         raise ValueError(f"{clip.name}: nothing moves here (in {int((share < 1e-3).sum())} of {V} views less than 0.1 % of the pixels leave the background); "
                          "a clip without motion cannot be learned from: choose a stretch in which the animal moves")
-    small = (max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W))))
-    raw = Survey(background, noise, contrast.clamp(min=1e-3), torch.zeros(T, 3), torch.zeros(0), 0.02)
-    found = replace(raw, thumbs=_thumbs(clip, raw, small))
+    return Survey(background, noise, contrast.clamp(min=1e-3), torch.zeros(T, 3), torch.zeros(0), 0.02)
+
+
+def _moving(clip: MultiViewClip, found: Survey) -> Survey:
+    """The survey itself, if its foreground changes."""
+    T = len(found.thumbs)
     if T > 2 and max(float(found.stir(g).max()) for g in {1, max(1, T // 4)}) < found.floor:
         raise ValueError(f"{clip.name}: nothing moves here (the foreground changes by less than {found.floor:.0%} between frames); "
                          "choose a stretch in which the animal moves")
     return found
-
-
-def survey(clip: MultiViewClip, side: float | None = None, samples: int = 60, background: Tensor | None = None) -> Survey:
-    """Look once at every frame of a clip of static cameras. No labels.
-
-    As `glance`, and the animal's centre: found with the visual hull of the foreground, first in a cube of `side` world units where
-    the views overlap (None: as wide as the views), then in a third of it around that.
-    """
-    found = glance(clip, samples, background)
-    middle, width = overlap(clip.rig)
-    width = side or width
-    centre = locate(found.thumbs, clip.rig, Grid(middle, width, 28))
-    return replace(found, centre=locate(found.thumbs, clip.rig, Grid(centre, width / 3, 20)))
 
 
 def region(survey: Survey, rig: CameraRig, margin: float = 1.25, samples: int = 64) -> tuple[Tensor, float]:
@@ -135,15 +153,20 @@ def extent(survey: Survey, rig: CameraRig, samples: int = 300) -> float:
     are not longer), the longer of the poses (nine in ten). A thin tail hardly counts.
     """
     times = torch.linspace(0, len(survey.thumbs) - 1, min(samples, len(survey.thumbs))).long()
-    sure, centre = (survey.thumbs[times] > 127).flatten(2).float(), survey.centre[times]
+    reach = torch.cat([_reach(survey.thumbs[some], survey.centre[some], rig) for some in times.split(32)])
+    return 2 * float(reach.nanquantile(0.75, dim=1).nanquantile(0.9))
+
+
+def _reach(thumbs: Tensor, centre: Tensor, rig: CameraRig) -> Tensor:
+    """Distance from `centre` (T, 3) within which 19 of 20 foreground pixels lie, (T, V) world units; NaN: a view that does not see it."""
+    sure = (thumbs > 127).flatten(2).float()
     unit = (rig.cam_from_world(centre)[..., 2] / rig.K[:, 0, 0, None] * rig.size[0] / 2).T  # world units of half an image width, (T, V)
     square = centre.new_tensor([1.0, rig.size[1] / rig.size[0]])
-    pixels = cells(*survey.thumbs.shape[2:]).flatten(0, 1)
+    pixels = cells(*thumbs.shape[2:]).flatten(0, 1)
     away, order = (((pixels - rig.ndc_from_world(centre).transpose(0, 1)[:, :, None]) * square).norm(dim=-1) * unit[..., None]).sort(-1)
     within = sure.gather(-1, order).cumsum(-1)
     reach = away.gather(-1, (within >= 0.95 * within[..., -1:]).float().argmax(-1, keepdim=True))[..., 0]
-    reach = reach.masked_fill(within[..., -1] < 4, torch.nan)  # a view that does not see it
-    return 2 * float(reach.nanquantile(0.75, dim=1).nanquantile(0.9))
+    return reach.masked_fill(within[..., -1] < 4, torch.nan)
 
 
 def on_silhouettes(points: Tensor, rig: CameraRig, thumbs: Tensor, grow: float) -> tuple[Tensor, Tensor]:
@@ -161,13 +184,24 @@ def on_silhouettes(points: Tensor, rig: CameraRig, thumbs: Tensor, grow: float) 
     return (torch.stack(value, 1) > 0.5) & seen, seen
 
 
-def _thumbs(clip: MultiViewClip, raw: Survey, size: tuple[int, int]) -> Tensor:
-    ground, out = _shrunk(raw.background[None], size), []
-    step = max(1, min(16, (1 << 26) // clip.frames[0].numel()))  # large frames: few at a time
-    for times in torch.arange(len(clip)).split(step):
-        images = _shrunk(clip.frames[times.tolist()], size)
-        out.append((foreground(images, ground, raw.noise, raw.contrast)[:, :, 0] * 255).round().byte())
-    return torch.cat(out)
+def thumb_size(rig: CameraRig) -> tuple[int, int]:
+    """(h, w) of a foreground thumbnail."""
+    W, H = rig.size
+    return max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W)))
+
+
+def _thumbs(clip: MultiViewClip, raw: Survey) -> Iterator[Tensor]:
+    """Foreground images (n, V, h, w) uint8 of all frames, some hundred at a time; large films are decoded no larger than that needs."""
+    size = thumb_size(clip.rig)
+    ground, frames, done = _shrunk(raw.background[None], size), clip.frames, []
+    if isinstance(frames, Frames):
+        frames = frames.passing((2 * size[1], 2 * size[0]) if max(clip.rig.size) > LARGE else None)
+    for times in torch.arange(len(clip)).split(max(1, min(16, (1 << 26) // frames[0].numel()))):
+        images = _shrunk(frames[times.tolist()], size)
+        done.append((foreground(images, ground, raw.noise, raw.contrast)[:, :, 0] * 255).round().byte())
+        if len(done) == 32 or times[-1] == len(clip) - 1:
+            yield torch.cat(done)
+            done = []
 
 
 def _shrunk(frames: Tensor, size: tuple[int, int]) -> Tensor:

@@ -28,6 +28,11 @@ def mine() -> int:
     return dist.get_rank() if count() > 1 else 0
 
 
+def writes_here() -> bool:
+    """Whether this is the rank that writes what all ranks of this machine share."""
+    return count() == 1 or int(os.environ.get("LOCAL_RANK", 0)) == 0
+
+
 def mean(values: Tensor) -> Tensor:
     """The mean of `values` over the ranks, the same on all of them; no gradient passes."""
     if count() == 1:

@@ -25,6 +25,9 @@ from .videos import write_video
 from .views import drawn_frames, movie, save_html
 
 
+FILM = 1800  # pictures of the overlay, two minutes
+
+
 @dataclass(frozen=True)
 class Part:
     """One part of a clip with what the cameras tell about it (None where the recipe does not ask)."""
@@ -33,10 +36,15 @@ class Part:
     survey: Survey | None
 
 
-def part(folder: str | Path, recipe: Recipe, **how) -> Part:
-    """A clip's folder, opened as `open_clip(folder, **how)`, and surveyed if the recipe needs it."""
+def part(folder: str | Path, recipe: Recipe, about: dict | None = None, **how) -> Part:
+    """A clip's folder to be tracked, opened as `open_clip(folder, **how)`, and surveyed if the recipe needs it: of a film of any length no
+    more than the frames' budget is held. about: the header of a checkpoint that was trained on a smaller image of the same shape, which
+    the network knows: then that."""
     clip = open_clip(folder, **how)
-    return Part(clip, survey(clip) if recipe.surveyed else None)
+    size, whole = (about or {}).get("clip", {}).get("size", clip.rig.size), clip.rig.size
+    if size[0] < whole[0] and abs(size[0] * whole[1] / (whole[0] * size[1]) - 1) < 0.02:
+        clip = clip.resized(tuple(size))
+    return Part(clip, survey(clip, thumbs=False) if recipe.surveyed else None)
 
 
 def judge(model: Discoverer, recipe: Recipe, parts: tuple[Part, Part]) -> tuple[Track, dict[str, float | None]]:
@@ -63,8 +71,16 @@ def write_track(out: Path, found: Track, part: Part, recipe: Recipe, title: str)
     film = movie(found, clip.rig, clip.truth, clip.skeleton, centre, side, every, f"{title}: discovered without labels", clip=clip)
     film.for_each_trace(lambda trace: trace.update(visible="legendonly"), {"name": "cube"})  # a click away: its lines cross the animal
     save_html(film, out / "skeleton.html")
-    times = range(0, len(clip), max(1, round(clip.fps / 15)))
+    times = _shown(len(clip), max(1, round(clip.fps / 15)))
     write_video(out / "overlay.mp4", tqdm(drawn_frames(clip, found, times), "drawing", len(times), unit="frame"), 15)
+
+
+def _shown(frames: int, step: int) -> list[int]:
+    """Every `step`-th frame; of a film for which that would be more than `FILM` pictures, ten stretches spread over it."""
+    if frames <= FILM * step:
+        return list(range(0, frames, step))
+    length = FILM * step // 10
+    return [t for begin in torch.linspace(0, frames - length, 10).long().tolist() for t in range(begin, begin + length, step)]
 
 
 def score_report(clip: str, recipe: Recipe, results: dict, device: str = "cpu", **facts) -> dict:
@@ -98,8 +114,8 @@ def track_folder(checkpoint: str | Path, clip: str | Path, out: str | Path, devi
     with joined(device) as device:
         model, recipe, header = load(checkpoint_in(checkpoint), device=device)
         print(f"looking at {clip} ...")
-        seen = part(clip, recipe, **how)
-        if moved := differences(header.get("clip", {}), seen.clip, skip=("frames", "fps")):
+        seen = part(clip, recipe, header, **how)
+        if moved := differences(header.get("clip", {}), seen.clip, skip=("frames", "fps", "offsets")):
             print(f"note: the checkpoint was trained with another rig ({'; '.join(moved)}): keypoints of other cameras may be poor")
         found = choices.applied(track(model, recipe, seen.clip, seen.survey, turns=turns))
     write_track(Path(out), found, seen, recipe, Path(clip).name)
@@ -115,7 +131,8 @@ def evaluate(checkpoint: str | Path, first: str | Path, second: str | Path, out:
     path = checkpoint_in(checkpoint)
     with joined(device) as device:
         model, recipe, header = load(path, device=device)
-        parts = tuple(part(folder, recipe, **how) for folder in (first, second))
+        how["budget"] = how.get("budget", 2 << 30) // 2  # two clips are open
+        parts = tuple(part(folder, recipe, header, **how) for folder in (first, second))
         for folder, p in zip((first, second), parts):
             if not len(p.clip.labelled):
                 raise ValueError(f"{folder}: no truth.npz, or no labelled frame; scores need known joints (positions, names, edges, body_length) for both clips")

@@ -5,6 +5,7 @@ checkpoint.safetensors, and TensorBoard's events where that is installed.
 """
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -17,19 +18,19 @@ import torch
 from tqdm.auto import tqdm
 
 from . import ranks
-from .checkpoints import header, resume, save
+from .checkpoints import header, refuse_others, resume, save
 from .clips import MultiViewClip, open_clip
 from .devices import ahead
 from .doctor import obstacles
 from .files import Table
 from .health import Health
 from .model import placed
-from .motion import survey
+from .motion import survey, thumb_size
 from .planning import advised
 from .recipes import Recipe, altered, find_recipe, load_recipe, write_recipe
 from .results import Part
 from .sheets import contact_sheet, placement, placement_sheet, save_sheet
-from .training import Run, Step, batches, begin, train
+from .training import Run, Step, batches, begin, enough, train
 from .views import save_html
 
 EVERY = 100  # steps between checkpoints
@@ -151,34 +152,35 @@ def _board(out: Path, step: int):
 # ---- the verb ----------------------------------------------------------------------------------------------------
 def train_folder(clip: str | Path, recipe: str | None, out: str | Path, sets: Sequence[str] = (), seed: int = 0, steps: int | None = None,
                  again: bool = False, device: str = "auto", every: int = EVERY, pictures: int = PICTURES, force: bool = False,
-                 most: int = MOST, **how) -> Run:
+                 most: int = MOST, cache: str | Path | None = None, **how) -> Run:
     """Train `recipe` (a preset's name or a TOML file, with `key=value` words) on a clip's folder; `again` resumes from `out`.
 
     A recording that the doctor finds unfit is refused before the first step, unless `force`.
     Of a recording longer than `most` frames, unbroken stretches spread over it are trained on: each of their frames is surveyed, and its
-    foreground kept (about 7 kB a view). how: as for `open_clip`.
+    foreground kept (about 7 kB a view; fewer frames where that would be more than half of `budget`). cache: a folder in which the frames are
+    kept decoded, as large as the network needs them. how: as for `open_clip`.
     """
     out = Path(out)
     path = out / "checkpoint.safetensors"
     words = [*sets, *([f"steps={steps}"] if steps else [])]
     with ranks.joined(device) as device:
-        opened = open_clip(clip, **how)
-        if len(opened) > most:
-            say(f"{clip}: {len(opened)} frames; training on {most} of them, in {STRETCHES} stretches spread over the recording (--frames)")
-            opened = opened.thinned(most, STRETCHES)
+        opened = _opened(clip, most, **how)
         if again and ranks.mine() == 0:
             for leftover in out.glob(".*.tmp.*"):  # of a process that was killed while it wrote
                 leftover.unlink(missing_ok=True)
         if path.is_file() and not again:
             raise ValueError(f"{path}: a run is here already; continue it with --resume, or choose another --out")
         if again and path.is_file():
-            run = resume(path, opened, device, **_changes(path, recipe, words))
-            say(f"resuming {out} after step {run.step}")
+            about, changes = header(path), _changes(path, recipe, words)
+            refuse_others(path, about, opened, ("size",) if cache else ())
+            wanted = replace(load_recipe(about["recipe"]), **changes)
         else:
-            if recipe is None:
+            about, wanted = None, None if recipe is None else altered(find_recipe(recipe), words)
+            if wanted is None:
                 raise ValueError(f"{path}: no run to resume here; give --recipe to begin one" if again else "give --recipe to begin a run")
-            run = None
-        part, run = _prepared(opened, run, altered(find_recipe(recipe), words) if run is None else run.recipe, seed, device)
+        part, wanted = _prepared(opened, wanted, cache)
+        run = begin(wanted, part.clip, seed, device) if about is None else resume(path, part.clip, device, **changes)
+        say(f"resuming {out} after step {run.step}") if about else None
         for check in [] if run.step else obstacles(opened, part.survey):
             if not force:
                 raise ValueError(f"{clip}: {check.name}: {check.said}; {check.remedy}. See `python -m bkind3d_lite doctor {clip}`, or train all the "
@@ -192,15 +194,28 @@ def train_folder(clip: str | Path, recipe: str | None, out: str | Path, sets: Se
     return run
 
 
-def _prepared(clip: MultiViewClip, run: Run | None, recipe: Recipe, seed: int, device: str) -> tuple[Part, Run]:
-    """The clip with its survey, and the run: begun where there is none, its volume placed where the animal goes."""
+def _opened(folder: str | Path, most: int, budget: int = 2 << 30, **how) -> MultiViewClip:
+    """The clip to train on: stretches of a longer recording, so many frames that their foreground takes half of `budget` at most."""
+    clip = open_clip(folder, budget=budget, **how)
+    most = min(most, budget // 2 // (clip.rig.views * math.prod(thumb_size(clip.rig))))
+    if len(clip) > most:
+        say(f"{folder}: {len(clip)} frames; training on {most} of them, in {STRETCHES} stretches spread over the recording (--frames, --memory)")
+        clip = clip.thinned(most, STRETCHES)
+    return clip
+
+
+def _prepared(clip: MultiViewClip, recipe: Recipe, cache: str | Path | None) -> tuple[Part, Recipe]:
+    """The clip with its survey, and the recipe with its volume placed where the animal goes. cache: the folder in which decoded frames are kept."""
     unplaced = recipe.follow is None and (recipe.side is None or recipe.centre is None)
     seen = None
     if recipe.surveyed or unplaced:
         say(f"looking at {clip.name} ...")
         seen = survey(clip)
-    run = begin(placed(recipe, clip.rig, seen), clip, seed, device) if run is None else run
-    return Part(clip, seen), run
+    recipe = placed(recipe, clip.rig, seen)
+    if cache is not None:
+        clip = clip.kept(cache, enough(recipe, clip.rig))
+        seen = None if seen is None else seen.resized(clip.rig.size)
+    return Part(clip, seen), recipe
 
 
 def _changes(path: Path, recipe: str | None, words: Sequence[str]) -> dict:

@@ -42,7 +42,12 @@ class Suspect:
 
 def sightings(survey: Survey, rig: CameraRig, least: float = 5e-4) -> Sightings:
     """From the foreground thumbnails of a survey; `least`: share of the image below which nothing is seen."""
-    mass = survey.thumbs.float() / 255
+    some = [_sightings(thumbs, rig, least) for thumbs in survey.thumbs.split(512)]  # of a long film not all at once
+    return Sightings(torch.cat([s.px for s in some]), torch.cat([s.seen for s in some]))
+
+
+def _sightings(thumbs: Tensor, rig: CameraRig, least: float) -> Sightings:
+    mass = thumbs.float() / 255
     mass = torch.where(mass > 0.5, mass, mass.new_zeros(()))
     T, V, h, w = mass.shape
     total = mass.sum((2, 3)).clamp(min=1e-6)

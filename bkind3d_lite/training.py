@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from . import ranks
 from .cameras import CameraRig, triangulate
-from .clips import Batch, MultiViewClip, Survey, Track
+from .clips import Batch, MultiViewClip, Survey, Track, footprint
 from .devices import equip, scaler, settle
 from .edges import strongest_edges
 from .lifts import Keypoints
@@ -18,6 +18,7 @@ from .losses import lengths
 from .model import Discoverer, Discovery, Objective, build, placed
 from .motion import survey as look
 from .recipes import Recipe
+from .volumes import overlap
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,16 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
         yield Step(run.step, values, out, batch)
 
 
+def enough(recipe: Recipe, rig: CameraRig) -> tuple[int, int]:
+    """Size (W, H) of whole images, no larger than the rig's, that holds all that the network sees: its own size, or, where images are cropped
+    about the animal, what gives crops that (with a quarter to spare for an animal that is nearer or farther than the middle)."""
+    if recipe.follow is None:
+        return min(recipe.size[0], rig.size[0]), min(recipe.size[1], rig.size[1])
+    window = footprint(rig.batched(1), overlap(rig)[0][None], recipe.follow)[1][0].amin(0)
+    scale = min(1.0, 1.25 * float((window.new_tensor(recipe.size) / window).amax()))
+    return math.ceil(rig.size[0] * scale), math.ceil(rig.size[1] * scale)
+
+
 # ---- tracking ----------------------------------------------------------------------------------------------------
 @torch.no_grad()
 def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey | None = None, times=None, batch: int = 8,
@@ -118,7 +129,7 @@ def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey
     Keypoints that know images alone (lift flat) are triangulated here, by confidence. turns: average the keypoints over so
     many turns of the volume about the vertical (a switch beyond the paper; 1: paper).
     """
-    survey = look(clip, recipe.side) if survey is None and recipe.surveyed else survey
+    survey = look(clip, recipe.side, thumbs=False) if survey is None and recipe.surveyed else survey
     device = next(model.parameters()).device
     settle(large=recipe.checkpointing)
     model.eval()

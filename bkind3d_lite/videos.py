@@ -11,6 +11,7 @@ from typing import Protocol
 import av
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from .containers import safely, sound
@@ -77,6 +78,7 @@ class Video:
         except (av.FFmpegError, IndexError, OSError) as error:
             raise ValueError(f"{self.path}: not a readable video ({error}); check that the file is complete, "
                              "or write it again as H.264 mp4") from error
+        self._scaler = VideoReformatter()  # one for all frames: to prepare one costs as much as a small frame
         self._container, self._decoder, self._next = None, None, len(self.pts)  # a reading that goes on where the last one ended need not seek
         if not len(self.pts):
             raise ValueError(f"{self.path}: holds no frames; check that the file is complete")
@@ -125,7 +127,8 @@ class Video:
         for frame in self._decoder:
             at = -1 if frame.pts is None else int(np.searchsorted(self.pts, frame.pts))
             if start <= at < stop and self.pts[at] == frame.pts:
-                frames[at - start] = frame.to_ndarray(format="rgb24", width=frames.shape[2], height=frames.shape[1], interpolation="AREA")
+                scaled = self._scaler.reformat(frame, frames.shape[2], frames.shape[1], "rgb24", interpolation="AREA")
+                frames[at - start] = scaled.to_ndarray()
                 found[at - start] = True
             if found.all():
                 self._next = at + 1
@@ -152,7 +155,8 @@ class Picked:
     """Some frames of a footage, in the order of `index` (n,): an offset, a table of synchronous frames, stretches of a long film."""
 
     def __init__(self, footage: Footage, index: Sequence[int]):
-        self.footage, self.index = footage, np.asarray(index, np.int64)
+        index = np.asarray(index, np.int64)
+        self.footage, self.index = (footage.footage, footage.index[index]) if isinstance(footage, Picked) else (footage, index)
         self.path, self.size, self.fps = footage.path, footage.size, footage.fps
 
     def __len__(self) -> int:
@@ -177,14 +181,14 @@ class Frames:
 
     `frames[t]` with an int is (V, H, W, 3), with a sequence of ints (n, V, H, W, 3), `frames[times, v]` one view (n, H, W, 3).
     Frames are decoded in chunks; those that were not asked for longest are dropped when `budget` (bytes) is full. Where the whole does not
-    fit, chunks are so short that several moments of all views do.
+    fit, chunks are so short that many moments of all views do.
     """
 
     def __init__(self, videos: Sequence[Footage], size: tuple[int, int], budget: int = 2 << 30):
         self.videos, self.size, self.budget = list(videos), tuple(size), budget
         self.shape = (len(videos[0]), len(videos), size[1], size[0], 3)
         moment = len(videos) * size[0] * size[1] * 3  # bytes
-        self.chunk = CHUNK if moment * self.shape[0] <= budget else max(1, min(CHUNK, budget // (8 * moment)))
+        self.chunk = CHUNK if moment * self.shape[0] <= budget else max(1, min(CHUNK, budget // (64 * moment)))
         self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()  # a thread may decode ahead while another one looks
@@ -200,6 +204,16 @@ class Frames:
         """The same frames decoded to another size (W, H); nothing is decoded yet."""
         return Frames(self.videos, size, self.budget)
 
+    def passing(self, size: tuple[int, int] | None = None) -> Frames:
+        """For one look at many of them: not kept, unless all fit into the budget anyway; `size` (W, H): decoded to that."""
+        whole = np.prod(self.shape, dtype=np.int64) <= self.budget and size is None
+        return self if whole else Frames(self.videos, size or self.size, 0)
+
+    @property
+    def begins(self) -> list[int]:
+        """Which frame of each camera's file is shown at time 0: where offsets and cuts show."""
+        return [int(index[0]) if (index := getattr(video, "index", None)) is not None and len(index) else 0 for video in self.videos]
+
     def _chunk(self, view: int, number: int) -> np.ndarray:
         key = (view, number)
         with self._lock:
@@ -213,19 +227,24 @@ class Frames:
             self._chunks.move_to_end(key)
             return self._chunks[key]
 
-    def _one(self, t: int, views: Sequence[int]) -> Tensor:
+    def _moment(self, t: int, views: Sequence[int], out: np.ndarray) -> None:
+        """Fill `out` (len(views), H, W, 3) with the frames of time t."""
         if not -len(self) <= t < len(self):
             raise IndexError(f"frame {t} of {len(self)}")
         number, place = divmod(int(t) % len(self), self.chunk)
-        return torch.from_numpy(np.stack([self._chunk(v, number)[place] for v in views]))
+        for row, v in zip(out, views):
+            row[:] = self._chunk(v, number)[place]
 
     def __getitem__(self, times: int | Sequence[int] | tuple[Sequence[int], int]) -> Tensor:
-        if isinstance(times, tuple):
-            return torch.stack([self._one(int(t), [times[1]])[0] for t in times[0]])
         if isinstance(times, (int, np.integer)):
-            return self._one(times, range(len(self.videos)))
+            return self[[times]][0]
+        one = isinstance(times, tuple)
+        times, views = (times[0], [times[1]]) if one else (times, range(len(self.videos)))
         times = range(*times.indices(len(self))) if isinstance(times, slice) else times
-        return torch.stack([self[int(t)] for t in times])
+        out = np.empty((len(times), len(views), *self.shape[2:]), np.uint8)
+        for moment, t in zip(out, times):
+            self._moment(int(t), views, moment)
+        return torch.from_numpy(out[:, 0] if one else out)
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> Path:

@@ -1,13 +1,16 @@
 """Motion: where the animal is, without a label; and plain words when nothing moves."""
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
+from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.clips import MultiViewClip, open_clip
 from bkind3d_lite.motion import THUMB, extent, locate, on_silhouettes, survey
 from bkind3d_lite.synthetic import draw, figure, poses
+from bkind3d_lite.videos import write_video
 from bkind3d_lite.volumes import Grid
 
 
@@ -94,6 +97,39 @@ def test_locate_finds_a_point_where_silhouettes_meet(clip):
     assert ((fixed - truth).norm(dim=-1) < 20).all()
     around = locate(near, clip.rig, Grid(truth + torch.tensor([20.0, 10.0, -15.0]), 160.0, 16))
     assert ((around - truth).norm(dim=-1) < 12).all()
+
+
+def test_a_survey_without_thumbnails_is_the_same_survey(clip, seen, monkeypatch):
+    """Bounded memory: only some thumbnails are ever held, whatever the length; nothing that tracking needs depends on it."""
+    import bkind3d_lite.motion as motion
+
+    monkeypatch.setattr(motion, "SAMPLED", 7)
+    held, moving = [], motion._moving
+    monkeypatch.setattr(motion, "_moving", lambda clip, found: held.append(len(found.thumbs)) or moving(clip, found))
+    few = survey(clip, thumbs=False)
+    assert held == [7] and len(few.thumbs) == 0
+    for key in ("background", "noise", "contrast", "centre"):
+        assert torch.equal(getattr(few, key), getattr(seen, key)), key
+    still = replace(clip, frames=clip.frames[[0, 20] + [0] * 38])
+    with pytest.raises(ValueError, match="nothing moves"):
+        survey(still, thumbs=False, background=seen.background)
+
+
+def test_large_films_are_surveyed_small(tmp_path):
+    """Thumbnails of frames decoded at twice their size are those of whole frames, nearly; and the film's cache stays empty."""
+    known = figure(40, views=3).at(range(0, 40, 2))
+    for v, name in enumerate(known.rig.names):
+        write_video(tmp_path / f"{name}.mp4", (np.kron(x, np.ones((6, 6, 1), np.uint8)) for x in known.frames[:, v].numpy()), known.fps, crf=8)
+    save_calibration(known.rig.resized((576, 384)), tmp_path / "calibration.toml")
+    clip = open_clip(tmp_path, budget=1 << 20)
+    small = survey(clip)
+    assert clip.frames._held == 0
+    whole = survey(replace(clip, frames=clip.frames[:]))
+    assert (small.thumbs.float() - whole.thumbs.float()).abs().mean() < 1.0
+    away = (small.centre - whole.centre).norm(dim=-1) / known.body_length
+    assert away.median() < 0.03 and away.max() < 0.1
+    half = small.resized((288, 192))
+    assert half.background.shape == (3, 192, 288, 3) and half.background.float().mean() == pytest.approx(float(small.background.float().mean()), abs=1)
 
 
 # ---- plain words ---------------------------------------------------------------------------------------------------

@@ -19,21 +19,27 @@ CHILD = textwrap.dedent("""
     import sys, torch
     sys.path.insert(0, sys.argv[1])
     from dataclasses import replace
+    from test_ranks import VARIANTS
     from test_training import TINY, figure, survey
     from bkind3d_lite import ranks
     from bkind3d_lite.training import batches, begin, train
 
+    clip, told = figure(40, views=3), {}
+    seen = survey(clip)
     with ranks.joined("cpu") as device:
-        clip = figure(40, views=3)
-        recipe = replace(TINY, warmup=0, batch=2 // ranks.count(), optimizer="sgd", rate=1e-2)
-        run, grads = begin(recipe, clip, device=device), {}
-        run.optimizer.register_step_pre_hook(lambda *_: grads.update({n: p.grad.clone() for n, p in run.model.named_parameters()}))
-        for step in train(run, batches(run, clip, survey(clip))):
-            if step.index == 2:
-                break
+        for name, change in VARIANTS.items():
+            recipe = replace(TINY, warmup=0, batch=2 // ranks.count(), optimizer="sgd", rate=1e-2, **change)
+            run, grads = begin(recipe, clip, device=device), {}
+            run.optimizer.register_step_pre_hook(lambda *_: grads.update({n: p.grad.clone() for n, p in run.model.named_parameters()}))
+            for step in train(run, batches(run, clip, seen)):
+                if step.index == 2:
+                    break
+            told[name] = {"grads": grads, "weights": run.model.state_dict(), "means": run.objective.state_dict(), "losses": step.losses}
         if ranks.mine() == 0:
-            torch.save({"grads": grads, "weights": run.model.state_dict(), "means": run.objective.state_dict(), "losses": step.losses}, sys.argv[2])
+            torch.save(told, sys.argv[2])
 """)
+VARIANTS = {"plain": {}, "one by one": {"one_by_one": True}, "checkpointing": {"checkpointing": True},
+            "both, as the paper's": {"checkpointing": True, "one_by_one": True, "decoder_widths": (8, 8, 8), "v2v_full": True, "pyramid": True}}
 HERE = Path(__file__).parent
 
 
@@ -43,19 +49,29 @@ def python(*words, **environment):
                           capture_output=True, text=True, timeout=240)
 
 
-def test_two_ranks_are_one_process_with_the_double_batch(tmp_path):
-    (tmp_path / "child.py").write_text(CHILD)
-    one = python(tmp_path / "child.py", HERE, tmp_path / "one.pt")
-    two = python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, tmp_path / "child.py", HERE, tmp_path / "two.pt")
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What one process with the double batch says of every variant after two steps, and what two ranks say."""
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "child.py").write_text(CHILD)
+    one = python(folder / "child.py", HERE, folder / "one.pt")
+    two = python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, folder / "child.py", HERE, folder / "two.pt")
     assert one.returncode == two.returncode == 0, one.stderr + two.stderr
-    one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("one", "two"))
+    return [torch.load(folder / f"{n}.pt", weights_only=True) for n in ("one", "two")]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_two_ranks_are_one_process_with_the_double_batch(told, name):
+    """Also where gradients are taken inside the forward pass (one by one) or the forward pass is run twice (checkpointing)."""
+    one, two = (t[name] for t in told)
     whole = torch.cat([g.flatten() for g in one["grads"].values()]).norm()
     assert whole > 0.1, "the second step had gradients to compare"
+    assert all(g.abs().max() > 0 for n, g in one["grads"].items() if n.startswith("decoder") and n.endswith("weight")), "the decoder's, too"
     for kind in ("grads", "weights", "means"):
         assert one[kind].keys() == two[kind].keys()
-        for name, value in one[kind].items():
+        for key, value in one[kind].items():
             least = 1e-5 * (float(whole) if kind == "grads" else 1.0)
-            torch.testing.assert_close(two[kind][name], value, rtol=1e-3, atol=least, msg=f"{kind} {name}")
+            torch.testing.assert_close(two[kind][key], value, rtol=1e-3, atol=least, msg=f"{kind} {key}")
     assert one["losses"] == pytest.approx(two["losses"], rel=1e-4), "what is logged is the mean over ranks"
     assert (one["means"]["length.average"] > 0).all()
 

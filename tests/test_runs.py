@@ -20,6 +20,7 @@ from bkind3d_lite.calibrations import load_calibration
 from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.checkpoints import header
 from bkind3d_lite.recipes import read_recipe, write_recipe
+from bkind3d_lite.results import FILM, _shown
 from bkind3d_lite.synthetic import figure
 from bkind3d_lite.videos import write_video
 from test_training import TINY
@@ -152,6 +153,37 @@ def test_resuming_with_another_clip_or_another_model_is_refused(walk, whole, tmp
     assert "cannot change keypoints from 5 to 6" in capsys.readouterr().err
     assert main(["train", "--clip", str(walk / "clip"), "--out", str(tmp_path / "none"), "--resume"]) == 1
     assert "give --recipe" in capsys.readouterr().err
+
+
+def test_resuming_with_other_offsets_is_refused(walk, tmp_path, capsys):
+    line = ["train", "--clip", str(walk / "clip"), "--out", str(tmp_path / "run"), "--common", "--pictures-every", "0"]
+    assert main([*line, "--recipe", str(walk / "tiny.toml"), "--steps", "1", "--offset", "cam1=2"]) == 0
+    for other, said in ((["--offset", "cam1=-2"], "offsets cam1=2 there, cam0=2, cam2=2 here"), (["--offset", "cam2=2"], "offsets cam1=2 there, cam2=2 here")):
+        capsys.readouterr()
+        assert main([*line, "--resume", *other]) == 1
+        assert said in (error := capsys.readouterr().err) and "--offset" in error and "\n" not in error.strip()
+    assert main([*line, "--resume", "--steps", "2", "--offset", "cam1=2"]) == 0
+
+
+def test_a_cache_of_decoded_frames(walk, tmp_path, capsys):
+    """Decoded once, for crops no larger than they need to be; the run resumes with it, and is tracked as it was trained."""
+    line = ["train", "--clip", str(walk / "clip"), "--out", str(tmp_path / "run"), "--pictures-every", "0", "--cache", str(tmp_path / "cache")]
+    assert main([*line, "--recipe", str(walk / "tiny.toml"), "--steps", "1", "--set", "follow=1500", "size=[32, 24]"]) == 0
+    kept, = (tmp_path / "cache").iterdir()
+    size = header(tmp_path / "run" / "checkpoint.safetensors")["clip"]["size"]
+    assert size[0] < 96 and f"{size[0]}x{size[1]}" in kept.name
+    assert main([*line, "--resume", "--steps", "2"]) == 0 and list((tmp_path / "cache").iterdir()) == [kept]
+    assert main([*line[:-2], "--resume", "--steps", "3"]) == 1
+    assert "size" in (said := capsys.readouterr().err) and "--cache" in said
+    assert main(["track", "--checkpoint", str(tmp_path / "run"), "--clip", str(walk / "clip"), "--out", str(tmp_path / "track")]) == 0
+    assert "note:" not in capsys.readouterr().out
+
+
+def test_a_long_overlay_shows_stretches():
+    assert _shown(100, 2) == list(range(0, 100, 2))
+    times = _shown(108_000, 2)
+    assert len(times) == FILM and times[0] == 0 and times[-1] == 107_998 and times == sorted(set(times))
+    assert sum(b - a != 2 for a, b in zip(times, times[1:])) == 9
 
 
 def test_rates_may_change_when_a_run_resumes(walk, whole, tmp_path, capsys):
