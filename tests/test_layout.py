@@ -6,7 +6,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
 ORDER = ["shapes", "files", "ranks", "cameras", "calibrations", "videos", "recordings", "clips", "exports", "edges", "synthetic", "volumes", "motion", "suspects",
-         "doctor", "networks", "lifts", "losses", "recipes", "model", "epipolar", "devices", "training", "planning", "checkpoints", "health",
+         "doctor", "frugal", "networks", "lifts", "losses", "recipes", "model", "epipolar", "devices", "training", "planning", "checkpoints", "health",
          "evaluation", "overlays", "editing", "traces", "views", "explore", "widgets", "board", "report", "consultation", "sheets", "results",
          "figures", "runs", "quickstart", "exercises", "answering", "lab", "grading", "notebooks"]
 
