@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +30,9 @@ from bkind3d_lite.motion import extent, on_silhouettes, survey
 from bkind3d_lite.overlays import closeups
 from bkind3d_lite.recipes import Recipe
 from bkind3d_lite.training import track
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+from real_recordings import arranged  # noqa: E402
 
 STILLS = Path(__file__).parents[1] / "docs" / "images"
 
@@ -65,25 +67,6 @@ def unlabelled(clip: MultiViewClip, seen: Survey, found: Track, centre: torch.Te
 
 
 # ---- with labels by hand -------------------------------------------------------------------------------------------
-def laid_out(source: Path, folder: Path) -> list[int]:
-    """`mouse2_labels` as a folder that `open_clip` reads: images numbered by frame, two cameras, truth.npz; which images are labelled."""
-    labels = json.loads((source / "labels3d.json").read_text())
-    cameras, names = ("CameraE", "CameraL"), labels["joint_names"]
-    frames = sorted({entry["frame"] + int(step) for entry in labels["frames"] for step in entry["files"]["CameraE"]})
-    known = {entry["frame"]: [[np.nan] * 3 if p is None else p for p in entry["xyz_mm"]] for entry in labels["frames"]}
-    for entry in labels["frames"]:
-        for camera in cameras:
-            (folder / camera).mkdir(parents=True, exist_ok=True)
-            for step, name in entry["files"][camera].items():
-                shutil.copy(source / name, folder / camera / f"{entry['frame'] + int(step):06d}.jpg")
-    text = (source / "calibration.toml").read_text()
-    tables = [t for t in re.split(r"(?m)^(?=\[)", text) if not (m := re.search(r'name = "(\w+)"', t)) or m[1] in cameras]
-    (folder / "calibration.toml").write_text("".join(tables))
-    poses = np.array([known.get(frame, [[np.nan] * 3] * len(names)) for frame in frames], np.float32)
-    np.savez(folder / "truth.npz", positions=poses, names=names, edges=np.zeros((0, 2), int))
-    return [i for i, frame in enumerate(frames) if frame in known]
-
-
 def left_out(inputs: torch.Tensor, joints: torch.Tensor) -> torch.Tensor:
     """Predictions (T, J, 3) for each instant by a regressor fitted on all the others; NaN for joints that only it has labelled."""
     out = torch.full_like(joints, torch.nan)
@@ -94,11 +77,10 @@ def left_out(inputs: torch.Tensor, joints: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def labelled(model, recipe: Recipe, clip: MultiViewClip, picks: list[int], least: int = 6) -> tuple[dict[str, float], Track]:
+def labelled(model, recipe: Recipe, clip: MultiViewClip, least: int = 6) -> tuple[dict[str, float], Track]:
     """Errors in mm, leaving each labelled instant out, of joints with at least `least` labels: trained, and what needs no network."""
-    seen = survey(clip)
-    found = track(model, recipe, clip, seen, picks)
-    truth = clip.truth[picks]
+    found = track(model, recipe, clip, survey(clip), clip.labelled)
+    truth = clip.truth[clip.labelled]
     truth = truth[:, truth.isfinite().all(-1).sum(0) >= least]
     centroid = truth.nanmean(1, keepdim=True)
     offset = torch.stack([(truth - centroid)[[s for s in range(len(truth)) if s != t]].nanmean(0) for t in range(len(truth))])
@@ -138,10 +120,11 @@ def main() -> None:
     results = {"mouse5_dev": unlabelled(clip, seen, found, centre) | {"seconds": seconds}}
     still(clip, found, [50, 1200, 1600, 1900], "real_mouse5")
     shutil.rmtree(out / "labels", ignore_errors=True)
-    picks = laid_out(given.data / "mouse2_labels", out / "labels")
+    arranged(given.data / "mouse2_labels", out / "labels")
     model, recipe, _ = load(out / "run" / "checkpoint.safetensors")
-    two = open_clip(out / "labels", fps=120.0)
-    results["mouse2_labels"], found = labelled(model, recipe, two, picks)
+    two = open_clip(out / "labels", fps=6.0)  # 20 frames of 120 a second apart
+    results["mouse2_labels"], found = labelled(model, recipe, two)
+    still(two.at(two.labelled.tolist()), found, [1, 5, 10, 19], "real_mouse2")
     print(json.dumps(results, indent=1))
     write_atomically(out.parent / "real.json", lambda path: path.write_text(json.dumps(results, indent=1)))
 

@@ -79,7 +79,8 @@ def _evaluate_arguments(verb: argparse.ArgumentParser) -> None:
 
 def _doctor(given: argparse.Namespace) -> None:
     from .consultation import write_page
-    from .doctor import FAIL, examine
+    from .doctor import examine
+    from .questions import FAIL
 
     found = examine(given.folder, **_how(given))
     print(found.text())

@@ -14,7 +14,8 @@ from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Depth, Flat, Keypoints, Lift, Triangulated, Volumetric
 from .losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, equivariance, reprojection, separation, steadiness
 from .motion import extent, region
-from .networks import Decoder, Encoder, on_the_spot, over_views
+from .frugal import on_the_spot
+from .networks import Decoder, Encoder, over_views
 from .recipes import Recipe
 from .volumes import overlap
 

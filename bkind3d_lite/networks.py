@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+
+from .frugal import overwritable, overwriting, plainly, recomputed
 
 
 def over_views(network: nn.Module, images: Tensor):
@@ -16,78 +15,6 @@ def over_views(network: nn.Module, images: Tensor):
     out = network(images.flatten(0, 1))
     lead = images.shape[:2]
     return tuple(x.unflatten(0, lead) for x in out) if isinstance(out, tuple) else out.unflatten(0, lead)
-
-
-def recomputed(network: Callable, *inputs: Tensor):
-    """`network(*inputs)`; what happens inside is computed again in the backward pass instead of being kept in memory.
-
-    network: a module, a method of one, or a function without weights. Same values and gradients; batch statistics are not
-    counted twice.
-    """
-    if not torch.is_grad_enabled():
-        return network(*inputs)
-    owner = getattr(network, "__self__", network)
-    return checkpoint(network, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), _still(owner)))
-
-
-def _plain(network: Callable, *inputs: Tensor):
-    return network(*inputs)
-
-
-@contextmanager
-def _still(network: Callable) -> Iterator[None]:
-    """Batch normalizations compute as before but do not move their running averages."""
-    modules = network.modules() if isinstance(network, nn.Module) else ()
-    layers = [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(m.momentum, m.num_batches_tracked.clone()) for m in layers]
-    for m in layers:
-        m.momentum = 0.0
-    try:
-        yield
-    finally:
-        for m, (momentum, count) in zip(layers, before):
-            m.momentum = momentum
-            m.num_batches_tracked.copy_(count)
-
-
-def on_the_spot(function: Callable, inputs: list[Tensor], weights: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Sum over i of the losses `function(i, *parts)[0]`, and the other results in one tensor (no graph); parts: `x[i:i+1]` of the inputs.
-
-    The gradient of each part, with respect to the inputs and to the `weights` that the function uses, is taken as soon as its
-    loss is known, so what one part keeps for it is free before the next begins: the same sum and gradients, 1 / n of the memory.
-    """
-    if not torch.is_grad_enabled():
-        done = [function(i, *(x[i:i + 1] for x in inputs)) for i in range(len(inputs[0]))]
-        return sum(loss for loss, _ in done), torch.cat([other for _, other in done])
-    return _OnTheSpot.apply(function, len(inputs), *inputs, *weights)
-
-
-class _OnTheSpot(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, function, count, *tensors):
-        inputs, weights = tensors[:count], [w for w in tensors[count:] if w.requires_grad]
-        total, others, slopes, sums = 0.0, [], [[] for _ in inputs], [torch.zeros_like(w) for w in weights]
-        for i in range(len(inputs[0])):
-            with torch.enable_grad():
-                parts = [x[i:i + 1].detach().requires_grad_() for x in inputs]
-                loss, other = function(i, *parts)
-                found = torch.autograd.grad(loss, [*parts, *weights], allow_unused=True)
-            total, others = total + loss.detach(), [*others, other.detach()]
-            for kept, x, slope in zip(slopes, parts, found):
-                kept.append(torch.zeros_like(x) if slope is None else slope)
-            for kept, slope in zip(sums, found[len(parts):]):
-                if slope is not None:
-                    kept += slope
-            del loss, other, parts, found
-        ctx.slopes, ctx.sums = [torch.cat(s) for s in slopes], iter(sums)
-        others = torch.cat(others)
-        ctx.mark_non_differentiable(others)
-        return total, others
-
-    @staticmethod
-    def backward(ctx, slope, _):
-        sums, given = ctx.sums, ctx.needs_input_grad[2 + len(ctx.slopes):]
-        return None, None, *(s * slope for s in ctx.slopes), *(next(sums).mul_(slope) if g else None for g in given)
 
 
 def _norm(channels: int, groups: int = 8) -> nn.GroupNorm:
@@ -142,7 +69,15 @@ class Residual(nn.Module):
         self.body = nn.Sequential(_conv(dims, c_in, c_out), _convolution(dims, c_out, c_out), _norm(c_out))
         self.skip = nn.Identity() if c_in == c_out else nn.Sequential(_convolution(dims, c_in, c_out, 1), _norm(c_out))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
+        """recompute: keep nothing but input and output for the backward pass."""
+        if recompute and overwritable(x):
+            (first, norm, _), second, last = self.body
+            skip = None if isinstance(self.skip, nn.Identity) else recomputed(self.skip, x)
+            return overwriting(x, skip, first.weight, norm, second.weight, last)
+        return recomputed(self._plain, x) if recompute else self._plain(x)
+
+    def _plain(self, x: Tensor) -> Tensor:
         return (self.body(x) + self.skip(x)).relu_()
 
 
@@ -158,7 +93,7 @@ class Trunk(nn.Module):
                                      nn.Sequential(_conv(2, 2 * width, 4 * width, 3, 2), Residual(2, 4 * width, 4 * width))])
 
     def forward(self, x: Tensor, recompute: bool = False) -> list[Tensor]:
-        run, maps = recomputed if recompute else _plain, []
+        run, maps = recomputed if recompute else plainly, []
         x = run(self.stem, x)
         for level in self.levels:
             x = run(level, x)
@@ -238,7 +173,7 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         levels = self.trunk(images, self.recompute)
         if self.pyramid is not None:
-            return levels[-1], (recomputed if self.recompute else _plain)(self.pyramid, *levels)
+            return levels[-1], (recomputed if self.recompute else plainly)(self.pyramid, *levels)
         x = self.sides[-1](levels[-1])
         for side, level in zip(list(self.sides)[-2::-1], levels[-2::-1]):
             x = F.interpolate(x, level.shape[-2:], mode="bilinear", align_corners=False) + side(level)
@@ -275,18 +210,22 @@ class V2V(nn.Module):
         return nn.Sequential(Residual(3, b, b), nn.ConvTranspose3d(b, a, 2, 2, bias=False), _norm(a), nn.ReLU(inplace=True))
 
     def forward(self, volume: Tensor) -> Tensor:
-        run = [recomputed if self.recompute and level < 2 else _plain for level in range(len(self.up))]  # from fine to coarse
+        again = [self.recompute and level < 2 for level in range(len(self.up))]  # from fine to coarse
         x, kept = self.front[0](volume), []
         for block in self.front[1:]:
-            x = run[0](block, x)
-        for again, down, skip in zip(run, self.down, self.skip):
-            kept.append(again(skip, x))
+            x = block(x, again[0])
+        for recompute, down, skip in zip(again, self.down, self.skip):
+            kept.append(skip(x, recompute))
             x = down(F.max_pool3d(x, 2))
         if self.full:
             x = self.middle(x)
-        for again, up in zip(run[::-1], self.up[::-1]):
-            x = again(up, x) + kept.pop() if self.full else again(up, x).relu_() + kept.pop()
-        return run[0](self.back, x)
+        for recompute, up in zip(again[::-1], self.up[::-1]):
+            if self.full:
+                x = (recomputed if recompute else plainly)(up[1:], up[0](x, recompute))
+                x = x + kept.pop()
+            else:
+                x = (recomputed if recompute else plainly)(up, x).relu_() + kept.pop()
+        return (recomputed if again[0] else plainly)(self.back, x)
 
 
 def _beside(layer: nn.Conv2d, x: Tensor, drawing: Tensor) -> Tensor:

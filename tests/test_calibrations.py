@@ -301,6 +301,10 @@ def test_qualisys(tmp_path):
     found = load_calibration(path)
     assert found.unit == "mm"
     same(found, rig)
+    path.write_text(path.read_text().replace('skew="0"', 'skew="0.7"', 1))
+    with pytest.raises(ValueError, match=r"session.qca.txt \[Camera1\]: skew = 0.7"):
+        load_calibration(path)
+    path.write_text(path.read_text().replace('skew="0.7"', 'skew="0"', 1))
 
 
 def test_vicon(tmp_path):
@@ -397,6 +401,26 @@ def test_npz_by_field(tmp_path):
     _, K, R, t, d = (np.stack(x) if i else x for i, x in enumerate(zip(*parts(rig))))
     np.savez(tmp_path / "c.npz", K=K, R=R, t=t, distortion=d, size=np.array([SIZE] * 3), names=np.array(rig.names))
     same(load_calibration(tmp_path / "c.npz"), rig)
+
+
+def test_a_few_lines_that_mean_gigabytes(tmp_path):
+    """Aliases of YAML, entities of XML in two bytes a letter, an archive of zeros, links beside a file: refused before they unfold."""
+    laughs = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+    (tmp_path / "bomb.yaml").write_text(laughs + "intrinsicMatrix: !!opencv-matrix\n   rows: 3\n   cols: 3\n   data: *a11\n")
+    with pytest.raises(ValueError, match="bomb.yaml.*alias"):
+        load_calibration(tmp_path / "bomb.yaml")
+    (tmp_path / "bomb.xcp").write_bytes('<!DOCTYPE a [<!ENTITY x "y">]><Cameras>&x;</Cameras>'.encode("utf-16"))
+    with pytest.raises(ValueError, match="bomb.xcp: holds a document type"):
+        load_calibration(tmp_path / "bomb.xcp")
+    np.savez_compressed(tmp_path / "bomb.npz", P=np.zeros((1 << 20, 3, 4)))
+    assert (tmp_path / "bomb.npz").stat().st_size < 200_000
+    with pytest.raises(ValueError, match="bomb.npz: 96 MB unpacked"):
+        load_calibration(tmp_path / "bomb.npz")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.yaml").symlink_to(tmp_path / "bomb.yaml")
+    (tmp_path / "in" / "b.yaml").write_text("intrinsicMatrix: 1\n")
+    with pytest.raises(ValueError, match=r"a\.yaml: leads to"):
+        load_calibration(tmp_path / "in" / "b.yaml")
 
 
 def test_pickles_are_refused_with_the_way_out(tmp_path):

@@ -3,7 +3,8 @@ import torch
 
 from bkind3d_lite.cameras import ring
 from bkind3d_lite.consultation import ray_px, rays_sheet, write_page
-from bkind3d_lite.doctor import Diagnosis, Check, FAIL, diagnose
+from bkind3d_lite.doctor import Diagnosis, diagnose
+from bkind3d_lite.questions import FAIL, Check
 
 
 def test_the_page_has_every_check_and_needs_no_network(clip, tmp_path):

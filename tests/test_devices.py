@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bkind3d_lite.devices import equip, precision, scaler, settle
 from bkind3d_lite.model import build, placed
-from bkind3d_lite.networks import V2V, Decoder, Encoder, Pointwise, on_the_spot, recomputed
+from bkind3d_lite.frugal import on_the_spot, recomputed
+from bkind3d_lite.networks import V2V, Decoder, Encoder, Pointwise
 from bkind3d_lite.recipes import PAPER_RAT7M, Recipe
 from bkind3d_lite.training import batches, begin, train
 from bkind3d_lite.volumes import fuse, fused_volume, unproject

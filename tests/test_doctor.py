@@ -8,10 +8,11 @@ import torch
 
 from bkind3d_lite.cameras import ring as cameras_in_a_ring
 from bkind3d_lite import doctor
-from bkind3d_lite.doctor import FAIL, PASS, WARN, timing, agreement, background, diagnose, examine, grown, lenses, on_silhouettes, ring, truth, unit
+from bkind3d_lite.doctor import diagnose, examine
+from bkind3d_lite.questions import FAIL, PASS, WARN, agreement, background, covered, grown, lenses, ring, timing, truth, unit
 from bkind3d_lite.suspects import FITS, late, lags, misfit, misfits, sightings
 from bkind3d_lite.synthetic import draw, figure, poses
-from bkind3d_lite.motion import survey
+from bkind3d_lite.motion import glance, survey
 from bkind3d_lite.videos import Frames
 
 LENS = (-0.3, 0.1, 0.0, 0.0, 0.0)
@@ -43,7 +44,7 @@ def said(diagnosis, name):
 def test_a_good_recording_passes(good):
     diagnosis = diagnose(good)
     assert diagnosis.state == PASS, diagnosis.text()
-    assert {c.name for c in diagnosis.checks} == {"files", "lenses", "unit", "ring", "background", "motion", "agreement", "truth"}
+    assert {c.name for c in diagnosis.checks} == {"files", "lenses", "unit", "ring", "background", "motion", "agreement", "offsets", "truth"}
     assert "ready to train" in diagnosis.text() and "a gap of about" in said(diagnosis, "motion").remedy
 
 
@@ -89,6 +90,12 @@ def test_a_wrong_calibration_is_named(good, seen, cause, broken):
     assert check.state == FAIL and cause in check.remedy, check
 
 
+def test_two_of_many_cameras_are_not_hidden_by_the_good_ones():
+    many = figure(24, views=9)
+    check = agreement(replace(many, rig=swapped(many.rig, 2, 7)), glance(many))
+    assert check.state == FAIL and "cameras cam2 and cam7 are swapped" in check.remedy, check
+
+
 @pytest.mark.parametrize("lag", [9, -14])
 def test_a_late_camera_is_named_with_its_lag(good, lag):
     frames = good.frames.clone()
@@ -120,7 +127,7 @@ def test_metres_that_say_millimetres(good):
 
 def test_a_truth_in_another_unit_or_of_other_frames_is_told(good, seen):
     assert truth(replace(good, truth=good.truth / 1000), seen).state == FAIL
-    assert on_silhouettes(good.truth[:20], good.rig, grown(seen.thumbs[:20])) > 0.9
+    assert covered(good.truth[:20], good.rig, grown(seen.thumbs[:20])) > 0.9
 
 
 def test_a_lens_that_cannot_be_is_told(good):
@@ -204,6 +211,21 @@ def test_a_recording_in_fragments_is_a_warning(good):
 
 def test_of_a_long_recording_some_stretches_are_looked_at(folder, monkeypatch):
     monkeypatch.setattr(doctor, "MOST", 8)
-    found = examine(folder[0])
+    found = examine(folder[0], plan=False)
     assert len(found.clip) == 8 and "12 frames at 30 fps, 8 of them looked at" in said(found, "files").said
     assert examine(folder[0], offsets={"nobody": 1}).state == FAIL
+
+
+def test_videos_of_another_size_than_the_calibration_are_told(folder, tmp_path):
+    import shutil
+
+    from bkind3d_lite.videos import Video, write_video
+
+    copy = shutil.copytree(folder[0], tmp_path / "clip")
+    write_video(copy / "cam1.mp4", Video(copy / "cam1.mp4").read(0, 12, (48, 32)), 30)
+    assert "videos of 48 x 32 px for a calibration of 96 x 64 px" in said(examine(copy, plan=False), "files").said
+
+
+def test_a_notebook_shows_the_checks_as_a_table(good):
+    page = diagnose(good)._repr_html_()
+    assert page.count("<tr>") == 9 and "ready to train" in page and "a gap of about" in page

@@ -75,6 +75,8 @@ def test_dannce_mat(track, rig, tmp_path):
     assert data["pred"].shape == data["data"].shape == (7, 3, 3) and data["p_max"].shape == (7, 3) and data["sampleID"].shape == (1, 7)
     assert_close(torch.tensor(data["pred"]).float().mT, track.world)
     assert [str(n[0]) for n in data["joint_names"].ravel()] == list(track.skeleton.names) and data["joints_idx"].tolist() == [[1, 2], [2, 3]]
+    about = data["about"][0, 0]
+    assert about["unit"].item() == "mm" and list(json.loads(about["calibration"].item())) == list(rig.names)
 
 
 def test_sleap_anipose_h5(track, rig, tmp_path):
@@ -125,10 +127,33 @@ def test_nwb_by_its_own_reader(track, rig, tmp_path):
     pynwb = pytest.importorskip("pynwb", reason="pynwb is not installed")
     pytest.importorskip("ndx_pose", reason="ndx-pose is not installed")
     with pynwb.NWBHDF5IO(str(written(track, rig, tmp_path, "nwb")), "r", load_namespaces=True) as io:
-        pose = io.read().processing["behavior"]["PoseEstimation"]
+        file = io.read()
+        pose, camera = file.processing["behavior"]["PoseEstimation"], file.devices["cam2"]
+        assert len(file.devices) == 4 and camera.intrinsic_matrix[0, 2] == pytest.approx(float(rig.K[2, 0, 2]) - 0.5)
+        assert_close(torch.tensor(camera.rotation_matrix[:]).float(), rig.R[2]), assert_close(torch.tensor(camera.translation_vector[:]).float(), rig.t[2])
         assert_close(torch.tensor(pose["nose"].data[:]).float(), track.world[:, 0])
         assert_close(torch.tensor(pose["nose"].confidence[:]).float(), track.weight[:, 0])
         assert list(pose.skeleton.nodes[:]) == list(track.skeleton.names) and pose["nose"].unit == "mm" and pose["nose"].rate == 25
+
+
+def test_movement_reads_nwb(track, rig, tmp_path):
+    load_poses = pytest.importorskip("movement.io.load_poses", reason="movement is not installed")
+    data = load_poses.from_nwb_file(written(track, rig, tmp_path, "nwb"))
+    assert_close(torch.tensor(data.position.sel(keypoints="nose").values.squeeze()).float().reshape(7, 3), track.world[:, 0])
+
+
+def test_sleap_reads_the_calibration(rig, tmp_path):
+    """sleap-io reads no 3D tracks (`points3d.h5` is read by the test above, by its layout), but the calibration that goes with them."""
+    slp = pytest.importorskip("sleap_io.io.slp", reason="sleap-io is not installed")
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
+    from bkind3d_lite.cameras import save_calibration
+
+    save_calibration(rig, tmp_path / "calibration.toml")
+    found = slp.make_camera_group(tomllib.loads((tmp_path / "calibration.toml").read_text()))
+    assert [camera.name for camera in found.cameras] == list(rig.names)
+    for v, camera in enumerate(found.cameras):
+        assert_close(torch.tensor(camera.extrinsic_matrix[:3]).float(), torch.cat([rig.R[v], rig.t[v, :, None]], 1), atol=1e-3, rtol=1e-5)
+        assert tuple(camera.size) == rig.size and camera.matrix[0, 2] == pytest.approx(float(rig.K[v, 0, 2]) - 0.5)
 
 
 def test_unknown_formats_and_clashing_names_are_refused(track, tmp_path):

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
-ORDER = ["shapes", "files", "ranks", "cameras", "calibrations", "containers", "videos", "recordings", "stored", "clips", "exports", "edges", "synthetic", "volumes", "motion", "suspects",
-         "doctor", "networks", "lifts", "losses", "recipes", "model", "epipolar", "devices", "training", "planning", "checkpoints", "health",
-         "evaluation", "overlays", "editing", "traces", "views", "explore", "widgets", "board", "report", "consultation", "sheets", "results",
-         "figures", "runs", "quickstart", "exercises", "answering", "lab", "grading", "notebooks"]
+ORDER = ["shapes", "files", "ranks", "cameras", "calibrations", "containers", "videos", "recordings", "stored", "clips", "exports", "edges",
+         "synthetic", "volumes", "motion", "suspects", "questions", "frugal", "networks", "lifts", "losses", "recipes", "model", "epipolar",
+         "devices", "training", "planning", "prescription", "doctor", "checkpoints", "health", "evaluation", "overlays", "editing", "traces",
+         "views", "explore", "widgets", "board", "report", "sheets", "consultation", "results", "figures", "runs", "quickstart", "exercises",
+         "answering", "lab", "grading", "notebooks"]
 
 
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))

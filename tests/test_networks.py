@@ -5,7 +5,7 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models._api import WeightsEnum
 
-from bkind3d_lite.networks import V2V, Decoder, Encoder, Pixelwise, Pointwise, Residual, ResNetTrunk, Trunk, over_views
+from bkind3d_lite.networks import V2V, Decoder, Encoder, Pixelwise, Pointwise, Residual, ResNetTrunk, Trunk, _beside, over_views
 
 
 def all_learn(network: nn.Module, *outputs):
@@ -187,3 +187,31 @@ def test_resnet_mixes_channels_the_fast_way_under_torchvisions_names():
         x = layer(x)
     assert sum(isinstance(m, Pixelwise) for m in trunk.modules()) == 33
     assert_close(trunk(image)[-1], x, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dims, c_in, c_out, n, size", [(3, 8, 8, 1, (3, 4, 5)), (3, 6, 8, 2, (4, 3, 2)), (2, 12, 12, 2, (5, 7))])
+def test_a_residual_block_that_overwrites_itself_is_the_same_block(dims, c_in, c_out, n, size):
+    torch.manual_seed(0)
+    block = Residual(dims, c_in, c_out).double()
+    for p in block.parameters():
+        nn.init.normal_(p)
+    x = torch.randn(n, c_in, *size, dtype=torch.float64).contiguous(memory_format=torch.channels_last if dims == 2 else torch.channels_last_3d)
+    assert "Overwriting" in type(block(x, recompute=True).grad_fn).__name__
+    same(lambda: block(x, recompute=True), lambda: block(x), x.requires_grad_(), *block.parameters())
+
+
+def test_a_residual_block_leaves_its_input_alone_and_keeps_little():
+    block = Residual(3, 8, 8)
+    x = torch.randn(1, 8, 4, 4, 4).contiguous(memory_format=torch.channels_last_3d)
+    before, kept = x.clone(), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        block(x.requires_grad_(), recompute=True)
+    assert torch.equal(x, before) and [t.shape for t in kept if t is not None and t.shape == x.shape] == [x.shape]
+
+
+@pytest.mark.parametrize("size", [(3, 5), (24, 40)])  # weights outweigh maps, and the other way round
+def test_a_drawing_beside_the_maps_is_two_more_channels(size):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 8, 3, 1, 1, bias=False).double()
+    x, drawing = torch.randn(2, 6, *size, dtype=torch.float64, requires_grad=True), torch.randn(2, 2, *size, dtype=torch.float64, requires_grad=True)
+    same(lambda: _beside(layer, x, drawing), lambda: layer(torch.cat([x, drawing], 1)), x, drawing, layer.weight)

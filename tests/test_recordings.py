@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring, save_calibration
 from bkind3d_lite.clips import open_clip
-from bkind3d_lite.doctor import PASS, marks
+from bkind3d_lite.questions import PASS, marks
 from bkind3d_lite.recordings import parts
 from bkind3d_lite.videos import write_video
 

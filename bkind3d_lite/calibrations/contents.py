@@ -9,10 +9,12 @@ import json
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 WANTED = ("params", "camnames", "cameras")
 SECONDS = 60
+MEMORY = 8 << 30  # bytes that the process may reserve
 
 
 def contents(path: Path) -> dict:
@@ -95,6 +97,10 @@ def _hdf5(path: str, wanted: tuple[str, ...]) -> dict:
 
 
 def _main(path: str, out: str = "", *wanted: str) -> int:
+    with suppress(ImportError, ValueError, OSError):  # Windows has none, or a stricter limit is set already
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     try:
         with open(path, "rb") as file:
             begins = file.read(10)

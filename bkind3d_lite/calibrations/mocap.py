@@ -13,7 +13,7 @@ SUBPIXELS = 64  # Qualisys writes intrinsics in 1/64 pixel
 def parse(path: Path) -> ElementTree.Element:
     """The root of an XML file without a document type (no entities, so nothing expands and nothing outside is read)."""
     text = path.read_bytes()
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+    if b"<!DOCTYPE" in text or b"<!ENTITY" in text or b"\0" in text:  # zeros: two bytes a letter, in which a document type could hide
         raise ValueError(f"{path}: holds a document type; no calibration tool writes one: remove it")
     try:
         return ElementTree.fromstring(text)
@@ -37,6 +37,8 @@ def read_qualisys(path: Path) -> tuple[dict, str]:
         M = _floats(outer, *(f"r{i}{j}" for i in (1, 2, 3) for j in (1, 2, 3))).reshape(3, 3)
         R = np.diag([1.0, -1, -1]) @ M
         name = camera.get("serial") or camera.get("id")
+        if float(inner.get("skew") or 0):
+            raise ValueError(f"{path} [{name}]: skew = {inner.get('skew')}, in a unit that is nowhere written; calibrate with skew 0, or give K as JSON")
         lens = _floats(inner, "radialDistortion1", "radialDistortion2", "tangentalDistortion1", "tangentalDistortion2", "radialDistortion3")
         tables[name] = dict(name=name, size=(right - left + 1, bottom - top + 1), matrix=[[fu, 0, cu - left], [0, fv, cv - top], [0, 0, 1]],
                             distortions=lens, rotation=R, translation=-R @ _floats(outer, "x", "y", "z"))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from . import human36m
 NAMES = {"matrix": ("matrix", "K", "intrinsics", "intrinsic_matrix", "camera_matrix"), "rotation": ("R", "rotation", "rvec", "rotation_matrix"),
          "translation": ("t", "translation", "T", "tvec"), "distortions": ("distortions", "distortion", "dist", "distCoeffs"),
          "size": ("size", "image_size", "resolution")}
+MOST_BYTES = 1 << 26  # of the arrays of an archive
 
 
 def read_json(path: Path, subject=None) -> tuple[dict, str]:
@@ -31,6 +33,9 @@ def read_json(path: Path, subject=None) -> tuple[dict, str]:
 
 def read_npz(path: Path) -> tuple[dict, str]:
     """Arrays `P` (V, 3, 4), or `K` (V, 3, 3), `R` (V, 3, 3), `t` (V, 3), with `distortion`, `size`, `names`, `unit` where known; no pickles."""
+    with zipfile.ZipFile(path) as archive:
+        if (total := sum(entry.file_size for entry in archive.infolist())) > MOST_BYTES:
+            raise ValueError(f"{path}: {total >> 20} MB unpacked; no calibration is that large")
     with np.load(path, allow_pickle=False) as data:
         arrays = {key: data[key] for key in data}
     key = next((k for k in ("P", "K", "matrix") if k in arrays and arrays[k].ndim == 3), None)

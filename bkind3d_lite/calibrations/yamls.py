@@ -10,7 +10,12 @@ from .entry import natural
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data and OpenCV's matrices; nothing else is ever constructed."""
+    """Plain data and OpenCV's matrices; nothing else is ever constructed, and nothing said once and repeated by an alias."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias (*name), with which a few lines can mean gigabytes; no calibration tool writes one")
+        return super().compose_node(parent, index)
 
 
 def _matrix(loader: _Loader, node: yaml.Node) -> np.ndarray:
@@ -50,12 +55,19 @@ def read_yaml(path: Path) -> tuple[dict, str]:
     raise ValueError(f"{path}: neither EasyMocap (intri.yml, extri.yml) nor JARVIS (intrinsicMatrix), but {', '.join(list(root)[:5]) or 'nothing'}")
 
 
+def _beside(path: Path) -> Path:
+    """A file that was not named but lies beside the one that was: no link that leads elsewhere."""
+    if not path.resolve().is_relative_to(path.parent.resolve()):
+        raise ValueError(f"{path}: leads to {path.resolve()}, out of its folder; copy it there")
+    return path
+
+
 def read_easymocap(folder: Path) -> tuple[dict, str]:
     """`K_<cam>`, `dist_<cam>` (or `D_<cam>`), `H_`, `W_` in intri.yml; `Rot_<cam>` (or Rodrigues `R_<cam>`), `T_<cam>` in extri.yml."""
     for name in ("intri.yml", "extri.yml"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name}: missing; EasyMocap has intri.yml and extri.yml side by side")
-    inside, outside = load_yaml(folder / "intri.yml"), load_yaml(folder / "extri.yml")
+    inside, outside = load_yaml(_beside(folder / "intri.yml")), load_yaml(_beside(folder / "extri.yml"))
     names = [str(n) for n in inside.get("names", [])] or sorted((k[2:] for k in inside if k.startswith("K_")), key=natural)
     tables = {}
     for n in names:
@@ -69,7 +81,7 @@ def read_jarvis(folder: Path) -> tuple[dict, str]:
     """Row vectors, as in MATLAB: `intrinsicMatrix` and `R` are transposed; the file's stem is the camera's name."""
     tables = {}
     for path in sorted((p for p in folder.iterdir() if p.suffix in (".yaml", ".yml")), key=lambda p: natural(p.stem)):
-        root = load_yaml(path)
+        root = load_yaml(_beside(path))
         if "intrinsicMatrix" not in root:
             raise ValueError(f"{path}: no intrinsicMatrix; a JARVIS folder holds one calibration file a camera and nothing else")
         K, R = (np.array(root[key], np.float64).T if key in root else None for key in ("intrinsicMatrix", "R"))

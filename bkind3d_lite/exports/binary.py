@@ -27,20 +27,25 @@ def described(track: Track, rig: CameraRig | None) -> dict[str, str]:
     about = {"unit": track.unit, "skeleton_edges": json.dumps([list(e) for e in track.skeleton.edges]), "skeleton_names": json.dumps(list(track.skeleton.names)),
              "confidence": "geometric mean of peak and spread of the keypoint's 3D heatmap, 0 to 1"}
     if rig is not None:
-        K = rig.K.double().clone()
-        K[..., :2, 2] -= 0.5
-        about["calibration"] = json.dumps({name: dict(matrix=K[v].tolist(), rotation=rig.R[v].tolist(), translation=rig.t[v].tolist(), size=list(rig.size),
+        about["calibration"] = json.dumps({name: dict(matrix=opencv(rig, v)[0].tolist(), rotation=rig.R[v].tolist(), translation=rig.t[v].tolist(), size=list(rig.size),
                                                       distortions=rig.distortion[v].tolist()) for v, name in enumerate(rig.names)})
     return about
 
 
+def opencv(rig: CameraRig, view: int) -> tuple[np.ndarray, np.ndarray]:
+    """K (3, 3) with the first pixel's centre at (0, 0), and [R | t] (3, 4), world to camera."""
+    K = rig.K[view].double().numpy().copy()
+    K[:2, 2] -= 0.5
+    return K, np.concatenate([rig.R[view].double().numpy(), rig.t[view].double().numpy()[:, None]], 1)
+
+
 def dannce_mat(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
-    """`save_data_AVG.mat`: pred (N, 3, K), p_max (N, K), sampleID (1, N); data (labels) is NaN."""
+    """`save_data_AVG.mat`: pred (N, 3, K), p_max (N, K), sampleID (1, N); data (labels) is NaN; `about` has unit, skeleton and calibration as texts."""
     from scipy.io import savemat
 
     pred = track.world.double().numpy().transpose(0, 2, 1)
     values = dict(pred=pred, data=np.full_like(pred, np.nan), p_max=track.weight.double().numpy(), sampleID=np.arange(len(pred))[None], fps=track.fps,
-                  joint_names=np.array(track.skeleton.names, object), joints_idx=np.array(track.skeleton.edges).reshape(-1, 2) + 1)
+                  joint_names=np.array(track.skeleton.names, object), joints_idx=np.array(track.skeleton.edges).reshape(-1, 2) + 1, about=described(track, rig))
     return write_atomically(path, lambda temporary: savemat(str(temporary), values, appendmat=False))
 
 
@@ -85,10 +90,15 @@ def deeplabcut_h5(track: Track, path: Path, rig: CameraRig | None = None) -> Pat
 
 
 def nwb(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
-    """NWB with ndx-pose: a Skeleton and one PoseEstimationSeries (T, 3) with confidence for each keypoint."""
+    """NWB with ndx-pose: a Skeleton, one PoseEstimationSeries (T, 3) with confidence for each keypoint, the cameras as CalibratedCamera devices."""
     pynwb, ndx_pose = needs("pynwb", path, "nwb"), needs("ndx_pose", path, "nwb")
     file = pynwb.NWBFile("keypoints discovered without labels", "bkind3d_lite", datetime.now(timezone.utc), notes=json.dumps(described(track, rig)))
     file.subject = pynwb.file.Subject(subject_id="id_0", species="unknown")
+    for v, name in enumerate(rig.names if rig else ()):
+        intrinsics, placing = opencv(rig, v)
+        file.add_device(ndx_pose.CalibratedCamera(name=name, intrinsic_matrix=intrinsics, rotation_matrix=placing[:, :3], translation_vector=placing[:, 3],
+                                                  distortion_coefficients=rig.distortion[v].double().numpy(), description=f"{rig.size[0]} x {rig.size[1]} px, "
+                                                  f"x_camera = R x_world + t in {rig.unit}, first pixel's centre at (0, 0)"))
     skeleton = ndx_pose.Skeleton(name="discovered", nodes=list(track.skeleton.names), edges=np.array(track.skeleton.edges, np.uint8).reshape(-1, 2),
                                  subject=file.subject)
     series = [ndx_pose.PoseEstimationSeries(name=name, data=track.world[:, k].double().numpy(), unit=track.unit, rate=float(track.fps), starting_time=0.0,

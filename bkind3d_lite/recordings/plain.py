@@ -5,12 +5,14 @@ Images whose names end in numbers belong together by these, and where numbers ar
 """
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from .entry import Place, Recording, Stills, Truth, footage_of, match_videos, same_aspect, whole
 
+MOST_BYTES = 1 << 32  # of a truth file's arrays: a hundred joints for days
 PARTS = ("train", "val", "test")
 
 
@@ -60,6 +62,9 @@ def read_truth(path: Path) -> Truth:
     marks (T, V, J, 2): where somebody or some tool saw the joints, in OpenCV's pixels. A `ValueError` naming the file for anything else.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (total := sum(entry.file_size for entry in archive.infolist())) > MOST_BYTES:
+                raise ValueError(f"{total >> 20} MB unpacked")
         with np.load(path, allow_pickle=False) as data:
             edges = tuple((int(a), int(b)) for a, b in data["edges"])
             positions, names = data["positions"].astype(np.float32), tuple(str(n) for n in data["names"])
