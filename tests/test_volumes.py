@@ -262,3 +262,11 @@ def test_confidence_survives_float32_far_from_the_origin():
 def test_gradients_of_soft_argmax():
     points = random(12, 3)
     assert torch.autograd.gradcheck(lambda x: soft_argmax(x, points)[0], (random(2, 2, 12, seed=1).requires_grad_(),))
+
+
+def test_the_slope_of_the_softmax_over_views():
+    """In closed form, against differences and the plain formula."""
+    torch.manual_seed(0)
+    volumes = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(fuse(volumes), (volumes.softmax(1) * volumes).sum(1))
+    assert torch.autograd.gradcheck(fuse, (volumes,))
