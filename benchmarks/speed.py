@@ -7,6 +7,8 @@ machine does not stretch. Floor: the FLOPs of the networks that the result needs
 handful of the networks' own convolutions, forward and backward, measured in the same process just after. Writes build/bench/speed.json.
 """
 import argparse
+import ctypes
+import gc
 import json
 import os
 import platform
@@ -34,7 +36,7 @@ def clock() -> float:
 
 
 def peak() -> float:
-    """Largest resident memory of this process so far, GB (on CUDA: largest allocated there)."""
+    """Largest resident memory of this process since `forget_peak`, GB (on CUDA: largest allocated there)."""
     import torch
 
     if torch.cuda.is_initialized():
@@ -44,6 +46,14 @@ def peak() -> float:
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024 / 1e9
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9
+
+
+def forget_peak() -> None:
+    """What came before (films that the survey read, weights being drawn) is not what a step needs: Linux starts its record anew."""
+    gc.collect()
+    if Path("/proc/self/clear_refs").is_file():
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 class Stages:
@@ -141,8 +151,9 @@ def recorded(recipe, views: int):
     from bkind3d_lite.clips import open_clip
     from bkind3d_lite.motion import survey
 
-    clip = open_clip(Path(__file__).parents[1] / "data_samples/rat/train")
-    seen = survey(clip) if recipe.surveyed else None
+    folder = Path(__file__).parents[1] / "data_samples/rat/train"
+    seen = survey(open_clip(folder)) if recipe.surveyed else None
+    clip = open_clip(folder)  # anew: without the frames that the survey has decoded
     cameras = list(range(min(views, recipe.views or views)))
     gap = max(1, round(recipe.gaps[-1] * clip.fps))
     return clip, seen, lambda step, pair=True: clip.batch([7 * step], gap if pair else None, recipe.size, seen, recipe.follow, cameras)
@@ -188,6 +199,7 @@ def step_case(name: str, device: str, views: int, timed: int = 1, **changes) -> 
             stages.enter(before)
         return batch
 
+    forget_peak()
     steps = train(run, pairs())
     next(steps)
     stages = Stages()
@@ -217,6 +229,8 @@ def inference_case(name: str, device: str, views: int, timed: int = 2, **changes
     model = run.model.eval()
     with torch.no_grad():
         batch = load(0, False).to(device)
+        del run, load
+        forget_peak()
         model.keypoints(batch)
         start = clock()
         for _ in range(timed):

@@ -86,6 +86,8 @@ def _with_loss(explain: Callable, i: int, recon: Tensor) -> tuple[Tensor, Tensor
 def _doubled(batch: Batch) -> Batch:
     """The same cameras and volume for now and later, stacked along the batch; each with its own turn."""
     twice = {k: torch.cat([x, x]) for k in ("index", "centre", "turn") if (x := getattr(batch, k)) is not None}
+    if batch.lifted is not None:
+        twice["lifted"] = torch.cat([batch.lifted, batch.lifted_later])
     if batch.turn_later is not None:
         twice["turn"] = torch.cat([batch.turn, batch.turn_later])
     rig = replace(batch.rig, **{k: torch.cat([x, x]) for k in ("K", "R", "t", "distortion") if (x := getattr(batch.rig, k)) is not None})

@@ -92,6 +92,7 @@ class Recipe:
     turn: bool = False  # turn the volume about the vertical at random, differently for now and later
     jitter: float = 0.0  # random shift of the following cube, up to this share of its side
     views: int | None = None  # views drawn at each step (None: all)
+    lifted: int | None = None  # of these, views that make the keypoints, others for now and later: a hull's corners tell the compass, too
 
     @property
     def surveyed(self) -> bool:

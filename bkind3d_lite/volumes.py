@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -70,10 +71,27 @@ def inside(ndc: Tensor) -> Tensor:
 def fuse(volumes: Tensor, how: str = "softmax") -> Tensor:
     """(B, V, C, P) -> (B, C, P): over views, per channel, `softmax` weights sum_i softmax_i(V) V_i (paper), `mean`, `sum` or `max`."""
     if how == "softmax":
-        return (volumes.softmax(1) * volumes).sum(1)
+        return _SoftmaxFused.apply(volumes)
     if how not in ("mean", "sum", "max"):
         raise ValueError(f"fuse: how = {how!r}; expected softmax, mean, sum or max")
     return volumes.amax(1) if how == "max" else getattr(volumes, how)(1)
+
+
+class _SoftmaxFused(torch.autograd.Function):
+    """f = sum_i s_i V_i with s = softmax(V), whose slope is df/dV_i = s_i (1 + V_i - f): one new volume instead of four."""
+
+    @staticmethod
+    def forward(ctx, volumes):
+        weights = volumes.softmax(1)
+        fused = (weights * volumes).sum(1)
+        ctx.save_for_backward(volumes, weights, fused)
+        return fused
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope):
+        volumes, weights, fused = ctx.saved_tensors
+        return (volumes - (fused - 1)[:, None]).mul_(weights).mul_(slope[:, None])
 
 
 def fused_volume(maps: Tensor, ndc: Tensor, channels: int = 8) -> Tensor:
@@ -82,12 +100,12 @@ def fused_volume(maps: Tensor, ndc: Tensor, channels: int = 8) -> Tensor:
     In training they are sampled again in the backward pass: cheap beside the gigabyte that the views' volumes would take.
     """
     def some(part: Tensor) -> Tensor:
-        return fuse(unproject(part, ndc))
+        return fuse(unproject(part, ndc)).movedim(1, -1)  # channels last, as the volume's network reads them
 
     parts = maps.split(channels, 2)
     if not (torch.is_grad_enabled() and maps.requires_grad):
-        return torch.cat([some(part) for part in parts], 1)
-    return torch.cat([checkpoint(some, part, use_reentrant=False, preserve_rng_state=False) for part in parts], 1)
+        return torch.cat([some(part) for part in parts], -1).movedim(-1, 1)
+    return torch.cat([checkpoint(some, part, use_reentrant=False, preserve_rng_state=False) for part in parts], -1).movedim(-1, 1)
 
 
 def hull(moving: Tensor, ndc: Tensor, least: float = 0.02, blur: int = 1) -> Tensor:

@@ -270,3 +270,11 @@ def test_entropy_by_hand():
     logits[0, 0], logits[0, 1, 5], logits[0, 2, [1, 6]] = 3.0, 0.0, 2.0
     assert_close(entropy(logits), torch.tensor([[1.0, 0.0, 1 / 3]]))
     assert not entropy(logits.requires_grad_()).requires_grad
+
+
+def test_the_slope_of_the_softmax_over_views():
+    """In closed form, against differences and the plain formula."""
+    torch.manual_seed(0)
+    volumes = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(fuse(volumes), (volumes.softmax(1) * volumes).sum(1))
+    assert torch.autograd.gradcheck(fuse, (volumes,))
