@@ -1,6 +1,7 @@
 """Motion: what static cameras tell without a label - the background, each view's noise, where the animal is and how much it moves."""
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from .cameras import CameraRig
 from .clips import LARGE, MultiViewClip, Survey, foreground
 from .shapes import cells
 from .videos import Frames
-from .volumes import Grid, hull, overlap, soft_argmax
+from .volumes import Grid, hull, inside, overlap, soft_argmax
 
 THUMB = 96  # pixels of the longer side of a foreground thumbnail
 SAMPLED = 2000  # thumbnails that show whether anything moves, where they are not kept
@@ -75,6 +76,8 @@ def locate(thumbs: Tensor, rig: CameraRig, grid: Grid, sharpness: float = 6.0) -
         points = grid.points.flatten(0, 2) if fixed else Grid(grid.centre[times], grid.side, grid.voxels).points.flatten(1, 3)
         seen = ndc.expand(len(times), -1, -1, -1) if fixed else rig.ndc_from_world(points)
         inner = hull(thumbs[times, :, None].float() / 255, seen, blur=7)
+        inner = inner.masked_fill(inside(seen).sum(1) < 2, math.log(0.02))  # where one view alone looks, nobody contradicts it
+        inner = inner.masked_fill(inner < inner.amax(1, keepdim=True) - 1, -torch.inf)  # of a weak hull, the empty room would outweigh it
         centres.append(soft_argmax(sharpness * inner[:, None], points)[0][:, 0])
     return torch.cat(centres)
 
