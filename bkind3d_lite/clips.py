@@ -61,15 +61,13 @@ class Batch:
     centre: Tensor | None = None  # (B, 3) where the volume goes, if it follows the animal
     turn: Tensor | None = None  # (B,) angle of the volume about the vertical axis, radians
     turn_later: Tensor | None = None  # (B,) the same for `later`; None: as `turn`
-    lifted: Tensor | None = None  # (B, n) which of the views the keypoints of `now` come from; None: all
-    lifted_later: Tensor | None = None  # (B, n) the same for `later`
 
     def pinned(self) -> Batch:
         """The images in page-locked memory, for a GPU that fetches them."""
         return replace(self, now=self.now.pin_memory(), later=None if self.later is None else self.later.pin_memory())
 
     def to(self, device) -> Batch:
-        moved = {k: getattr(self, k).to(device) for k in ("now", "later", "rig", "index", "centre", "turn", "turn_later", "lifted", "lifted_later") if getattr(self, k) is not None}
+        moved = {k: getattr(self, k).to(device) for k in ("now", "later", "rig", "index", "centre", "turn", "turn_later") if getattr(self, k) is not None}
         return replace(self, **moved)
 
 
@@ -176,14 +174,12 @@ class MultiViewClip:
 
     def batches(self, size: tuple[int, int], gap: int | Sequence[int], batch: int = 1, seed: int = 0, start: int = 0,
                 survey: Survey | None = None, follow: float | None = None, views: int | None = None,
-                by_motion: bool = False, turn: bool = False, jitter: float = 0.0, share: tuple[int, int] = (0, 1),
-                lifted: int | None = None) -> Iterator[Batch]:
+                by_motion: bool = False, turn: bool = False, jitter: float = 0.0, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
         """Endless seeded batches of frame pairs; step i depends on (seed, i) alone, so `start=i` resumes exactly.
 
         gap: frames between now and later, or several to draw from. views: draw so many of the views at each step.
         by_motion: draw pairs in proportion to how much moves in them. turn: random turns of the volume about the vertical, another one for later.
         jitter: random shift of the cube that follows the animal, up to this share of its side along each axis.
-        lifted: so many of these views make the keypoints, drawn anew for now and for later.
         share: (r, R): of R x `batch` pairs, as one process would draw them, those of rank r.
         """
         gaps = [gap] if isinstance(gap, int) else list(gap)
@@ -205,11 +201,7 @@ class MultiViewClip:
             angle = torch.rand(all_of_them, generator=random)[own] * 2 * math.pi
             shift = (2 * torch.rand(all_of_them, 3, generator=random)[own] - 1) * jitter * (follow or 0.0)
             made = self.batch(times, gaps[pick], size, survey, follow, some, angle if turn else None, shift)
-            made = replace(made, turn_later=torch.rand(all_of_them, generator=random)[own] * 2 * math.pi) if turn else made
-            if lifted is not None and lifted < len(some):
-                among = torch.rand(2, all_of_them, len(some), generator=random)[:, own].argsort(-1)[..., :lifted].sort(-1).values
-                made = replace(made, lifted=among[0], lifted_later=among[1])
-            yield made
+            yield replace(made, turn_later=torch.rand(all_of_them, generator=random)[own] * 2 * math.pi) if turn else made
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,7 @@ class Volumetric(nn.Module):
 
     def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
         points, ndc = self.place(batch)
-        some = slice(None) if batch.lifted is None else (torch.arange(len(maps), device=maps.device)[:, None], batch.lifted)
-        logits = self.volume(maps[some], images[some], ndc[some])
+        logits = self.volume(maps, images, ndc)
         world, weight = soft_argmax(logits, points)
         return Keypoints(batch.rig.ndc_from_world(world), world, weight[:, None].expand(-1, maps.shape[1], -1), entropy=_entropy(logits))
 

@@ -117,21 +117,15 @@ def _vgg19(known: bool) -> nn.ModuleList:
     return nn.ModuleList([nn.Sequential(*list(net.features[a:b])) for a, b in zip(ends, ends[1:])])
 
 
-def steadiness(now: Tensor, later: Tensor, side: float, turn: float = 0.0) -> Tensor:
+def steadiness(now: Tensor, later: Tensor, side: float) -> Tensor:
     """Mean squared change of the centred keypoints between two moments, in units of `side` (beyond the paper).
 
     (B, K, 3) each. An animal's shape changes little in a fraction of a second; keypoints that swap places change it a lot.
-    With the volume turned differently at the two moments this asks that they are told apart by looks, not by compass. turn: the animal
-    may turn about the vertical by so many radians for nothing: without it, points that stay where they are while it turns under them are preferred.
+    With the volume turned differently at the two moments this asks that they are told apart by looks, not by compass.
     """
     shaped(now, "B K 3", "now"), shaped(later, "B K 3", "later")
-    a, b = (x - x.mean(1, keepdim=True) for x in (now, later))
-    if turn:
-        sine, cosine = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).sum(1), (a[..., :2] * b[..., :2]).sum((1, 2))
-        angle = torch.atan2(sine, cosine).detach().clamp(-turn, turn)  # the best one within reach
-        s, c = angle.sin()[:, None], angle.cos()[:, None]
-        a = torch.stack([c * a[..., 0] - s * a[..., 1], s * a[..., 0] + c * a[..., 1], a[..., 2]], -1)
-    return ((b - a) / side).square().sum(-1).mean()
+    change = (later - later.mean(1, keepdim=True)) - (now - now.mean(1, keepdim=True))
+    return (change / side).square().sum(-1).mean()
 
 
 def reprojection(ndc: Tensor, votes: Tensor) -> Tensor:

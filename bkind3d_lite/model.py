@@ -35,17 +35,13 @@ class Discovery:
 class Discoverer(nn.Module):
     """images -> maps -> keypoints -> drawing -> reconstruction; the lift decides how maps become keypoints, `edges` what is drawn."""
 
-    def __init__(self, encoder: Encoder, lift: Lift, edges: EdgeBottleneck | PointBottleneck, decoder: Decoder, rotate: bool = False,
-                 alone: bool = False):
+    def __init__(self, encoder: Encoder, lift: Lift, edges: EdgeBottleneck | PointBottleneck, decoder: Decoder, rotate: bool = False):
         super().__init__()
         self.rotate = rotate  # look at the later images in quarter turns, too
-        self.alone = alone  # look at the foreground alone
         self.encoder, self.lift, self.edges, self.decoder = encoder, lift, edges, decoder
 
     def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and maps of (B, V, C, H, W); the foreground channel is shown only to an encoder that was built for it."""
-        if self.alone:
-            images = on_grey(images)
         return over_views(self.encoder, images[:, :, : self.encoder.channels])
 
     def keypoints(self, batch: Batch) -> Keypoints:
@@ -73,12 +69,6 @@ class Discoverer(nn.Module):
         return Discovery(_part(both, slice(0, B)), _part(both, slice(B, None)), (now, later), recon, turned, explained)
 
 
-def on_grey(images: Tensor, reach: int = 7) -> Tensor:
-    """(B, V, 4, H, W) -> the same with grey where no foreground (fourth channel) is within `reach` // 2 pixels."""
-    near = F.max_pool2d(images[:, :, 3:].flatten(0, 1), reach, 1, reach // 2).unflatten(0, images.shape[:2])
-    return torch.cat([0.5 + (images[:, :, :3] - 0.5) * near, images[:, :, 3:]], 2)
-
-
 def _with_loss(explain: Callable, i: int, recon: Tensor) -> tuple[Tensor, Tensor]:
     return explain(recon, i), recon
 
@@ -86,8 +76,6 @@ def _with_loss(explain: Callable, i: int, recon: Tensor) -> tuple[Tensor, Tensor
 def _doubled(batch: Batch) -> Batch:
     """The same cameras and volume for now and later, stacked along the batch; each with its own turn."""
     twice = {k: torch.cat([x, x]) for k in ("index", "centre", "turn") if (x := getattr(batch, k)) is not None}
-    if batch.lifted is not None:
-        twice["lifted"] = torch.cat([batch.lifted, batch.lifted_later])
     if batch.turn_later is not None:
         twice["turn"] = torch.cat([batch.turn, batch.turn_later])
     rig = replace(batch.rig, **{k: torch.cat([x, x]) for k in ("K", "R", "t", "distortion") if (x := getattr(batch.rig, k)) is not None})
@@ -162,7 +150,7 @@ class Objective(nn.Module):
         if r.cover:
             losses["cover"] = r.cover / 2 * sum(cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, (batch.now, batch.later)))
         if r.steady:
-            losses["steady"] = r.steady * steadiness(*_needed(both, "world", "steady"), self.side, r.steady_turn)
+            losses["steady"] = r.steady * steadiness(*_needed(both, "world", "steady"), self.side)
         if r.sure:
             losses["sure"] = r.sure * (1 - (out.now.weight.mean() + out.later.weight.mean()) / 2)
         if step >= r.warmup:
@@ -215,7 +203,7 @@ def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
         lift, edges = _lift(recipe, side), _bottleneck(recipe, seed)
         decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps, 2 * edges.drawings, 3 if recipe.explain == "frame" else 1,
                           recipe.decoder_widths or ())
-        model, objective = Discoverer(encoder, lift, edges, decoder, recipe.rotate > 0, recipe.alone), Objective(recipe, len(edges.pairs), side)
+        model, objective = Discoverer(encoder, lift, edges, decoder, recipe.rotate > 0), Objective(recipe, len(edges.pairs), side)
         return (_channels_last(model), _channels_last(objective)) if recipe.channels_last else (model, objective)
 
 

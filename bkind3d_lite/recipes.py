@@ -84,21 +84,18 @@ class Recipe:
     hull_blur: int = 1  # pixels; more draws the prior to the middle of the body
     cover: float = 0.0  # weight of the squared distance of the foreground to its nearest keypoint (k-means on the silhouettes)
     steady: float = 0.0  # weight of the change of the keypoints' shape from now to later: who is who must not depend on the turn
-    steady_turn: float = 0.0  # radians about the vertical by which the animal may turn meanwhile, for nothing
     sure: float = 0.0  # weight of 1 - confidence: no keypoint may be the mean of several places
     mask: bool = False  # explain change on the foreground only: shadows on the floor are not the animal
-    alone: bool = False  # the encoder sees the animal on grey: a room tells the compass, and keypoints may follow that instead of the body
     by_motion: bool = False  # draw pairs in proportion to how much moves in them
     turn: bool = False  # turn the volume about the vertical at random, differently for now and later
     jitter: float = 0.0  # random shift of the following cube, up to this share of its side
     views: int | None = None  # views drawn at each step (None: all)
-    lifted: int | None = None  # of these, views that make the keypoints, others for now and later: a hull's corners tell the compass, too
 
     @property
     def surveyed(self) -> bool:
         """Whether it asks for a survey of the clip: where the animal is, and what is foreground."""
         where = self.follow is not None or self.reach is not None or self.by_motion
-        return where or self.background or self.mask or self.alone or self.hull > 0 or self.cover > 0
+        return where or self.background or self.mask or self.hull > 0 or self.cover > 0
 
 
 QUICK_RAT = Recipe("quick-rat", keypoints=18, size=(96, 96), gaps=(0.1, 0.2, 0.4), voxels=24, width=24, channels=16, v2v_width=16,
@@ -107,7 +104,7 @@ QUICK_RAT = Recipe("quick-rat", keypoints=18, size=(96, 96), gaps=(0.1, 0.2, 0.4
 QUICK_HUMAN = replace(QUICK_RAT, name="quick-human", keypoints=24, follow=2000.0, hull=4.0, hull_blur=1, cover=300.0, steady=4.0, views=None,
                       steps=2400)
 # For recordings of one's own: the cube's side comes from the animal itself, and three views a step keep every view's part small.
-QUICK = replace(QUICK_RAT, name="quick", keypoints=16, follow=None, reach=1.4, views=3, alone=True, steady=20.0, steps=1500)
+QUICK = replace(QUICK_RAT, name="quick", keypoints=16, follow=None, reach=1.4, views=3, steps=1200)
 # The paper at its own size (its section 4; constants that it does not print are the released code's). One pair every 10 frames
 # of Human3.6M's training subjects makes about 39 000 steps an epoch at batch 1: 5 epochs, both curriculum losses from the third on.
 # length: 2 x 1e-6 per mm^2 there, in units of the side here; separate: 0.05 for each of the two moments, sigma 0.08 of half a side.

@@ -76,7 +76,7 @@ def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Ba
     r = run.recipe
     gaps = [max(1, round(gap * clip.fps)) for gap in r.gaps]
     share, survey = (ranks.mine(), ranks.count()), survey if r.surveyed else None
-    return clip.batches(r.size, gaps, r.batch, run.seed, run.step, survey, r.follow, r.views, r.by_motion, r.turn, r.jitter, share, r.lifted)
+    return clip.batches(r.size, gaps, r.batch, run.seed, run.step, survey, r.follow, r.views, r.by_motion, r.turn, r.jitter, share)
 
 
 def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:

@@ -142,7 +142,7 @@ def test_vgg19_without_a_download_warns_and_works(monkeypatch):
     with torch.device("meta"), pytest.warns(UserWarning, match="VGG-19 could not be loaded.*no network today.*random"):
         from bkind3d_lite.losses import _vgg19
 
-        blocks = _vgg19()
+        blocks = _vgg19(known=True)
     assert len(blocks) == 5 and all(isinstance(b[-1], torch.nn.ReLU) for b in blocks)
     widths = [[m.out_channels for m in b if isinstance(m, torch.nn.Conv2d)][-1] for b in blocks]
     assert widths == [64, 128, 256, 512, 512], "relu1_2, 2_2, 3_2, 4_2, 5_2"
@@ -310,18 +310,3 @@ def test_steadiness_by_hand():
     assert steadiness(now, now + torch.tensor([3.0, -1.0, 2.0]), 1.0) < 1e-10, "walking is not a change of shape"
     swapped = now[:, [1, 0, 2, 3, 4]]
     assert_close(steadiness(now, swapped, 2.0), 2 * ((now[:, 0] - now[:, 1]) / 2).square().sum(-1).mean() / 5)
-
-
-def test_steadiness_lets_the_animal_turn_as_far_as_told():
-    """A turn within reach costs nothing, of one beyond it only the rest counts; other changes cost what they cost."""
-    now = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
-
-    def turned(x, angle):
-        s, c = math.sin(angle), math.cos(angle)
-        return x @ torch.tensor([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-
-    for sign in (1, -1):
-        assert steadiness(now, turned(now, sign * 0.5), 1.0, turn=0.6) < 1e-10 < 1e-3 < steadiness(now, turned(now, sign * 0.5), 1.0)
-        assert_close(steadiness(now, turned(now, sign * 1.5), 1.0, turn=0.6), steadiness(now, turned(now, sign * 0.9), 1.0))
-    taller = now * torch.tensor([1.0, 1.0, 1.5])
-    assert_close(steadiness(now, turned(taller, 0.3), 1.0, turn=0.6), steadiness(now, taller, 1.0))

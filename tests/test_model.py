@@ -69,10 +69,10 @@ def test_views_may_come_in_any_order(clip, seen):
 
 def test_a_turned_volume_is_the_same_place_in_the_world(clip, seen):
     """The turn moves voxels, not the animal: the hull's own centre stays where it is."""
-    recipe = replace(TINY, hull=50.0, voxels=16)
+    recipe = replace(TINY, hull=200.0, voxels=16)  # so strong that the untrained network has no say
     model, _ = build(placed(recipe, clip.rig))
     still, turned = (model.keypoints(batch_of(clip, recipe, seen, turn=t)).world for t in (None, torch.tensor([0.7, 2.1])))
-    assert (still - turned).norm(dim=-1).max() < 0.12 * recipe.follow
+    assert (still - turned).norm(dim=-1).max() < 0.07 * recipe.follow, "little more than a voxel"
 
 
 def test_losses_begin_after_the_warmup(clip, seen):
@@ -110,20 +110,6 @@ def test_the_background_switch_hides_the_foreground_from_the_encoder(clip, seen)
     batch = batch_of(clip, recipe, seen)
     blind = replace(batch, now=torch.cat([batch.now[:, :, :3], torch.rand_like(batch.now[:, :, 3:])], 2))
     assert torch.equal(model.keypoints(batch).world, model.keypoints(blind).world)
-
-
-def test_alone_the_encoder_knows_nothing_of_the_room(clip, seen):
-    """Another wallpaper away from the animal changes no map; the animal's own pixels do, and without the switch the wallpaper does too."""
-    batch = batch_of(clip, TINY, seen)
-    far = torch.nn.functional.max_pool2d(batch.now[:, :, 3:].flatten(0, 1), 7, 1, 3).unflatten(0, (2, 3)) == 0
-    assert 0.1 < far.float().mean() < 1
-    papered = batch.now.clone()
-    papered[:, :, :3] = torch.where(far, 1 - papered[:, :, :3], papered[:, :, :3])
-    for alone in (True, False):
-        model = build(placed(replace(TINY, alone=alone), clip.rig))[0]
-        with torch.no_grad():
-            assert torch.equal(model.encoded(batch.now)[1], model.encoded(papered)[1]) == alone
-            assert not torch.equal(model.encoded(batch.now)[1], model.encoded(batch.now.flip(2))[1])
 
 
 def test_reach_is_measured_on_the_animal(clip, seen):
