@@ -14,6 +14,7 @@ from .questions import FAIL, PASS, WARN, Check, agreement, background, lenses, m
 MARKS = {PASS: ("✓", "#009E73"), WARN: ("!", "#E69F00"), FAIL: ("✗", "#D55E00")}
 VERDICT = {PASS: "ready to train", WARN: "look at the warnings, then train", FAIL: "mend this first"}
 MOST = 2000  # frames that the doctor looks at; of longer recordings eight stretches, evenly spread
+USUAL = 2_000_000_000  # bytes for decoded frames, if the command line says nothing of memory
 LOOK = 208  # pixels of the longer side at which the doctor looks at a clip
 
 
@@ -68,10 +69,11 @@ def examine(folder: str | Path, subject=None, plan: bool = True, **how) -> Diagn
     return found
 
 
-def _words(offsets=None, common: bool = False, **said) -> list[str]:
-    """How a folder is opened, as words of the command line."""
+def _words(offsets=None, common: bool = False, budget: int = USUAL, **said) -> list[str]:
+    """How a folder is opened, as words of the command line; of the memory, half is for decoded frames."""
     lags = [f"{name}={frames}" for name, frames in (offsets or {}).items()]
-    return [*(["--offset", *lags] if lags else []), *(["--common"] if common else []), *(f"--{key} {quote(str(value))}" for key, value in said.items() if value is not None)]
+    said = {key: str(value) for key, value in said.items() if value is not None} | ({} if budget == USUAL else {"memory": f"{2 * budget / 1e9:g}"})
+    return [*(["--offset", *lags] if lags else []), *(["--common"] if common else []), *(f"--{key} {quote(value)}" for key, value in said.items())]
 
 
 def planned(found: Diagnosis, folder: str) -> Check:

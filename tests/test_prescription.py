@@ -1,10 +1,12 @@
 """Prescription: what the doctor proposes is a recipe that can be trained, with figures that are counted and measured."""
+import argparse
+import shlex
 from dataclasses import replace
 
 import pytest
 
-from bkind3d_lite import prescription
-from bkind3d_lite.doctor import examine
+from bkind3d_lite import __main__, prescription
+from bkind3d_lite.doctor import _words, examine
 from bkind3d_lite.motion import extent, region
 from bkind3d_lite.planning import Need, Plan, memory
 from bkind3d_lite.prescription import PRESET, STEPS, prescribe
@@ -50,3 +52,12 @@ def test_the_doctor_ends_with_the_command_that_trains(folder, tmp_path):
 def test_gaps_that_do_not_fit_are_a_warning(folder):
     check = examine(folder[0], fps=300.0).checks[-1]
     assert check.state == "warn" and "a gap of 120 frames needs more than the clip's 12" in check.said
+
+
+@pytest.mark.parametrize("words", [[], ["--memory", "6", "--offset", "cam1=3", "cam2=-4", "--common"], ["--fps", "29.97", "--subject", "S1"]])
+def test_the_command_opens_the_folder_as_the_doctor_did(words):
+    """What is printed can be typed: the same options, the same meaning."""
+    parser = argparse.ArgumentParser()
+    __main__._reading(parser)
+    said = shlex.split(" ".join(_words(**__main__._how(parser.parse_args(words)))))
+    assert __main__._how(parser.parse_args(said)) == __main__._how(parser.parse_args(words)) and (words or not said)
