@@ -53,7 +53,7 @@ def unlabelled(clip: MultiViewClip, seen: Survey, found: Track, centre: torch.Te
     """What can be asked of a track where nobody labelled; lengths in the rig's unit.
 
     on_body: keypoints within the silhouette, grown by a tenth of the animal's length, in all views but one or in all. centre: mean distance of
-    the mean keypoint to the silhouettes' `centre` (T, 3) after removing a constant offset. still: median distance that keypoints
+    the mean keypoint to the silhouettes' `centre` (T, 3) after removing a constant offset; survey_centre: of the survey's. step: median distance that keypoints
     move from frame to frame; bones: standard deviation over mean of the drawn edges' lengths, their median.
     """
     length, views = extent(seen, clip.rig), clip.rig.views
@@ -64,7 +64,7 @@ def unlabelled(clip: MultiViewClip, seen: Survey, found: Track, centre: torch.Te
     corr = [float(torch.corrcoef(torch.stack([found.world.mean(1)[:, a], centre[:, a]]))[0, 1]) for a in range(3)]
     return {"length": length, "on_body": float((hit.sum(1) >= views - 1).float().mean()), "on_body_all_views": float(hit.all(1).float().mean()),
             "worst_keypoint": float((hit.sum(1) >= views - 1).float().mean(0).amin()), "centre": float((off - off.mean(0)).norm(dim=-1).mean()),
-            "correlation": corr, "step": float(found.world.diff(dim=0).norm(dim=-1).median()),
+            "survey_centre": float(((away := seen.centre - centre) - away.mean(0)).norm(dim=-1).mean()), "correlation": corr, "step": float(found.world.diff(dim=0).norm(dim=-1).median()),
             "bones": float((bones.std(0) / bones.mean(0)).median())}
 
 
