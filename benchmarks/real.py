@@ -3,8 +3,8 @@
     python benchmarks/real.py PATH/TO/realdata --steps 1500
 
 PATH holds `mouse5_dev` (five synchronized videos of a mouse, a calibration, `com3d_mm.csv`: the silhouette's centre) and
-`mouse2_labels` (images of the same cage at other times by two of its cameras, `labels3d.json`: joints by hand), small cuts of DANNCE's demo. Runs doctor, train,
-track and export on the first; scores the track without labels, and with the labels of the second by leaving each instant out. Then
+`mouse2_labels` (images of the same cage at other times by two of its cameras, `labels3d.json`: joints by hand), small cuts of
+DANNCE's demo. Runs doctor, train, track and export on the first; scores the track without labels, and with the labels of the second by leaving each instant out. Then
 the same verbs on the second by itself.
 Writes build/bench/real.json and the stills of docs/real_recordings.md.
 """
@@ -53,7 +53,8 @@ def unlabelled(clip: MultiViewClip, seen: Survey, found: Track, centre: torch.Te
     """What can be asked of a track where nobody labelled; lengths in the rig's unit.
 
     on_body: keypoints within the silhouette, grown by a tenth of the animal's length, in all views but one or in all. centre: mean distance of
-    the mean keypoint to the silhouettes' `centre` (T, 3) after removing a constant offset; survey_centre: of the survey's. step: median distance that keypoints
+    the mean keypoint to the silhouettes' `centre` (T, 3) after removing a constant offset; survey_centre: of the survey's. step:
+    median distance that keypoints
     move from frame to frame; bones: standard deviation over mean of the drawn edges' lengths, their median.
     """
     length, views = extent(seen, clip.rig), clip.rig.views
@@ -64,7 +65,8 @@ def unlabelled(clip: MultiViewClip, seen: Survey, found: Track, centre: torch.Te
     corr = [float(torch.corrcoef(torch.stack([found.world.mean(1)[:, a], centre[:, a]]))[0, 1]) for a in range(3)]
     return {"length": length, "on_body": float((hit.sum(1) >= views - 1).float().mean()), "on_body_all_views": float(hit.all(1).float().mean()),
             "worst_keypoint": float((hit.sum(1) >= views - 1).float().mean(0).amin()), "centre": float((off - off.mean(0)).norm(dim=-1).mean()),
-            "survey_centre": float(((away := seen.centre - centre) - away.mean(0)).norm(dim=-1).mean()), "correlation": corr, "step": float(found.world.diff(dim=0).norm(dim=-1).median()),
+            "survey_centre": float(((away := seen.centre - centre) - away.mean(0)).norm(dim=-1).mean()), "correlation": corr,
+            "step": float(found.world.diff(dim=0).norm(dim=-1).median()),
             "bones": float((bones.std(0) / bones.mean(0)).median())}
 
 
@@ -130,7 +132,7 @@ def main() -> None:
     if not given.keep:  # the few images by themselves: enough to see every step work, not to learn from
         here = ("--clip", out / "labels", "--fps", 6)
         command("doctor", out / "labels", "--fps", 6, "--out", out / "doctor2.html")
-        words = ("--steps", 300, "--set", "gaps=[0.167]", f"follow={recipe.follow}")  # of two views, the extent is poor
+        words = ("--steps", 300, "--set", "gaps=[0.167]")
         seconds["train, 2 views"], _ = command("train", *here, "--recipe", "quick", "--out", out / "run2", *words)
         command("track", "--checkpoint", out / "run2", *here, "--out", out / "track2")
         command("export", out / "track2" / "keypoints.npz", "--to", "anipose", "--out", out / "track2")

@@ -385,7 +385,7 @@ def test_the_verbs_say_how_to_open():
         VERBS[verb][0](parser)
         needed = [word for action in parser._actions if action.required for word in [*action.option_strings[:1], "x"]]
         given = parser.parse_args([*needed, "--offset", "cam1=3", "a=b=-2", "--common", "--fps", "30", "--trial", "walk"])
-        assert _how(given) == dict(offsets={"cam1": 3, "a=b": -2}, common=True, trial="walk", fps=30.0, subject=None), verb
+        assert _how(given) == dict(offsets={"cam1": 3, "a=b": -2}, common=True, trial="walk", fps=30.0, subject=None, budget=2_000_000_000), verb
     with pytest.raises(ValueError, match="--offset cam1: expected camera=frames"):
         _how(parser.parse_args(["x", "--offset", "cam1"]))
 
