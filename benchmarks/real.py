@@ -4,8 +4,8 @@
 
 PATH holds `mouse5_dev` (five synchronized videos of a mouse, a calibration, `com3d_mm.csv`: the silhouette's centre) and
 `mouse2_labels` (images of the same cage at other times by two of its cameras, `labels3d.json`: joints by hand), small cuts of
-DANNCE's demo. Runs doctor, train, track and export on the first; scores the track without labels, and with the labels of the second by leaving each instant out. Then
-the same verbs on the second by itself.
+DANNCE's demo. Runs doctor, train, track and export on the first; scores the track without labels, and with the labels of the second
+by leaving each instant out. Then the same verbs on the second by itself.
 Writes build/bench/real.json and the stills of docs/real_recordings.md.
 """
 from __future__ import annotations
@@ -54,8 +54,7 @@ def unlabelled(clip: MultiViewClip, seen: Survey, found: Track, centre: torch.Te
 
     on_body: keypoints within the silhouette, grown by a tenth of the animal's length, in all views but one or in all. centre: mean distance of
     the mean keypoint to the silhouettes' `centre` (T, 3) after removing a constant offset; survey_centre: of the survey's. step:
-    median distance that keypoints
-    move from frame to frame; bones: standard deviation over mean of the drawn edges' lengths, their median.
+    median distance that keypoints move from frame to frame; bones: standard deviation over mean of the drawn edges' lengths, their median.
     """
     length, views = extent(seen, clip.rig), clip.rig.views
     hit, _ = on_silhouettes(found.world, clip.rig, seen.thumbs, 0.1 * length)
