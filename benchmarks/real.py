@@ -1,6 +1,6 @@
 """Real recordings, from the folder to the score, by the commands that a user would give.
 
-    python benchmarks/real.py PATH/TO/realdata --steps 1500
+    python benchmarks/real.py PATH/TO/recordings
 
 PATH holds `mouse5_dev` (five synchronized videos of a mouse, a calibration, `com3d_mm.csv`: the silhouette's centre) and
 `mouse2_labels` (images of the same cage at other times by two of its cameras, `labels3d.json`: joints by hand), small cuts of
