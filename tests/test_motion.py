@@ -1,5 +1,6 @@
 """Motion: where the animal is, without a label; and plain words when nothing moves."""
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.clips import MultiViewClip, open_clip
-from bkind3d_lite.motion import THUMB, extent, locate, on_silhouettes, survey
+from bkind3d_lite.motion import THUMB, empty, extent, locate, on_silhouettes, survey
 from bkind3d_lite.synthetic import draw, figure, poses
 from bkind3d_lite.videos import write_video
 from bkind3d_lite.volumes import Grid
@@ -73,6 +74,14 @@ def test_a_resting_animal_leaves_no_ghost(walk):
     assert ghost > 0.01, "the plain median holds it"
     assert left < 0.1 * ghost
     assert (found.centre - rest.truth.mean(1)).norm(dim=-1).median() < 0.35 * rest.body_length
+
+
+@pytest.mark.parametrize("view", [0, 2])
+def test_a_good_median_is_kept(view):
+    """The rat crosses its own middle more often than the rim: there, the few frames that look different hold a ghost that all of them do not."""
+    rat = open_clip(Path(__file__).parents[1] / "data_samples/rat/train", size=(128, 128))
+    frames = rat.frames[list(range(0, len(rat), 18)), view]
+    assert torch.equal(empty(frames), frames.median(0).values)
 
 
 def test_a_background_from_elsewhere_is_taken_as_it_is(clip, seen):
