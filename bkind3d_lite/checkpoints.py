@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .clips import MultiViewClip
 from .files import write_atomically
-from .model import Discoverer, build
+from .devices import equip, precision
+from .model import Discoverer, build_model
 from .recipes import Recipe, load_recipe
 from .training import Run, begin
 
@@ -62,28 +63,46 @@ def header(path: str | Path) -> dict:
         return json.loads(file.metadata()["header"])
 
 
-def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+def _read(path: Path, only: str | tuple[str, ...] = "") -> tuple[dict, dict[str, Tensor]]:
+    """Header and tensors, those alone whose names begin with one of `only`."""
     with _opened(path) as file:
-        return json.loads(file.metadata()["header"]), {k: file.get_tensor(k) for k in file.keys()}
+        return json.loads(file.metadata()["header"]), {k: file.get_tensor(k) for k in file.keys() if k.startswith(only)}
 
 
-def _fit(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path) -> None:
+def _fit(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path, skip: str | None = None) -> None:
+    """Copy the tensors named `prefix`... into the module; every one must be there, and no other, those aside that begin with `skip`."""
     have = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    want = module.state_dict()
+    want = {k: v for k, v in module.state_dict().items() if skip is None or not k.startswith(skip)}
     for name in sorted(want.keys() | have.keys()):
         a, b = (tuple(d[name].shape) if name in d else "absent" for d in (have, want))
         if a != b:
             raise ValueError(f"{path}: {prefix}{name} is {a} there, {b} in this recipe; load it with the recipe it was trained with")
-    module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in have.items()})
+    for name, place in want.items():
+        place.copy_(have[name])
 
 
-def load(path: str | Path, recipe: Recipe | None = None, device: str = "cpu") -> tuple[Discoverer, Recipe, dict]:
-    """Model, recipe and header of a checkpoint, ready to track. `recipe` other than the file's own is refused if shapes differ."""
-    about, tensors = _read(Path(path))
+def load(path: str | Path, recipe: Recipe | None = None, device: str = "cpu", tracking: bool = False) -> tuple[Discoverer, Recipe, dict]:
+    """Model, recipe and header of a checkpoint, ready to track. `recipe` other than the file's own is refused if shapes differ.
+
+    tracking: without the decoder, and the weights of convolutions in the number format in which they are used: half of the memory
+    or less. Nothing is downloaded: all weights are in the file.
+    """
+    path = Path(path)
+    about, tensors = _read(path, "model.")
     recipe = load_recipe(about["recipe"]) if recipe is None else recipe
-    model, _ = build(recipe, about["seed"])
-    _fit(model, tensors, "model.", Path(path))
-    return model.to(device).eval(), recipe, about
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(replace(recipe, pretrained=False), about["seed"], decoder=not tracking)
+    if tracking:
+        tensors = {k: v for k, v in tensors.items() if not k.startswith("model.decoder.")}
+    _fit(model, tensors, "model.", path, skip="decoder." if tracking else None)
+    equip(model, None, recipe, device)
+    if not tracking:
+        return model.to(device).eval(), recipe, about
+    for parameter in (p for part in (model.encoder, model.lift) if isinstance(part, torch.nn.Module) for p in part.parameters()):
+        parameter.requires_grad_(False)
+        if parameter.ndim > 2:
+            parameter.data = parameter.data.to(precision(recipe, device))
+    return model.eval(), recipe, about
 
 
 def differences(was: dict, clip: MultiViewClip, skip: tuple[str, ...] = ()) -> list[str]:

@@ -15,33 +15,50 @@ from .model import Discoverer, Objective
 from .recipes import Recipe
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-LARGE = 2 << 20  # bytes from which a tensor is mapped by itself
+LARGE = 4 << 20  # bytes from which a tensor is mapped by itself
 
 
 def precision(recipe: Recipe, device: str | torch.device) -> torch.dtype:
-    """The number format of the networks. `auto`: bfloat16 on GPUs with hardware for it (compute capability 8 or more; older
-    ones emulate it, slower than float32), float16 on those, float32 on a CPU."""
+    """The number format of the networks. `auto`: bfloat16 where the hardware computes in it (GPUs of compute capability 8 or more, CPUs
+    with AVX512-BF16 or AMX: twice as fast, half the memory), else float16 on a GPU, where bfloat16 would be slower than float32, and
+    float32 on a CPU."""
     if recipe.precision in DTYPES:
         return DTYPES[recipe.precision]
     if recipe.precision != "auto":
         raise ValueError(f"precision = {recipe.precision!r}; expected auto, {', '.join(DTYPES)}")
     if torch.device(device).type != "cuda":
-        return torch.float32
+        return torch.bfloat16 if torch.device(device).type == "cpu" and native_bfloat16() else torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
 
 
-def equip(model: Discoverer, objective: Objective, recipe: Recipe, device: str | torch.device) -> None:
-    """Move model and objective to the device and let their networks compute in the recipe's precision, compiled if it says so.
+def native_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16; elsewhere it is emulated, slower than float32."""
+    known = (getattr(torch.cpu, name, bool) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))  # PyTorch 2.6 has no public way
+    return any(ask() for ask in known)
+
+
+def equip(model: Discoverer, objective: Objective | None, recipe: Recipe, device: str | torch.device) -> None:
+    """Move model and objective to the device and let their networks compute there as `in_format` says.
+
+    Without an objective the model is for tracking: its decoder stays where it is.
+    """
+    for part in (model.encoder, model.lift, model.edges) if objective is None else (model, objective):
+        if isinstance(part, torch.nn.Module):
+            part.to(device)
+    in_format(model, objective, recipe, device)
+
+
+def in_format(model: Discoverer, objective: Objective | None, recipe: Recipe, device: str | torch.device) -> None:
+    """Let the networks compute in the recipe's precision, compiled if it says so.
 
     Geometry, edge maps, soft-argmax and losses stay in float32: every network takes and gives float32.
     """
-    model.to(device), objective.to(device)
     dtype = precision(recipe, device)
-    if dtype == torch.float16 and recipe.one_by_one:
-        raise ValueError("precision = float16 needs a scaled loss, which one_by_one takes too early; set one_by_one = false")
-    networks = [(model.encoder, "forward"), (model.decoder, "begin"), (model.decoder, "finish"), (objective.perceptual, "features")]
-    if hasattr(model.lift, "v2v"):
-        networks.append((model.lift.v2v, "forward"))
+    networks = [(model.encoder, "forward")] + [(model.lift.v2v, "forward")] * hasattr(model.lift, "v2v")
+    if objective is not None:
+        networks += [(model.decoder, "begin"), (model.decoder, "finish"), (objective.perceptual, "features")]
+        if dtype == torch.float16 and recipe.one_by_one:
+            raise ValueError("precision = float16 needs a scaled loss, which one_by_one takes too early; set one_by_one = false")
     for owner, name in networks:
         function = getattr(owner, name)
         if recipe.compile:
@@ -115,11 +132,12 @@ def ahead(pairs: Iterator[Batch], device: str | torch.device = "cpu", depth: int
 def settle(large: bool = False) -> None:
     """Habits of a process that trains: no denormals (edge maps and softmaxes are full of them, 3 x slower on a CPU), and, for
     `large` networks on Linux, every large tensor is a mapping of its own, gone when it is freed: on the heap, holes between living
-    tensors grow to more than a gigabyte.
+    tensors grow to a gigabyte. Smaller ones stay with the process: memory that was given back is slow to get again.
     """
     torch.set_flush_denormal(True)
     if large:
         _libc("mallopt", -3, LARGE)  # M_MMAP_THRESHOLD
+        _libc("mallopt", -1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def _libc(name: str, *values: int) -> None:

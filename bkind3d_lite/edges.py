@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from .clips import Skeleton
 from .shapes import cells, shaped
 
+PIECE = 1 << 17  # distances that are worked on at a time, to stay in a CPU's second cache
+
 
 def segment_distance2(points: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Squared distance of `points` (..., 2) to the segments a-b (..., 2), broadcast; exact, in closed form."""
@@ -112,15 +114,17 @@ def _strongest_index(points: Tensor, pairs: Tensor, log_weight: Tensor, pixels: 
     """Which edge is strongest at each pixel, (..., h, w). The distances are products of matrices and few passes, in place:
     with u = b - a and q = (p - a) . u,  d^2 = |p - a|^2 - s (2 q - s |u|^2),  s = clamp(q / |u|^2, 0, 1).
     """
-    p = pixels.flatten(0, 1)
     a = points[..., pairs[:, 0], :]
     u = points[..., pairs[:, 1], :] - a
-    u2 = u.square().sum(-1, keepdim=True).clamp(min=1e-12)
-    q = u @ p.T - (a * u).sum(-1, keepdim=True)  # (..., E, h w)
-    d2 = (a @ p.T).mul_(-2).add_(a.square().sum(-1, keepdim=True))  # + |p|^2, the same for every edge
-    s = (q / u2).clamp_(0, 1)
-    d2.sub_(q.mul_(2).sub_(s * u2).mul_(s))
-    return d2.div_(-(sigma**2)).add_(log_weight[:, None]).argmax(-2).unflatten(-1, pixels.shape[:2])
+    a2, along, u2 = a.square().sum(-1, keepdim=True), (a * u).sum(-1, keepdim=True), u.square().sum(-1, keepdim=True).clamp(min=1e-12)
+    flat, found = pixels.flatten(0, 1), []
+    for p in flat.split(max(1, PIECE // a2.numel()) if flat.device.type == "cpu" else len(flat)):
+        q = u @ p.T - along  # (..., E, p)
+        d2 = (a @ p.T).mul_(-2).add_(a2)  # + |p|^2, the same for every edge
+        s = (q / u2).clamp_(0, 1)
+        d2.sub_(q.mul_(2).sub_(s * u2).mul_(s))
+        found.append(d2.div_(-(sigma**2)).add_(log_weight[:, None]).argmax(-2))
+    return torch.cat(found, -1).unflatten(-1, pixels.shape[:2])
 
 
 def strongest_edges(pairs: Tensor, weights: Tensor, keypoints: int, extra: float = 0.9, length: Tensor | None = None) -> Skeleton:

@@ -87,8 +87,9 @@ class _OnTheSpot(torch.autograd.Function):
 
 # ---- residual blocks in place --------------------------------------------------------------------------------------
 def overwritable(x: Tensor) -> bool:
-    """Whether `overwriting` serves maps (n, c, ...): on a CPU, channels last in memory, and no other number format asked for."""
-    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and x.movedim(1, -1).is_contiguous()
+    """Whether `overwriting` serves maps (n, c, ...): on a CPU, channels last in memory and, in half precision, no narrower than the kernels."""
+    wide = min(x.shape[2:]) >= 3 or not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and x.movedim(1, -1).is_contiguous() and wide
 
 
 def overwriting(x: Tensor, skip: Tensor | None, first: Tensor, norm1: nn.GroupNorm, second: Tensor, norm2: nn.GroupNorm) -> Tensor:
@@ -97,6 +98,8 @@ def overwriting(x: Tensor, skip: Tensor | None, first: Tensor, norm1: nn.GroupNo
     skip: None is x itself. Keeps x alone, or its output too: the backward pass computes the convolutions again. Normalizations, sums, ReLUs and their
     gradients overwrite their arguments: 9 new maps instead of 17, and a new map's pages cost more than its arithmetic.
     """
+    if torch.is_autocast_enabled("cpu"):  # the backward pass does not know of it
+        x, first, second = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (x, first, second))
     return _Overwriting.apply(x, skip, first, norm1.weight, norm1.bias, second, norm2.weight, norm2.bias, norm1.num_groups, norm1.eps)
 
 
@@ -153,12 +156,12 @@ def _convolved_backward(slope: Tensor, x: Tensor, weight: Tensor) -> tuple[Tenso
 
 def _moments(x: Tensor, groups: int, eps: float) -> list[tuple[Tensor, Tensor]]:
     """Mean and 1 / deviation of the groups of every sample, repeated for each of their channels."""
-    found = []
+    found, wide = [], _wide(x[:0]).dtype
     for sample in x:
         count = sample[0].numel()
-        mean = _shared(sum(row.sum(0).double() for row, in _pieces(sample)) / count, groups).to(x.dtype)
+        mean = _shared(sum(_wide(row).sum(0).double() for row, in _pieces(sample)) / count, groups).to(wide)
         var = _shared(sum((row - mean).square_().sum(0).double() for row, in _pieces(sample)) / count, groups)
-        found.append((mean, (var + eps).rsqrt().to(x.dtype)))
+        found.append((mean, (var + eps).rsqrt().to(wide)))
     return found
 
 
@@ -173,15 +176,20 @@ def _pieces(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(m.movedim(0, -1).view(-1, c).split(max(1, PIECE // c)) for m in maps))
 
 
+def _wide(row: Tensor) -> Tensor:
+    """Sums of half-precision numbers need a wider format."""
+    return row.float() if row.dtype in (torch.bfloat16, torch.float16) else row
+
+
 def _normalize(x: Tensor, known: list, scale: Tensor, shift: Tensor, out: Tensor, skip: Tensor | None = None) -> None:
     """out = relu(norm(x) + skip); `out` may be `x` itself."""
     for i, (mean, rate) in enumerate(known):
         a = scale * rate
         for row, into, *more in _pieces(x[i], out[i], *([] if skip is None else [skip[i]])):
-            torch.addcmul(shift - mean * a, row, a, out=into)
+            y = torch.addcmul(shift - mean * a, row, a)
             for other in more:
-                into += other
-            into.clamp_min_(0)
+                y += other
+            into.copy_(y.clamp_min_(0))
 
 
 def _normalize_backward(slope: Tensor, x: Tensor, known: list, scale: Tensor, groups: int) -> tuple[Tensor, Tensor]:
@@ -190,6 +198,7 @@ def _normalize_backward(slope: Tensor, x: Tensor, known: list, scale: Tensor, gr
     for i, (mean, rate) in enumerate(known):
         total, product = torch.zeros_like(scale), torch.zeros_like(scale)
         for g, row in _pieces(slope[i], x[i]):
+            g = _wide(g)
             total += g.sum(0)
             product += (g * row).sum(0)
         product = (product - mean * total) * rate  # of the slope and the normalized map
@@ -198,5 +207,5 @@ def _normalize_backward(slope: Tensor, x: Tensor, known: list, scale: Tensor, gr
         lean = -rate.square() * _shared(scale * product, groups) / count
         rest = -rate * _shared(scale * total, groups) / count - mean * lean
         for g, row in _pieces(slope[i], x[i]):
-            torch.addcmul(rest, row, lean, out=row).addcmul_(g, scale * rate)
+            row.copy_(torch.addcmul(rest, row, lean).addcmul_(g, scale * rate))
     return g_scale, g_shift

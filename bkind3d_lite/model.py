@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -195,16 +196,26 @@ def placed(recipe: Recipe, rig: CameraRig, survey: Survey | None = None) -> Reci
 
 def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
     """The model and its objective, weights from `seed`; the recipe must be `placed`. Raises `ValueError` at a name it does not know."""
-    side = recipe.follow or recipe.side
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        maps = {"volumetric": recipe.channels, "depth": 2 * recipe.keypoints}.get(recipe.lift, recipe.keypoints)
-        encoder = Encoder(3 + recipe.background, maps, recipe.width, recipe.backbone, recipe.pretrained, recipe.pyramid, recipe.checkpointing)
-        lift, edges = _lift(recipe, side), _bottleneck(recipe, seed)
+        model = build_model(recipe, seed)
+        objective = Objective(recipe, len(model.edges.pairs), recipe.follow or recipe.side)
+        return model, _channels_last(objective) if recipe.channels_last else objective
+
+
+def build_model(recipe: Recipe, seed: int = 0, decoder: bool = True) -> Discoverer:
+    """The model alone. decoder=False: its decoder has shapes and no contents, which tracking has no use for.
+
+    Sets PyTorch's global seed, so that what is built next follows from it, too.
+    """
+    torch.manual_seed(seed)
+    maps = {"volumetric": recipe.channels, "depth": 2 * recipe.keypoints}.get(recipe.lift, recipe.keypoints)
+    encoder = Encoder(3 + recipe.background, maps, recipe.width, recipe.backbone, recipe.pretrained, recipe.pyramid, recipe.checkpointing)
+    lift, edges = _lift(recipe, recipe.follow or recipe.side), _bottleneck(recipe, seed)
+    with nullcontext() if decoder else torch.device("meta"):
         decoder = Decoder(encoder.features, recipe.decoder_width, recipe.decoder_steps, 2 * edges.drawings, 3 if recipe.explain == "frame" else 1,
                           recipe.decoder_widths or ())
-        model, objective = Discoverer(encoder, lift, edges, decoder, recipe.rotate > 0), Objective(recipe, len(edges.pairs), side)
-        return (_channels_last(model), _channels_last(objective)) if recipe.channels_last else (model, objective)
+    model = Discoverer(encoder, lift, edges, decoder, recipe.rotate > 0)
+    return _channels_last(model) if recipe.channels_last else model
 
 
 def _lift(r: Recipe, side: float) -> Lift:

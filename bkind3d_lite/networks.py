@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ def _norm(channels: int, groups: int = 8) -> nn.GroupNorm:
 def _convolution(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
     if kernel == stride == 1:
         return (Pixelwise if dims == 2 else Pointwise)(c_in, c_out, 1, bias=False)
-    return (nn.Conv2d if dims == 2 else nn.Conv3d)(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+    return (nn.Conv2d if dims == 2 else Spatial)(c_in, c_out, kernel, stride, kernel // 2, bias=False)
 
 
 def _conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -59,6 +60,19 @@ class Pointwise(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         mixed = _mixed(x, self.weight, self.bias)
         return F.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1) if mixed is None else mixed
+
+
+class Spatial(nn.Conv3d):
+    """A 3D convolution, always in float32 where a CPU's volume is narrower than the kernel.
+
+    There oneDNN 3's bfloat16 gradient of the weights takes in memory that nobody has written (seen with PyTorch 2.15).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or min(x.shape[2:]) >= self.kernel_size[0]:
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.to(self.weight.dtype))
 
 
 class Residual(nn.Module):
@@ -180,6 +194,13 @@ class Encoder(nn.Module):
         return levels[-1], self.head(x)
 
 
+def _halved(volume: Tensor) -> Tensor:
+    """The largest of every 2 x 2 x 2 voxels, in the volume's own number format: autocast would widen it to no purpose."""
+    kind = volume.device.type
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+        return F.max_pool3d(volume, 2)
+
+
 class V2V(nn.Module):
     """A 3D hourglass (Moon et al. 2018, as in the paper): (B, C, N, N, N) -> (B, K, N, N, N) logits, N divisible by 2^levels.
 
@@ -216,7 +237,7 @@ class V2V(nn.Module):
             x = block(x, again[0])
         for recompute, down, skip in zip(again, self.down, self.skip):
             kept.append(skip(x, recompute))
-            x = down(F.max_pool3d(x, 2))
+            x = down(_halved(x))
         if self.full:
             x = self.middle(x)
         for recompute, up in zip(again[::-1], self.up[::-1]):
@@ -225,7 +246,8 @@ class V2V(nn.Module):
                 x = x + kept.pop()
             else:
                 x = (recomputed if recompute else plainly)(up, x).relu_() + kept.pop()
-        return (recomputed if again[0] else plainly)(self.back, x)
+        x = self.back[0](x, again[0])
+        return (recomputed if again[0] else plainly)(self.back[1:], x)
 
 
 def _beside(layer: nn.Conv2d, x: Tensor, drawing: Tensor) -> Tensor:

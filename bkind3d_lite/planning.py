@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from .cameras import CameraRig
 from .clips import Batch
-from .devices import LARGE
+from .devices import DTYPES, LARGE, in_format, precision
 from .model import build
 from .recipes import LEAN, QUICK_RAT, Recipe
 from .training import Run, Step
@@ -22,7 +22,8 @@ from .training import Run, Step
 LADDER = ({}, {"one_by_one": True}, {"checkpointing": True, "one_by_one": True})  # from fast to frugal, same results
 SPARE = 1.05  # an allocator's rounding, and what convolutions rearrange for themselves
 MAPPED = 32 << 20  # bytes from which glibc maps a tensor by itself, gone when it is freed, where `settle` does not say otherwise
-HOLES = {MAPPED: 0.5, LARGE: 1.0}  # what a heap of smaller tensors keeps in holes between them, as a share of the tensors; measured on reduced recipes
+HOLES = {MAPPED: 0.5, LARGE: 1.0}  # what a heap of smaller tensors keeps in holes between them, as a share of the tensors (of half of
+# them in half precision); measured on reduced recipes
 
 
 class _Ledger(TorchDispatchMode):
@@ -83,8 +84,11 @@ def _walked(recipe: Recipe, views: int, training: bool, device: str = "cpu") -> 
     perceptual = "pixels" if not training else "vgg19-seeded" if recipe.perceptual == "vgg19" else recipe.perceptual  # shapes alone: no download
     recipe = replace(recipe, side=recipe.side or 1.0, centre=recipe.centre or (0.0, 0.0, 0.0), pretrained=False, perceptual=perceptual)
     mapped = LARGE if recipe.checkpointing else MAPPED  # as `settle` is asked for
+    half = torch.device(device).type == "cuda" and not torch.cuda.is_available() and recipe.precision == "auto"  # a GPU of another machine
+    recipe = replace(recipe, precision="bfloat16" if half else str(precision(recipe, device)).removeprefix("torch."), compile=False)
     with FakeTensorMode(allow_non_fake_inputs=True), _Ledger(mapped) as ledger:
         model, objective = build(recipe)
+        in_format(model, objective if training else None, recipe, "cpu")
         model.train(training), objective.train(training)
         batch = _fake_batch(recipe, min(views, recipe.views or views) if training else views, training)
         if not training:
@@ -97,7 +101,8 @@ def _walked(recipe: Recipe, views: int, training: bool, device: str = "cpu") -> 
         losses = objective(batch, out, model.edges, recipe.warmup)
         sum(losses.values()).backward()
         del state
-    return int(SPARE * ledger.largest + (HOLES[mapped] * ledger.most if torch.device(device).type == "cpu" else 0))
+    holes = HOLES[mapped] * DTYPES[recipe.precision].itemsize / 4 if torch.device(device).type == "cpu" else 0
+    return int(SPARE * ledger.largest + holes * ledger.most)
 
 
 def _fake_batch(recipe: Recipe, views: int, training: bool) -> Batch:

@@ -112,7 +112,7 @@ def track_folder(checkpoint: str | Path, clip: str | Path, out: str | Path, devi
     """
     choices = load_editing(edits) if edits else Editing()  # a bad file is named before the long part
     with joined(device) as device:
-        model, recipe, header = load(checkpoint_in(checkpoint), device=device)
+        model, recipe, header = load(checkpoint_in(checkpoint), device=device, tracking=True)
         print(f"looking at {clip} ...")
         seen = part(clip, recipe, header, **how)
         if moved := differences(header.get("clip", {}), seen.clip, skip=("frames", "fps", "offsets")):

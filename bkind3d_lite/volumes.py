@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from .cameras import CameraRig
 from .shapes import cells, shaped
+
+PIECE = 1 << 18  # samples of all views and channels that are worked on at a time, to stay in a core's second cache
 
 
 @dataclass(frozen=True)
@@ -94,18 +95,47 @@ class _SoftmaxFused(torch.autograd.Function):
         return (volumes - (fused - 1)[:, None]).mul_(weights).mul_(slope[:, None])
 
 
-def fused_volume(maps: Tensor, ndc: Tensor, channels: int = 8) -> Tensor:
-    """As `fuse(unproject(maps, ndc))`, a few channels at a time, so that no volume of every view and channel is ever held.
+def fused_volume(maps: Tensor, ndc: Tensor) -> Tensor:
+    """As `fuse(unproject(maps, ndc))`, a few points at a time, so that no volume of every view is ever held; `ndc` gets no gradient.
 
-    In training they are sampled again in the backward pass: cheap beside the gigabyte that the views' volumes would take.
+    In training the views are sampled again in the backward pass: cheap beside the gigabyte that their volumes would take.
     """
-    def some(part: Tensor) -> Tensor:
-        return fuse(unproject(part, ndc)).movedim(1, -1)  # channels last, as the volume's network reads them
+    shaped(maps, "B V C h w", "maps")
+    return _FusedVolume.apply(maps, ndc.expand(len(maps), -1, -1, -1).clamp(-1e4, 1e4))
 
-    parts = maps.split(channels, 2)
-    if not (torch.is_grad_enabled() and maps.requires_grad):
-        return torch.cat([some(part) for part in parts], -1).movedim(-1, 1)
-    return torch.cat([checkpoint(some, part, use_reentrant=False, preserve_rng_state=False) for part in parts], -1).movedim(-1, 1)
+
+class _FusedVolume(torch.autograd.Function):
+    """`_SoftmaxFused` of `unproject`, piece by piece: what one piece needs stays in a CPU's cache."""
+
+    @staticmethod
+    def forward(ctx, maps, ndc):
+        ctx.save_for_backward(maps, ndc)
+        fused = maps.new_empty(len(maps), ndc.shape[2], maps.shape[2])  # channels last, as the volume's network reads them
+        for m, n, f in zip(maps, ndc, fused):
+            for grid, into in zip(*_points(m, n, f)):
+                votes = F.grid_sample(m, grid, align_corners=False)[:, :, 0]
+                into.T.copy_(votes.softmax(0).mul_(votes).sum(0))
+        return fused.movedim(-1, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope):
+        maps, ndc = ctx.saved_tensors
+        found = torch.zeros_like(maps)
+        for m, n, s, g in zip(maps, ndc, slope.movedim(1, -1), found):
+            for grid, part in zip(*_points(m, n, s)):
+                votes = F.grid_sample(m, grid, align_corners=False)[:, :, 0]
+                weights = votes.softmax(0)
+                fused = (weights * votes).sum(0)
+                votes.sub_(fused).add_(1).mul_(weights).mul_(part.T)
+                g += torch.ops.aten.grid_sampler_2d_backward(votes[:, :, None], m, grid, 0, 0, False, [True, False])[0]
+        return found, None
+
+
+def _points(maps: Tensor, ndc: Tensor, volume: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The same few points of ndc (V, P, 2), as grids (V, 1, p, 2), and of a volume (P, C); a GPU takes them all at once."""
+    some = PIECE // maps[:, :, 0, 0].numel() if maps.device.type == "cpu" else len(volume)
+    return ndc[:, None].split(some, 2), volume.split(some)
 
 
 def hull(moving: Tensor, ndc: Tensor, least: float = 0.02, blur: int = 1) -> Tensor:

@@ -83,6 +83,22 @@ def test_checkpoint_of_other_shapes_is_refused(tmp_path, clip):
         load(path, placed(replace(TINY, keypoints=6), clip.rig))
 
 
+def test_for_tracking_a_checkpoint_is_lighter_and_the_same(tmp_path, clip, seen, monkeypatch):
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("weights were asked for"))
+    run = begin(replace(TINY, backbone="resnet18", precision="float32"), clip)
+    run.recipe = replace(run.recipe, pretrained=True, perceptual="vgg19")  # as one who trains on with ImageNet's weights
+    path = save(run, tmp_path / "c.safetensors")
+    whole, light = load(path)[0], load(path, tracking=True)[0]
+    seen = clip.batch([2], None, run.recipe.size, seen, run.recipe.follow)
+    with torch.no_grad():
+        assert torch.equal(whole.keypoints(seen).world, light.keypoints(seen).world)
+    assert all(p.is_meta for p in light.decoder.parameters()) and not any(p.is_meta for p in whole.parameters())
+    half = load(path, replace(run.recipe, precision="bfloat16"), tracking=True)[0]
+    assert {p.dtype for p in half.encoder.parameters() if p.ndim == 4} == {torch.bfloat16}
+    with torch.no_grad():
+        assert (half.keypoints(seen).world - whole.keypoints(seen).world).abs().max() < 0.05 * (run.recipe.follow or run.recipe.side)
+
+
 def test_broken_and_foreign_checkpoints(tmp_path, clip):
     run = begin(TINY, clip)
     path = save(run, tmp_path / "c.safetensors")

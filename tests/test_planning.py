@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bkind3d_lite.devices import ahead
+from bkind3d_lite.devices import ahead, native_bfloat16
 from bkind3d_lite.planning import LADDER, advised, knobs, memory, plan
 from bkind3d_lite.recipes import LEAN, PAPER_RAT7M, QUICK_RAT
 from bkind3d_lite.training import batches, begin
 
 MIDDLE = replace(PAPER_RAT7M, name="middle", backbone="resnet18", pretrained=False, perceptual="random", size=(192, 128), voxels=32, v2v_levels=3,
-                 v2v_front=3, decoder_widths=(128, 96, 64), gaps=(0.1,), warmup=0)
+                 v2v_front=3, decoder_widths=(128, 96, 64), gaps=(0.1,), warmup=0, precision="float32")
 
 TINY = replace(MIDDLE, name="tiny", backbone="small", width=8, pyramid=False, v2v_full=False, v2v_levels=2, perceptual="pixels",
                decoder_widths=(8, 8, 8), keypoints=5)
@@ -53,9 +53,12 @@ print(resident("VmHWM") - before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is read from /proc, and the heap is glibc's")
-@pytest.mark.parametrize("recipe", [replace(QUICK_RAT, gaps=(0.1,), warmup=0), MIDDLE, LEAN_REDUCED], ids=lambda r: r.name)
+@pytest.mark.parametrize("recipe", [replace(QUICK_RAT, gaps=(0.1,), warmup=0)] + [replace(r, precision=p) for r in (MIDDLE, LEAN_REDUCED)
+                                                                                   for p in ("float32", "bfloat16")], ids=lambda r: f"{r.name}-{r.precision}")
 def test_the_memory_foretold_is_the_memory_used(recipe):
     """Within 15 % of the growth of a fresh process, after a few steps, with the memory habits that a training has."""
+    if recipe.precision == "bfloat16" and not native_bfloat16():
+        pytest.skip("this CPU has no bfloat16 (AVX512-BF16 or AMX)")
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(recipe).items()}
     done = subprocess.run([sys.executable, "-c", CHILD, json.dumps(values)], capture_output=True, text=True,
                           env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"})
