@@ -26,7 +26,8 @@ from bkind3d_lite.recipes import LEAN, VARIANTS, Recipe
 from bkind3d_lite.training import batches, begin, train
 
 # a quarter of the paper's lengths: 64 of 256 px, 16 of 64 heatmap cells and voxels
-SMALL = Recipe("reduced", size=(64, 64), voxels=16, width=24, channels=16, v2v_width=16, decoder_width=24, warmup=100)
+SMALL = Recipe("reduced", size=(64, 64), voxels=16, width=24, channels=16, v2v_width=16, decoder_width=24, warmup=100,
+               precision="float32")
 REDUCED = {"rat": replace(SMALL, gaps=(0.66,)), "human": replace(SMALL, gaps=(0.4,))}
 # what LEAN is to the paper's recipe, at the same quarter of the lengths: its switches, half the voxels a side, smaller networks; 1 / 7 of the arithmetic
 SWITCHES = {key: getattr(LEAN, key) for key in ("background", "sharpness", "hull", "hull_blur", "mask", "by_motion", "cover", "separate_sigma")}
@@ -38,7 +39,7 @@ OFF = {  # the switches beyond the paper, one at a time
     "no-hull": dict(hull=0.0), "no-cover": dict(cover=0.0), "no-mask": dict(mask=False), "no-turn": dict(turn=False),
     "no-steady": dict(steady=0.0), "no-sure": dict(sure=0.0), "no-by-motion": dict(by_motion=False), "all-views": dict(views=None),
 }
-ROWS = {"full": {}} | VARIANTS | OFF
+ROWS = {"full": {}, "bfloat16": dict(precision="bfloat16")} | VARIANTS | OFF
 USUAL = {"reduced": ["full", *VARIANTS], "lean": ["full"], "quick": ["full", *OFF]}
 DIGITS = {"pmpjpe": 1, "mpjpe": 1, "on_body": 2, "seconds": 0}
 

@@ -3,8 +3,9 @@
     python benchmarks/speed.py [--threads 1] [--only paper_step ...] [--device cuda] [--figure docs/images/scaling.png]
 
 Each case runs in a process of its own: one step to warm up, one timed. With one thread, seconds are CPU seconds, which a busy
-machine does not stretch. Floor: the FLOPs of the networks that the result needs, without recomputation, over the best rate of a
-handful of the networks' own convolutions, forward and backward, measured in the same process just after. Writes build/bench/speed.json.
+machine does not stretch; those of them that the system's kernel took, mostly to hand out memory, are told apart. Floor: the FLOPs of the
+networks that the result needs, without recomputation, over the best rate of a handful of the networks' own convolutions, forward and
+backward, in the same number format, measured in the same process just after. Writes build/bench/speed.json.
 """
 import argparse
 import ctypes
@@ -15,6 +16,7 @@ import platform
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections import defaultdict
@@ -33,6 +35,11 @@ def clock() -> float:
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
     return time.process_time() if torch.get_num_threads() == 1 and not torch.cuda.is_initialized() else time.perf_counter()
+
+
+def in_kernel() -> float:
+    """CPU seconds of this process in the system's kernel."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_stime
 
 
 def peak() -> float:
@@ -124,15 +131,15 @@ def flops(recipe, views: int) -> dict[str, float]:
             "inference": views * one["encoder"] + one["v2v"], "one": one}
 
 
-def best_rate(device: str = "cpu") -> tuple[float, dict[str, float]]:
-    """FLOP/s of the fastest of the networks' typical convolutions, forward and both gradients together."""
+def best_rate(device: str = "cpu", dtype=None) -> tuple[float, dict[str, float]]:
+    """FLOP/s of the fastest of the networks' typical convolutions, forward and both gradients together, in one number format."""
     import torch
 
-    rates = {}
+    rates, dtype = {}, dtype or torch.float32
     for dims, a, b, k, n in WIDE:
         layout = torch.channels_last if dims == 2 else torch.channels_last_3d
-        conv = (torch.nn.Conv2d if dims == 2 else torch.nn.Conv3d)(a, b, k, 1, k // 2, bias=False).to(device, memory_format=layout)
-        x = torch.randn(1, a, *[n] * dims, device=device).contiguous(memory_format=layout).requires_grad_()
+        conv = (torch.nn.Conv2d if dims == 2 else torch.nn.Conv3d)(a, b, k, 1, k // 2, bias=False).to(device, dtype, memory_format=layout)
+        x = torch.randn(1, a, *[n] * dims, device=device, dtype=dtype).contiguous(memory_format=layout).requires_grad_()
 
         def run():
             start = clock()
@@ -210,52 +217,57 @@ def step_case(name: str, device: str, views: int, timed: int = 1, **changes) -> 
                                     (lifts, "fused_volume", "unproject"), (lifts, "unproject", "unproject"), (lifts, "fuse", "unproject"),
                                     (run.optimizer, "step", "optimizer")]:
         stages.wrap(owner, attribute, stage)
-    start = clock()
+    start, kernel = clock(), in_kernel()
     for _ in range(timed):
         next(steps)
-    seconds = (clock() - start) / timed
+    seconds, kernel = (clock() - start) / timed, (in_kernel() - kernel) / timed
     stages.enter("other")
-    return {"seconds": seconds, "peak_gb": peak(), "stages": {k: v / timed for k, v in stages.spent.items()}}
+    return {"seconds": seconds, "kernel_seconds": kernel, "peak_gb": peak(), "stages": {k: v / timed for k, v in stages.spent.items()}}
 
 
 def inference_case(name: str, device: str, views: int, timed: int = 2, **changes) -> dict:
-    """Seconds and peak memory of the keypoints of one frame set."""
+    """Seconds and peak memory of the keypoints of one frame set, as `track` finds them with a checkpoint."""
     import torch
 
+    from bkind3d_lite.checkpoints import load, save
     from bkind3d_lite.devices import settle
+    from bkind3d_lite.recipes import RECIPES
 
-    run, load = prepared(name, device, views, **(changes | {"perceptual": "pixels", "views": None}))
-    settle(large=run.recipe.checkpointing)
-    model = run.model.eval()
-    with torch.no_grad():
-        batch = load(0, False).to(device)
-        del run, load
+    settle(large=RECIPES[name].checkpointing, tracking=True)  # as a process that tracks does from its beginning
+    run, frames = prepared(name, device, views, **(changes | {"perceptual": "pixels", "views": None}))
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        batch, path = frames(0, False).to(device), save(run, Path(folder) / "c.safetensors", whole=False)
+        del run, frames
+        model = load(path, device=device, tracking=True)[0]
         forget_peak()
         model.keypoints(batch)
-        start = clock()
+        start, kernel = clock(), in_kernel()
         for _ in range(timed):
             model.keypoints(batch)
-        seconds = (clock() - start) / timed
-    return {"seconds": seconds, "peak_gb": peak()}
+        seconds, kernel = (clock() - start) / timed, (in_kernel() - kernel) / timed
+    return {"seconds": seconds, "kernel_seconds": kernel, "peak_gb": peak()}
 
 
 def measured(case: str, device: str, views: int = 4) -> dict:
     """One case in this process, with its floor."""
-    name, kind = case.rsplit("_", 1)
-    name = {"paper": "paper-rat7m"}.get(name, name)
-    function = step_case if kind == "step" else inference_case
-    out = function(name, device, views)
+    from bkind3d_lite.devices import precision
     from bkind3d_lite.recipes import RECIPES
 
+    name, kind = case.rsplit("_", 1)
+    changes = {"precision": "float32"} if name.endswith(PLAIN) else {}
+    name = {"paper": "paper-rat7m"}.get(name.removesuffix(PLAIN), name.removesuffix(PLAIN))
+    function = step_case if kind == "step" else inference_case
+    out = function(name, device, views, **changes)
     offline()
-    need = flops(RECIPES[name], views)
-    rate, rates = best_rate(device)
+    need, dtype = flops(RECIPES[name], views), precision(replace(RECIPES[name], **changes), device)
+    rate, rates = best_rate(device, dtype)
     floor = need[kind] / rate
-    return out | {"floor_seconds": floor, "over_floor": out["seconds"] / floor, "gflop": need[kind] / 1e9, "best_gflops": rate / 1e9,
+    return out | {"precision": str(dtype).removeprefix("torch."), "floor_seconds": floor, "over_floor": out["seconds"] / floor, "gflop": need[kind] / 1e9, "best_gflops": rate / 1e9,
                   "rates_gflops": {k: v / 1e9 for k, v in rates.items()}}
 
 
-CASES = ("paper_step", "paper_inference", "lean_step", "lean_inference", "quick-rat_step", "quick-rat_inference")
+PLAIN = "-float32"  # the same recipe in float32, where it would be trained in half precision
+CASES = ("paper_step", "paper_inference", "paper-float32_step", "paper-float32_inference", "lean_step", "lean_inference", "quick-rat_step", "quick-rat_inference")
 AXES = {"views": (2, 3, 4, 6), "voxels": (16, 24, 32, 48), "keypoints": (8, 15, 30, 60), "image side": (64, 128, 192, 256)}
 REDUCED = dict(backbone="resnet18", voxels=32, v2v_levels=3, v2v_front=3, size=(128, 128), decoder_widths=(128, 64, 32), perceptual="random")
 
@@ -301,7 +313,8 @@ def child(case: str, given: argparse.Namespace) -> dict | None:
 
 def row(case: str, r: dict) -> str:
     sets = f"{1 / r['seconds']:9.2f}" if case.endswith("inference") else " " * 9
-    return f"{case:22s} {r['gflop']:8.0f} {r['seconds']:8.2f} {r['floor_seconds']:8.2f} {r['over_floor']:6.2f} {sets} {r['peak_gb']:8.2f}"
+    return (f"{case:24s} {r['precision']:9s} {r['gflop']:6.0f} {r['seconds']:8.2f} {r['kernel_seconds']:7.2f} {r['floor_seconds']:8.2f} "
+            f"{r['over_floor']:6.2f} {sets} {r['peak_gb']:8.2f}")
 
 
 def report(results: dict, given: argparse.Namespace) -> None:
@@ -337,7 +350,8 @@ def main() -> None:
         print("RESULT " + json.dumps(scaling(given.device) if given.case == "scaling" else measured(given.case, given.device)))
         return
     results = {}
-    print(f"{'case':22s} {'GFLOP':>8s} {'seconds':>8s} {'floor s':>8s} {'ratio':>6s} {'sets/s':>9s} {'peak GB':>8s}   ({given.device}, {given.threads} thread(s))")
+    print(f"{'case':24s} {'format':9s} {'GFLOP':>6s} {'seconds':>8s} {'kernel':>7s} {'floor s':>8s} {'ratio':>6s} {'sets/s':>9s} {'peak GB':>8s}   "
+          f"({given.device}, {given.threads} thread(s))")
     for case in given.only:
         if (out := child(case, given)) is None:
             continue

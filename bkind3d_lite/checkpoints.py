@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .clips import MultiViewClip
 from .files import write_atomically
-from .devices import equip, precision
+from .devices import equip, precision, settle
 from .model import Discoverer, build_model
 from .recipes import Recipe, load_recipe
 from .training import Run, begin
@@ -90,6 +90,8 @@ def load(path: str | Path, recipe: Recipe | None = None, device: str = "cpu", tr
     path = Path(path)
     about, tensors = _read(path, "model.")
     recipe = load_recipe(about["recipe"]) if recipe is None else recipe
+    if tracking:
+        settle(large=recipe.checkpointing, tracking=True)  # before the weights come, which would stretch the heap
     with torch.random.fork_rng(devices=[]):
         model = build_model(replace(recipe, pretrained=False), about["seed"], decoder=not tracking)
     if tracking:

@@ -54,7 +54,9 @@ def in_format(model: Discoverer, objective: Objective | None, recipe: Recipe, de
     Geometry, edge maps, soft-argmax and losses stay in float32: every network takes and gives float32.
     """
     dtype = precision(recipe, device)
-    networks = [(model.encoder, "forward")] + [(model.lift.v2v, "forward")] * hasattr(model.lift, "v2v")
+    networks = [(model.encoder, "forward")]
+    if hasattr(model.lift, "v2v"):
+        networks.append((model.lift.v2v, "forward"))
     if objective is not None:
         networks += [(model.decoder, "begin"), (model.decoder, "finish"), (objective.perceptual, "features")]
         if dtype == torch.float16 and recipe.one_by_one:
@@ -129,15 +131,15 @@ def ahead(pairs: Iterator[Batch], device: str | torch.device = "cpu", depth: int
         over.set()
 
 
-def settle(large: bool = False) -> None:
-    """Habits of a process that trains: no denormals (edge maps and softmaxes are full of them, 3 x slower on a CPU), and, for
+def settle(large: bool = False, tracking: bool = False) -> None:
+    """Habits of a process that trains or tracks: no denormals (edge maps and softmaxes are full of them, 3 x slower on a CPU), and, for
     `large` networks on Linux, every large tensor is a mapping of its own, gone when it is freed: on the heap, holes between living
-    tensors grow to a gigabyte. Smaller ones stay with the process: memory that was given back is slow to get again.
+    tensors grow to a gigabyte. In training, smaller ones stay with the process: memory that was given back is slow to get again.
     """
     torch.set_flush_denormal(True)
     if large:
-        _libc("mallopt", -3, LARGE)  # M_MMAP_THRESHOLD
-        _libc("mallopt", -1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        _libc("mallopt", -3, LARGE // 4 if tracking else LARGE)  # M_MMAP_THRESHOLD
+        _libc("mallopt", -1, 128 << 10 if tracking else 2**31 - 1)  # M_TRIM_THRESHOLD, 128 kB is glibc's own
 
 
 def _libc(name: str, *values: int) -> None:

@@ -84,8 +84,9 @@ class Volumetric(nn.Module):
         """Logits (B, K, P) of the J volumes before the softmax."""
         N = self.voxels
         if self.v2v.recompute:  # large volumes: one time after the other, half the memory in flight
-            fused = (fused_volume(m[None], n[None]).unflatten(-1, (N, N, N)) for m, n in zip(maps, ndc.expand(len(maps), -1, -1, -1)))
-            logits = torch.cat([self.v2v(volume.contiguous(memory_format=self.layout)) for volume in fused])
+            half = self.v2v.front[0][0].weight.dtype  # where tracking holds its weights in half precision
+            logits = torch.cat([self.v2v([fused_volume(m[None], n[None], half).unflatten(-1, (N, N, N)).contiguous(memory_format=self.layout)])
+                                for m, n in zip(maps, ndc.expand(len(maps), -1, -1, -1))])
         else:
             logits = self.v2v(fuse(unproject(maps, ndc)).unflatten(-1, (N, N, N)).contiguous(memory_format=self.layout))
         logits = logits.flatten(2) if self.sharpness == 1 else self.sharpness * logits.flatten(2)

@@ -230,9 +230,10 @@ class V2V(nn.Module):
             return nn.ConvTranspose3d(b, a, 2, 2)
         return nn.Sequential(Residual(3, b, b), nn.ConvTranspose3d(b, a, 2, 2, bias=False), _norm(a), nn.ReLU(inplace=True))
 
-    def forward(self, volume: Tensor) -> Tensor:
+    def forward(self, volume: Tensor | list[Tensor]) -> Tensor:
+        """A list hands its only volume over: it is emptied, and the volume's memory is free as soon as it is read."""
         again = [self.recompute and level < 2 for level in range(len(self.up))]  # from fine to coarse
-        x, kept = self.front[0](volume), []
+        x, kept = self.front[0](volume.pop() if isinstance(volume, list) else volume), []
         for block in self.front[1:]:
             x = block(x, again[0])
         for recompute, down, skip in zip(again, self.down, self.skip):

@@ -22,7 +22,7 @@ from .training import Run, Step
 LADDER = ({}, {"one_by_one": True}, {"checkpointing": True, "one_by_one": True})  # from fast to frugal, same results
 SPARE = 1.05  # an allocator's rounding, and what convolutions rearrange for themselves
 MAPPED = 32 << 20  # bytes from which glibc maps a tensor by itself, gone when it is freed, where `settle` does not say otherwise
-HOLES = {MAPPED: 0.5, LARGE: 1.0}  # what a heap of smaller tensors keeps in holes between them, as a share of the tensors (of half of
+HOLES = {MAPPED: 0.4, LARGE: 1.0}  # what a heap of smaller tensors keeps in holes between them, as a share of the tensors (of half of
 # them in half precision); measured on reduced recipes
 
 

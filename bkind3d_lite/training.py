@@ -131,7 +131,7 @@ def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey
     """
     survey = look(clip, recipe.side, thumbs=False) if survey is None and recipe.surveyed else survey
     device = next(model.parameters()).device
-    settle(large=recipe.checkpointing)
+    settle(large=recipe.checkpointing, tracking=True)
     model.eval()
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     world, weight = [], []

@@ -95,22 +95,24 @@ class _SoftmaxFused(torch.autograd.Function):
         return (volumes - (fused - 1)[:, None]).mul_(weights).mul_(slope[:, None])
 
 
-def fused_volume(maps: Tensor, ndc: Tensor) -> Tensor:
+def fused_volume(maps: Tensor, ndc: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """As `fuse(unproject(maps, ndc))`, a few points at a time, so that no volume of every view is ever held; `ndc` gets no gradient.
+
+    dtype: number format of the volume (default: that of the maps).
 
     In training the views are sampled again in the backward pass: cheap beside the gigabyte that their volumes would take.
     """
     shaped(maps, "B V C h w", "maps")
-    return _FusedVolume.apply(maps, ndc.expand(len(maps), -1, -1, -1).clamp(-1e4, 1e4))
+    return _FusedVolume.apply(maps, ndc.expand(len(maps), -1, -1, -1).clamp(-1e4, 1e4), dtype or maps.dtype)
 
 
 class _FusedVolume(torch.autograd.Function):
     """`_SoftmaxFused` of `unproject`, piece by piece: what one piece needs stays in a CPU's cache."""
 
     @staticmethod
-    def forward(ctx, maps, ndc):
+    def forward(ctx, maps, ndc, dtype):
         ctx.save_for_backward(maps, ndc)
-        fused = maps.new_empty(len(maps), ndc.shape[2], maps.shape[2])  # channels last, as the volume's network reads them
+        fused = maps.new_empty(len(maps), ndc.shape[2], maps.shape[2], dtype=dtype)  # channels last, as the volume's network reads them
         for m, n, f in zip(maps, ndc, fused):
             for grid, into in zip(*_points(m, n, f)):
                 votes = F.grid_sample(m, grid, align_corners=False)[:, :, 0]
@@ -129,7 +131,7 @@ class _FusedVolume(torch.autograd.Function):
                 fused = (weights * votes).sum(0)
                 votes.sub_(fused).add_(1).mul_(weights).mul_(part.T)
                 g += torch.ops.aten.grid_sampler_2d_backward(votes[:, :, None], m, grid, 0, 0, False, [True, False])[0]
-        return found, None
+        return found, None, None
 
 
 def _points(maps: Tensor, ndc: Tensor, volume: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
