@@ -135,6 +135,14 @@ def test_v2v_keeps_its_axes_apart():
     assert V2V(2, 3, width=4, levels=1)(torch.randn(1, 2, 4, 6, 8)).shape == (1, 3, 4, 6, 8)
 
 
+def test_a_volume_that_is_handed_over_is_let_go():
+    torch.manual_seed(0)
+    network, volume = V2V(2, 3, width=4, levels=1), torch.randn(1, 2, 4, 4, 4)
+    box = [volume]
+    with torch.no_grad():
+        assert torch.equal(network(box), network(volume)) and not box
+
+
 # ---- decoder -------------------------------------------------------------------------------------------------------
 def test_decoder_reads_a_drawing_at_every_scale():
     torch.manual_seed(0)
