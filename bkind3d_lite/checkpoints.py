@@ -70,7 +70,7 @@ def _read(path: Path, only: str | tuple[str, ...] = "") -> tuple[dict, dict[str,
 
 
 def _fit(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path, skip: str | None = None) -> None:
-    """Copy the tensors named `prefix`... into the module; every one must be there, and no other, those aside that begin with `skip`."""
+    """Copy the tensors named `prefix`... into the module; every one must be there, and no other; what begins with `skip` stays."""
     have = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     want = {k: v for k, v in module.state_dict().items() if skip is None or not k.startswith(skip)}
     for name in sorted(want.keys() | have.keys()):
@@ -88,14 +88,12 @@ def load(path: str | Path, recipe: Recipe | None = None, device: str = "cpu", tr
     or less. Nothing is downloaded: all weights are in the file.
     """
     path = Path(path)
-    about, tensors = _read(path, "model.")
+    about, tensors = _read(path, ("model.encoder.", "model.lift.", "model.edges.") if tracking else "model.")
     recipe = load_recipe(about["recipe"]) if recipe is None else recipe
     if tracking:
         settle(large=recipe.checkpointing, tracking=True)  # before the weights come, which would stretch the heap
     with torch.random.fork_rng(devices=[]):
         model = build_model(replace(recipe, pretrained=False), about["seed"], decoder=not tracking)
-    if tracking:
-        tensors = {k: v for k, v in tensors.items() if not k.startswith("model.decoder.")}
     _fit(model, tensors, "model.", path, skip="decoder." if tracking else None)
     equip(model, None, recipe, device)
     if not tracking:

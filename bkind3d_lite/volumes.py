@@ -136,7 +136,7 @@ class _FusedVolume(torch.autograd.Function):
 
 def _points(maps: Tensor, ndc: Tensor, volume: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """The same few points of ndc (V, P, 2), as grids (V, 1, p, 2), and of a volume (P, C); a GPU takes them all at once."""
-    some = PIECE // maps[:, :, 0, 0].numel() if maps.device.type == "cpu" else len(volume)
+    some = max(1, PIECE // maps[:, :, 0, 0].numel()) if maps.device.type == "cpu" else len(volume)
     return ndc[:, None].split(some, 2), volume.split(some)
 
 
