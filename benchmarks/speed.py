@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import gc
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -225,20 +226,25 @@ def step_case(name: str, device: str, views: int, timed: int = 1, **changes) -> 
     return {"seconds": seconds, "kernel_seconds": kernel, "peak_gb": peak(), "stages": {k: v / timed for k, v in stages.spent.items()}}
 
 
+def written(path: Path, name: str, views: int, changes: dict) -> None:
+    """A checkpoint of the recipe's first weights."""
+    from bkind3d_lite.checkpoints import save
+
+    save(prepared(name, "cpu", views, **(changes | {"perceptual": "pixels", "views": None}))[0], path, whole=False)
+
+
 def inference_case(name: str, device: str, views: int, timed: int = 2, **changes) -> dict:
     """Seconds and peak memory of the keypoints of one frame set, as `track` finds them with a checkpoint."""
     import torch
 
-    from bkind3d_lite.checkpoints import load, save
-    from bkind3d_lite.devices import settle
-    from bkind3d_lite.recipes import RECIPES
+    from bkind3d_lite.checkpoints import load
 
-    settle(large=RECIPES[name].checkpointing, tracking=True)  # as a process that tracks does from its beginning
-    run, frames = prepared(name, device, views, **(changes | {"perceptual": "pixels", "views": None}))
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        batch, path = frames(0, False).to(device), save(run, Path(folder) / "c.safetensors", whole=False)
-        del run, frames
-        model = load(path, device=device, tracking=True)[0]
+        path = Path(folder) / "c.safetensors"
+        writer = multiprocessing.get_context("spawn").Process(target=written, args=(path, name, views, changes))
+        writer.start(), writer.join()
+        model, recipe, _ = load(path, device=device, tracking=True)
+        batch = recorded(recipe, views)[2](0, False).to(device)
         forget_peak()
         model.keypoints(batch)
         start, kernel = clock(), in_kernel()

@@ -51,7 +51,8 @@ def equip(model: Discoverer, objective: Objective | None, recipe: Recipe, device
 def in_format(model: Discoverer, objective: Objective | None, recipe: Recipe, device: str | torch.device) -> None:
     """Let the networks compute in the recipe's precision, compiled if it says so.
 
-    Geometry, edge maps, soft-argmax and losses stay in float32: every network takes and gives float32.
+    Geometry, edge maps, soft-argmax and losses stay in float32: every network takes float32 and gives it, but for the perceptual one, whose
+    features are only compared.
     """
     dtype = precision(recipe, device)
     networks = [(model.encoder, "forward")]
@@ -66,17 +67,17 @@ def in_format(model: Discoverer, objective: Objective | None, recipe: Recipe, de
         if recipe.compile:
             function = torch.compile(function)
         if dtype != torch.float32:
-            function = _cast(function, torch.device(device).type, dtype)
+            function = _cast(function, torch.device(device).type, dtype, narrow=name == "features")
         if function is not getattr(owner, name):
             setattr(owner, name, function)
 
 
-def _cast(function: Callable, device: str, dtype: torch.dtype) -> Callable:
-    """The function under autocast, its results as float32."""
+def _cast(function: Callable, device: str, dtype: torch.dtype, narrow: bool) -> Callable:
+    """The function under autocast, its results as float32 or, if `narrow`, as they are."""
 
     def run(*inputs):
         with torch.autocast(device, dtype):
-            return _floats(function(*inputs))
+            return function(*inputs) if narrow else _floats(function(*inputs))
 
     return run
 
@@ -134,12 +135,13 @@ def ahead(pairs: Iterator[Batch], device: str | torch.device = "cpu", depth: int
 def settle(large: bool = False, tracking: bool = False) -> None:
     """Habits of a process that trains or tracks: no denormals (edge maps and softmaxes are full of them, 3 x slower on a CPU), and, for
     `large` networks on Linux, every large tensor is a mapping of its own, gone when it is freed: on the heap, holes between living
-    tensors grow to a gigabyte. In training, smaller ones stay with the process: memory that was given back is slow to get again.
+    tensors grow to a gigabyte. Smaller ones stay with the process: memory that was given back is slow to get again. tracking: from a quarter of
+    that size on, for a tenth of a gigabyte less.
     """
     torch.set_flush_denormal(True)
     if large:
         _libc("mallopt", -3, LARGE // 4 if tracking else LARGE)  # M_MMAP_THRESHOLD
-        _libc("mallopt", -1, 128 << 10 if tracking else 2**31 - 1)  # M_TRIM_THRESHOLD, 128 kB is glibc's own
+        _libc("mallopt", -1, 2**31 - 1)  # M_TRIM_THRESHOLD: never
 
 
 def _libc(name: str, *values: int) -> None:

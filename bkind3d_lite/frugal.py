@@ -7,8 +7,10 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+HALVES = (torch.bfloat16, torch.float16)
 PIECE = 1 << 17  # numbers that are worked on at a time, to stay in a core's second cache
 
 
@@ -85,11 +87,40 @@ class _OnTheSpot(torch.autograd.Function):
         return None, None, *(s * slope for s in ctx.slopes), *(next(sums).mul_(slope) if g else None for g in given)
 
 
+def wide(x: Tensor) -> Tensor:
+    """Sums of half-precision numbers need a wider format."""
+    return x.float() if x.dtype in HALVES else x
+
+
+def mean_square(a: Tensor, b: Tensor) -> Tensor:
+    """Mean of (a - b)^2, of half-precision numbers in float32; `b` gets no gradient."""
+    dense = a.stride() == b.stride() and (a.is_contiguous() or a.movedim(1, -1).is_contiguous())
+    if a.dtype in HALVES and a.device.type == "cpu" and dense:
+        return _MeanSquare.apply(a, b)
+    return F.mse_loss(wide(a), wide(b))
+
+
+class _MeanSquare(torch.autograd.Function):
+    """A piece at a time: float32 maps of neither of the two are made, and the gradient is one map in the format of `a`."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save_for_backward(a, b)
+        parts = zip(*(x.as_strided((x.numel(),), (1,)).split(PIECE) for x in (a, b)))
+        return sum((x.float() - y).square_().sum() for x, y in parts) / a.numel()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope):
+        a, b = ctx.saved_tensors
+        return (a - b).mul_(2 / a.numel() * slope), None
+
+
 # ---- residual blocks in place --------------------------------------------------------------------------------------
 def overwritable(x: Tensor) -> bool:
     """Whether `overwriting` serves maps (n, c, ...): on a CPU, channels last in memory and, in half precision, no narrower than the kernels."""
-    wide = min(x.shape[2:]) >= 3 or not torch.is_autocast_enabled("cpu")
-    return x.device.type == "cpu" and x.movedim(1, -1).is_contiguous() and wide
+    served = min(x.shape[2:]) >= 3 or not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and x.movedim(1, -1).is_contiguous() and served
 
 
 def overwriting(x: Tensor, skip: Tensor | None, first: Tensor, norm1: nn.GroupNorm, second: Tensor, norm2: nn.GroupNorm) -> Tensor:
@@ -156,12 +187,12 @@ def _convolved_backward(slope: Tensor, x: Tensor, weight: Tensor) -> tuple[Tenso
 
 def _moments(x: Tensor, groups: int, eps: float) -> list[tuple[Tensor, Tensor]]:
     """Mean and 1 / deviation of the groups of every sample, repeated for each of their channels."""
-    found, wide = [], _wide(x[:0]).dtype
+    found, dtype = [], wide(x[:0]).dtype
     for sample in x:
         count = sample[0].numel()
-        mean = _shared(sum(_wide(row).sum(0).double() for row, in _pieces(sample)) / count, groups).to(wide)
+        mean = _shared(sum(wide(row).sum(0).double() for row, in _pieces(sample)) / count, groups).to(dtype)
         var = _shared(sum((row - mean).square_().sum(0).double() for row, in _pieces(sample)) / count, groups)
-        found.append((mean, (var + eps).rsqrt().to(wide)))
+        found.append((mean, (var + eps).rsqrt().to(dtype)))
     return found
 
 
@@ -174,11 +205,6 @@ def _pieces(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The same few rows (p, c) of every map (c, ...), channels last; what is written there is written into the map."""
     c = len(maps[0])
     return zip(*(m.movedim(0, -1).view(-1, c).split(max(1, PIECE // c)) for m in maps))
-
-
-def _wide(row: Tensor) -> Tensor:
-    """Sums of half-precision numbers need a wider format."""
-    return row.float() if row.dtype in (torch.bfloat16, torch.float16) else row
 
 
 def _normalize(x: Tensor, known: list, scale: Tensor, shift: Tensor, out: Tensor, skip: Tensor | None = None) -> None:
@@ -198,7 +224,7 @@ def _normalize_backward(slope: Tensor, x: Tensor, known: list, scale: Tensor, gr
     for i, (mean, rate) in enumerate(known):
         total, product = torch.zeros_like(scale), torch.zeros_like(scale)
         for g, row in _pieces(slope[i], x[i]):
-            g = _wide(g)
+            g = wide(g)
             total += g.sum(0)
             product += (g * row).sum(0)
         product = (product - mean * total) * rate  # of the slope and the normalized map

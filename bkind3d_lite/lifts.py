@@ -16,7 +16,7 @@ from .cameras import CameraRig, triangulate
 from .clips import Batch
 from .networks import V2V
 from .shapes import cells
-from .volumes import Grid, entropy, fuse, fused_volume, hull, soft_argmax, unproject
+from .volumes import PIECE, Grid, entropy, fuse, fused_volume, hull, soft_argmax, unproject
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Volumetric(nn.Module):
         if batch.centre is not None or batch.turn is not None:
             centre = self.centre.expand(len(batch.index), 3) if batch.centre is None else batch.centre
             points = Grid(centre, self.side, self.voxels, batch.turn).points.flatten(1, 3)
-            return points, rig.ndc_from_world(points)
+            return points, _projected(rig, points)
         if self._still is None or not (_same(self._still[0][0], rig) and torch.equal(self._still[0][1], self.centre)):
             points = Grid(self.centre, self.side, self.voxels).points.flatten(0, 2)[None].expand(len(batch.index), -1, -1)
-            ndc = rig.ndc_from_world(points)
+            ndc = _projected(rig, points)
             if not (ndc.abs() <= 1).all(-1).any():
                 raise ValueError(f"no camera sees any part of the volume (centre {self.centre.tolist()}, side {self.side}); "
                                  "check its centre, its side and the calibration's unit")
@@ -101,6 +101,12 @@ class Volumetric(nn.Module):
         logits = self.volume(maps, images, ndc)
         world, weight = soft_argmax(logits, points)
         return Keypoints(batch.rig.ndc_from_world(world), world, weight[:, None].expand(-1, maps.shape[1], -1), entropy=_entropy(logits))
+
+
+def _projected(rig: CameraRig, points: Tensor) -> Tensor:
+    """`rig.ndc_from_world(points)`; on a CPU a few points at a time, which stay in its cache."""
+    some = PIECE // 32 if points.device.type == "cpu" else points.shape[-2]
+    return torch.cat([rig.ndc_from_world(few) for few in points.split(some, -2)], -2)
 
 
 def _same(a: CameraRig, b: CameraRig) -> bool:

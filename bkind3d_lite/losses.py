@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import ranks
+from .frugal import mean_square, wide
 from .shapes import cells, shaped
 
 
@@ -56,7 +57,7 @@ class Perceptual(nn.Module):
         self.register_buffer("energy", torch.zeros(len(self.blocks) + 1))
 
     def features(self, maps: Tensor) -> list[Tensor]:
-        """(n, 1 or 3, H, W) -> the maps themselves and the output of every block."""
+        """(n, 1 or 3, H, W) -> the maps themselves and the output of every block, in the number format that the blocks compute in."""
         x, out = maps.expand(-1, 3, -1, -1), [maps]
         for block in self.blocks:
             x = block(x)
@@ -74,13 +75,13 @@ class Perceptual(nn.Module):
         """The loss of reconstructions (n, 1, H, W) whose targets have the features `wanted`."""
         found = self.features(recon)
         if self.printed:
-            return sum((g - w).flatten(1).norm(dim=1).mean() for g, w in zip(found, wanted))
-        return torch.stack([F.mse_loss(g, w) / s for g, w, s in zip(found, wanted, scale)]).mean()
+            return sum((wide(g) - wide(w)).flatten(1).norm(dim=1).mean() for g, w in zip(found, wanted))
+        return torch.stack([mean_square(g, w) / s for g, w, s in zip(found, wanted, scale)]).mean()
 
     def forward(self, recon: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
             wanted = self.features(target.detach())
-            scale = self.scale([w.square().mean() for w in wanted])
+            scale = self.scale([wide(w).square().mean() for w in wanted])
         return self.distance(recon, wanted, scale)
 
 

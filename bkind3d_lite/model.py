@@ -15,7 +15,7 @@ from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Depth, Flat, Keypoints, Lift, Triangulated, Volumetric
 from .losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, equivariance, reprojection, separation, steadiness
 from .motion import extent, region
-from .frugal import on_the_spot
+from .frugal import on_the_spot, wide
 from .networks import Decoder, Encoder, over_views
 from .recipes import Recipe
 from .volumes import overlap
@@ -136,7 +136,7 @@ class Objective(nn.Module):
     def _wanted(self, batch: Batch, size: tuple[int, int]) -> tuple[list[list[Tensor]], Tensor]:
         """Features of every view's target, and what each term is divided by."""
         each = [self.perceptual.features(target[None]) for target in self.target(batch, size).flatten(0, 1)]
-        return each, self.perceptual.scale([torch.stack([f.square().mean() for f in level]).mean() for level in zip(*each)])
+        return each, self.perceptual.scale([torch.stack([wide(f).square().mean() for f in level]).mean() for level in zip(*each)])
 
     def forward(self, batch: Batch, out: Discovery, bottleneck: EdgeBottleneck | PointBottleneck, step: int) -> dict[str, Tensor]:
         r, both = self.recipe, (out.now, out.later)

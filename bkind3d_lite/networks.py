@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .frugal import overwritable, overwriting, plainly, recomputed
+from .frugal import PIECE, overwritable, overwriting, plainly, recomputed
 
 
 def over_views(network: nn.Module, images: Tensor):
@@ -185,6 +185,9 @@ class Encoder(nn.Module):
             self.head = nn.Sequential(_conv(2, middle, middle), Pixelwise(middle, maps, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        some = max(1, PIECE // images[0, :2].numel())
+        if self.recompute and not self.training and images.device.type == "cpu" and len(images) > some and not torch.is_grad_enabled():
+            return tuple(torch.cat(parts) for parts in zip(*map(self.forward, images.split(some))))  # less memory and no slower
         levels = self.trunk(images, self.recompute)
         if self.pyramid is not None:
             return levels[-1], (recomputed if self.recompute else plainly)(self.pyramid, *levels)
@@ -244,7 +247,7 @@ class V2V(nn.Module):
         for recompute, up in zip(again[::-1], self.up[::-1]):
             if self.full:
                 x = (recomputed if recompute else plainly)(up[1:], up[0](x, recompute))
-                x = x + kept.pop()
+                x = kept.pop().add_(x) if recompute or not torch.is_grad_enabled() else x + kept.pop()
             else:
                 x = (recomputed if recompute else plainly)(up, x).relu_() + kept.pop()
         x = self.back[0](x, again[0])

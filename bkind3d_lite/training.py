@@ -122,17 +122,19 @@ def enough(recipe: Recipe, rig: CameraRig) -> tuple[int, int]:
 
 # ---- tracking ----------------------------------------------------------------------------------------------------
 @torch.no_grad()
-def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey | None = None, times=None, batch: int = 8,
+def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey | None = None, times=None, batch: int | None = None,
           turns: int = 1) -> Track:
     """Keypoints of every frame (or of `times`): world (T, K, 3), confidence (T, K), the strongest learned edges as skeleton.
 
     Keypoints that know images alone (lift flat) are triangulated here, by confidence. turns: average the keypoints over so
-    many turns of the volume about the vertical (a switch beyond the paper; 1: paper).
+    many turns of the volume about the vertical (a switch beyond the paper; 1: paper). batch: frame sets at a time (default: 8; of a
+    large recipe on a CPU 1, where more would take memory and no less time).
     """
     survey = look(clip, recipe.side, thumbs=False) if survey is None and recipe.surveyed else survey
     device = next(model.parameters()).device
     settle(large=recipe.checkpointing, tracking=True)
     model.eval()
+    batch = batch or (1 if recipe.checkpointing and device.type == "cpu" else 8)
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     world, weight = [], []
     for some in times.split(batch):

@@ -123,7 +123,7 @@ class _FusedVolume(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, slope):
         maps, ndc = ctx.saved_tensors
-        found = torch.zeros_like(maps)
+        found = maps.new_zeros(maps.shape)  # plain in memory, as the sampler's own gradients are
         for m, n, s, g in zip(maps, ndc, slope.movedim(1, -1), found):
             for grid, part in zip(*_points(m, n, s)):
                 votes = F.grid_sample(m, grid, align_corners=False)[:, :, 0]

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 from torchvision.models._api import WeightsEnum
 
+from bkind3d_lite.frugal import mean_square
 from bkind3d_lite.losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, equivariance, lengths, reprojection, separation, steadiness
 
 
@@ -93,6 +94,19 @@ def test_a_frame_of_three_colours_is_compared_as_it_is():
 def test_pixels_by_hand():
     recon, target = torch.full((1, 1, 8, 8), 0.5), torch.full((1, 1, 8, 8), 0.2)
     assert float(Perceptual("pixels")(recon, target)) == pytest.approx(0.3**2 / 0.2**2, rel=1e-5)
+
+
+@pytest.mark.parametrize("last", [torch.contiguous_format, torch.channels_last])
+def test_half_precision_features_are_compared_in_float32(last):
+    g = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(1, 8, 160, 140, generator=g).bfloat16().contiguous(memory_format=last) for _ in range(2))
+    exact = (a.double() - b.double()).square().mean()
+    found = mean_square(a.requires_grad_(), b)
+    (slope,) = torch.autograd.grad(2 * found, a)
+    assert found.dtype == torch.float32 and found.grad_fn.name() == "_MeanSquareBackward"
+    assert_close(found.double(), exact, rtol=1e-5, atol=0)
+    assert slope.dtype == a.dtype and slope.stride() == a.stride()
+    assert_close(slope.double(), 4 * (a.double() - b.double()) / a.numel(), rtol=2**-6, atol=0)
 
 
 @pytest.mark.parametrize("network", ["pixels", "random"])

@@ -46,6 +46,18 @@ def test_encoder_shapes(size):
     assert features.shape == (2, 32, -(-H // 16), -(-W // 16)) and maps.shape == (2, 5, H // 4, W // 4)
 
 
+def test_a_large_encoder_that_tracks_looks_at_one_image_after_the_other(monkeypatch):
+    encoder, images, looks = Encoder(3, 5, backbone="resnet18", recompute=True).eval(), torch.rand(3, 3, 256, 128), []
+    forward = encoder.trunk.forward
+    monkeypatch.setattr(encoder.trunk, "forward", lambda x, recompute: looks.append(len(x)) or forward(x, recompute))
+    together = encoder(images)  # with gradients: all at once
+    with torch.no_grad():
+        apart = encoder(images)
+    assert looks == [3, 2, 1]
+    for a, b in zip(together, apart):
+        assert_close(b, a, atol=1e-4, rtol=1e-4)
+
+
 def test_the_trunk_halves_from_stride_4():
     trunk = Trunk(3, 8)
     assert [tuple(m.shape) for m in trunk(torch.rand(1, 3, 32, 64))] == [(1, 8, 8, 16), (1, 16, 4, 8), (1, 32, 2, 4)] and trunk.out == (8, 16, 32)

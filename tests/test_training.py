@@ -73,6 +73,15 @@ def test_track_of_one_frame_equals_track_of_many(clip, seen):
     torch.testing.assert_close(one.world[0], many.world[4], atol=0.05, rtol=1e-4)
 
 
+@pytest.mark.parametrize("large, sizes", [(False, [8, 1]), (True, [1] * 9)])
+def test_on_a_cpu_a_large_recipe_tracks_one_moment_after_the_other(clip, seen, monkeypatch, large, sizes):
+    run, found = begin(replace(TINY, checkpointing=large), clip), []
+    keypoints = run.model.keypoints
+    monkeypatch.setattr(run.model, "keypoints", lambda batch: found.append(len(batch.index)) or keypoints(batch))
+    track(run.model, run.recipe, clip, seen, times=range(9))
+    assert found == sizes
+
+
 def test_enough_pixels_for_the_network(clip):
     whole = replace(clip.rig.resized((960, 640)))
     assert enough(replace(TINY, follow=None), whole) == (48, 32) and enough(replace(TINY, size=(2000, 2000)), whole) == (960, 640)
