@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .clips import MultiViewClip
 from .files import write_atomically
-from .devices import equip, precision, settle
+from .devices import equip, narrow, settle
 from .model import Discoverer, build_model
 from .recipes import Recipe, load_recipe
 from .training import Run, begin
@@ -98,10 +98,7 @@ def load(path: str | Path, recipe: Recipe | None = None, device: str = "cpu", tr
     equip(model, None, recipe, device)
     if not tracking:
         return model.to(device).eval(), recipe, about
-    for parameter in (p for part in (model.encoder, model.lift) if isinstance(part, torch.nn.Module) for p in part.parameters()):
-        parameter.requires_grad_(False)
-        if parameter.ndim > 2:
-            parameter.data = parameter.data.to(precision(recipe, device))
+    narrow(model, recipe, device)
     return model.eval(), recipe, about
 
 

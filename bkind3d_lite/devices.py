@@ -67,17 +67,25 @@ def in_format(model: Discoverer, objective: Objective | None, recipe: Recipe, de
         if recipe.compile:
             function = torch.compile(function)
         if dtype != torch.float32:
-            function = _cast(function, torch.device(device).type, dtype, narrow=name == "features")
+            function = _cast(function, torch.device(device).type, dtype, wide=name != "features")
         if function is not getattr(owner, name):
             setattr(owner, name, function)
 
 
-def _cast(function: Callable, device: str, dtype: torch.dtype, narrow: bool) -> Callable:
-    """The function under autocast, its results as float32 or, if `narrow`, as they are."""
+def narrow(model: Discoverer, recipe: Recipe, device: str | torch.device) -> None:
+    """For tracking alone: the weights of convolutions in the number format in which they are used, and no gradients."""
+    for parameter in (p for part in (model.encoder, model.lift) if isinstance(part, torch.nn.Module) for p in part.parameters()):
+        parameter.requires_grad_(False)
+        if parameter.ndim > 2:
+            parameter.data = parameter.data.to(precision(recipe, device))
+
+
+def _cast(function: Callable, device: str, dtype: torch.dtype, wide: bool) -> Callable:
+    """The function under autocast, its results as float32 if `wide`."""
 
     def run(*inputs):
         with torch.autocast(device, dtype):
-            return function(*inputs) if narrow else _floats(function(*inputs))
+            return _floats(function(*inputs)) if wide else function(*inputs)
 
     return run
 

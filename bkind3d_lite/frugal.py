@@ -1,6 +1,7 @@
 """Frugal: the same values and gradients for less memory."""
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -116,7 +117,29 @@ class _MeanSquare(torch.autograd.Function):
         return (a - b).mul_(2 / a.numel() * slope), None
 
 
-# ---- residual blocks in place --------------------------------------------------------------------------------------
+# ---- normalizations and residual blocks, piece by piece and in place ------------------------------------------------
+def normalized(x: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """`norm(x)` of maps that are `overwritable`, with sums in float64 of float32 sums of few numbers each."""
+    return _Normalized.apply(x, norm.weight, norm.bias, norm.num_groups, norm.eps)
+
+
+class _Normalized(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, scale, shift, groups, eps):
+        known, out = _moments(x, groups, eps), torch.empty_like(x)
+        _normalize(x, known, scale, shift, out, least=-math.inf)
+        ctx.save_for_backward(x, scale)
+        ctx.known, ctx.groups = known, groups  # a few numbers a channel
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope):
+        x, scale = ctx.saved_tensors
+        found, slope = x.clone(), slope.movedim(1, -1).contiguous().movedim(-1, 1)
+        return found, *_normalize_backward(slope, found, ctx.known, scale, ctx.groups), None, None
+
+
 def overwritable(x: Tensor) -> bool:
     """Whether `overwriting` serves maps (n, c, ...): on a CPU, channels last in memory and, in half precision, no narrower than the kernels."""
     served = min(x.shape[2:]) >= 3 or not torch.is_autocast_enabled("cpu")
@@ -207,15 +230,15 @@ def _pieces(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(m.movedim(0, -1).view(-1, c).split(max(1, PIECE // c)) for m in maps))
 
 
-def _normalize(x: Tensor, known: list, scale: Tensor, shift: Tensor, out: Tensor, skip: Tensor | None = None) -> None:
-    """out = relu(norm(x) + skip); `out` may be `x` itself."""
+def _normalize(x: Tensor, known: list, scale: Tensor, shift: Tensor, out: Tensor, skip: Tensor | None = None, least: float = 0.0) -> None:
+    """out = max(least, norm(x) + skip); `out` may be `x` itself."""
     for i, (mean, rate) in enumerate(known):
         a = scale * rate
         for row, into, *more in _pieces(x[i], out[i], *([] if skip is None else [skip[i]])):
             y = torch.addcmul(shift - mean * a, row, a)
             for other in more:
                 y += other
-            into.copy_(y.clamp_min_(0))
+            into.copy_(y.clamp_min_(least))
 
 
 def _normalize_backward(slope: Tensor, x: Tensor, known: list, scale: Tensor, groups: int) -> tuple[Tensor, Tensor]:

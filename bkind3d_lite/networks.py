@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .frugal import PIECE, overwritable, overwriting, plainly, recomputed
+from .frugal import PIECE, normalized, overwritable, overwriting, plainly, recomputed
 
 
 def over_views(network: nn.Module, images: Tensor):
@@ -18,8 +18,16 @@ def over_views(network: nn.Module, images: Tensor):
     return tuple(x.unflatten(0, lead) for x in out) if isinstance(out, tuple) else out.unflatten(0, lead)
 
 
-def _norm(channels: int, groups: int = 8) -> nn.GroupNorm:
-    return nn.GroupNorm(next(g for g in range(min(groups, channels), 0, -1) if channels % g == 0), channels)
+class Norm(nn.GroupNorm):
+    """Group normalization. On a CPU PyTorch's own adds up the gradients of a map with channels last voxel after voxel in float32: at 64^3
+    voxels they are 0.4 % off, and it is slower."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return normalized(x, self) if x[0, 0].numel() >= PIECE // 2 and overwritable(x) else super().forward(x)
+
+
+def _norm(channels: int, groups: int = 8) -> Norm:
+    return Norm(next(g for g in range(min(groups, channels), 0, -1) if channels % g == 0), channels)
 
 
 def _convolution(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from .cameras import CameraRig
 from .clips import Batch
-from .devices import DTYPES, LARGE, in_format, precision
-from .model import build
+from .devices import DTYPES, LARGE, in_format, narrow, precision
+from .model import build, build_model
 from .recipes import LEAN, QUICK_RAT, Recipe
 from .training import Run, Step
 
@@ -63,7 +63,7 @@ class _Ledger(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of tensors at the fullest moment of a training step and of an inference."""
+    """Bytes of tensors at the fullest moment of a training step and of an inference with a model that was loaded for tracking."""
 
     step: int
     inference: int
@@ -87,14 +87,17 @@ def _walked(recipe: Recipe, views: int, training: bool, device: str = "cpu") -> 
     half = torch.device(device).type == "cuda" and not torch.cuda.is_available() and recipe.precision == "auto"  # a GPU of another machine
     recipe = replace(recipe, precision="bfloat16" if half else str(precision(recipe, device)).removeprefix("torch."), compile=False)
     with FakeTensorMode(allow_non_fake_inputs=True), _Ledger(mapped) as ledger:
-        model, objective = build(recipe)
-        in_format(model, objective if training else None, recipe, "cpu")
-        model.train(training), objective.train(training)
-        batch = _fake_batch(recipe, min(views, recipe.views or views) if training else views, training)
         if not training:
+            model, batch = build_model(recipe).eval(), _fake_batch(recipe, views, training)
+            in_format(model, None, recipe, "cpu"), narrow(model, recipe, "cpu")
+            del model.decoder
+            ledger.largest = ledger.alive
             with torch.no_grad():
-                model.eval().keypoints(replace(batch, later=None))
+                model.keypoints(replace(batch, later=None))
             return int(SPARE * ledger.largest)
+        model, objective = build(recipe)
+        in_format(model, objective, recipe, "cpu")
+        batch = _fake_batch(recipe, min(views, recipe.views or views), training)
         moments = 2 if recipe.optimizer == "adam" else 1
         state = [torch.empty_like(p) for p in model.parameters() for _ in range(moments)]
         out = model(batch, objective.judge(batch))

@@ -5,6 +5,7 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models._api import WeightsEnum
 
+from bkind3d_lite import networks
 from bkind3d_lite.networks import V2V, Decoder, Encoder, Pixelwise, Pointwise, Residual, ResNetTrunk, Trunk, _beside, over_views
 
 
@@ -218,6 +219,27 @@ def test_a_residual_block_that_overwrites_itself_is_the_same_block(dims, c_in, c
     x = torch.randn(n, c_in, *size, dtype=torch.float64).contiguous(memory_format=torch.channels_last if dims == 2 else torch.channels_last_3d)
     assert "Overwriting" in type(block(x, recompute=True).grad_fn).__name__
     same(lambda: block(x, recompute=True), lambda: block(x), x.requires_grad_(), *block.parameters())
+
+
+@pytest.mark.parametrize("dims, size", [(2, (40, 60)), (3, (12, 10, 20))])
+def test_a_large_map_is_normalized_as_a_small_one(dims, size, monkeypatch):
+    monkeypatch.setattr(networks, "PIECE", 1000)
+    ours, plain = networks._norm(16).double(), nn.GroupNorm(8, 16).double()
+    plain.weight, plain.bias = ours.weight, ours.bias
+    nn.init.normal_(ours.weight), nn.init.normal_(ours.bias)
+    x = 3 + torch.randn(2, 16, *size, dtype=torch.float64).contiguous(memory_format=torch.channels_last if dims == 2 else torch.channels_last_3d)
+    assert "_Normalized" in ours(x).grad_fn.name()
+    same(lambda: ours(x).relu_(), lambda: plain(x).relu(), x.requires_grad_(), *ours.parameters())
+
+
+def test_gradients_of_a_large_map_are_those_of_float64():
+    torch.manual_seed(0)
+    norm, x, slope = networks._norm(8), *(torch.randn(1, 8, 256, 256).contiguous(memory_format=torch.channels_last) for _ in range(2))
+    found = torch.autograd.grad(norm(x.requires_grad_()), [x, *norm.parameters()], slope)
+    exact = x.detach().double().requires_grad_()
+    norm = norm.double()
+    for a, b in zip(found, torch.autograd.grad(norm(exact), [exact, *norm.parameters()], slope.double())):
+        assert (a - b).norm() < 1e-5 * b.norm()
 
 
 def test_a_residual_block_leaves_its_input_alone_and_keeps_little():
