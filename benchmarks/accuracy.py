@@ -8,6 +8,7 @@ a data centre at the same size; `quick`, the clip's preset with all switches. Pr
 the range over the seeds, beside what needs no training; writes every run as it ends to build/bench/accuracy-<clip>.json.
 --resume keeps the runs that are there and does the rest.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -21,23 +22,66 @@ import torch
 
 from bkind3d_lite.evaluation import baselines
 from bkind3d_lite.files import write_atomically
-from bkind3d_lite.quickstart import RECIPES as QUICK, Part, judge, opened
+from bkind3d_lite.quickstart import RECIPES as QUICK
+from bkind3d_lite.quickstart import Part, judge, opened
 from bkind3d_lite.recipes import LEAN, VARIANTS, Recipe
 from bkind3d_lite.training import batches, begin, train
 
 # a quarter of the paper's lengths: 64 of 256 px, 16 of 64 heatmap cells and voxels
-SMALL = Recipe("reduced", size=(64, 64), voxels=16, width=24, channels=16, v2v_width=16, decoder_width=24, warmup=100,
-               precision="float32")
+SMALL = Recipe(
+    "reduced",
+    size=(64, 64),
+    voxels=16,
+    width=24,
+    channels=16,
+    v2v_width=16,
+    decoder_width=24,
+    warmup=100,
+    precision="float32",
+)
 REDUCED = {"rat": replace(SMALL, gaps=(0.66,)), "human": replace(SMALL, gaps=(0.4,))}
 # what LEAN is to the paper's recipe, at the same quarter of the lengths: its switches, half the voxels a side, smaller networks; 1 / 7 of the arithmetic
-SWITCHES = {key: getattr(LEAN, key) for key in ("background", "sharpness", "hull", "hull_blur", "mask", "by_motion", "cover", "separate_sigma")}
-LEANER = {clip: replace(recipe, name="leaner", voxels=8, width=16, channels=12, v2v_width=12, decoder_width=16, decoder_steps=2, follow=QUICK[clip].follow, **SWITCHES)
-          for clip, recipe in REDUCED.items()}
+SWITCHES = {
+    key: getattr(LEAN, key)
+    for key in (
+        "background",
+        "sharpness",
+        "hull",
+        "hull_blur",
+        "mask",
+        "by_motion",
+        "cover",
+        "separate_sigma",
+    )
+}
+LEANER = {
+    clip: replace(
+        recipe,
+        name="leaner",
+        voxels=8,
+        width=16,
+        channels=12,
+        v2v_width=12,
+        decoder_width=16,
+        decoder_steps=2,
+        follow=QUICK[clip].follow,
+        **SWITCHES,
+    )
+    for clip, recipe in REDUCED.items()
+}
 BASES = {"reduced": REDUCED, "lean": LEANER, "quick": QUICK}
 OFF = {  # the switches beyond the paper, one at a time
-    "no-background": dict(background=False, hull=0.0, cover=0.0, mask=False), "no-follow": dict(follow=None), "no-sharpness": dict(sharpness=1.0),
-    "no-hull": dict(hull=0.0), "no-cover": dict(cover=0.0), "no-mask": dict(mask=False), "no-turn": dict(turn=False),
-    "no-steady": dict(steady=0.0), "no-sure": dict(sure=0.0), "no-by-motion": dict(by_motion=False), "all-views": dict(views=None),
+    "no-background": dict(background=False, hull=0.0, cover=0.0, mask=False),
+    "no-follow": dict(follow=None),
+    "no-sharpness": dict(sharpness=1.0),
+    "no-hull": dict(hull=0.0),
+    "no-cover": dict(cover=0.0),
+    "no-mask": dict(mask=False),
+    "no-turn": dict(turn=False),
+    "no-steady": dict(steady=0.0),
+    "no-sure": dict(sure=0.0),
+    "no-by-motion": dict(by_motion=False),
+    "all-views": dict(views=None),
 }
 ROWS = {"full": {}, "bfloat16": dict(precision="bfloat16")} | VARIANTS | OFF
 USUAL = {"reduced": ["full", *VARIANTS], "lean": ["full"], "quick": ["full", *OFF]}
@@ -64,16 +108,37 @@ def measure(given: argparse.Namespace, path: Path) -> list[dict]:
     runs, parts = known["runs"], None
     for seed in given.seeds:
         for row in ["untrained", *given.rows]:
-            what = {"base": given.base, "row": row, "steps": given.steps if row in ROWS else 0, "seed": seed}
+            what = {
+                "base": given.base,
+                "row": row,
+                "steps": given.steps if row in ROWS else 0,
+                "seed": seed,
+            }
             if any(what.items() <= done.items() for done in runs):
                 continue
             parts = parts or opened(given.clip)
-            recipe = replace(BASES[given.base][given.clip], **{"steps": what["steps"]} | ROWS.get(row, {}))
+            recipe = replace(
+                BASES[given.base][given.clip], **{"steps": what["steps"]} | ROWS.get(row, {})
+            )
             runs.append(what | one(recipe, parts, seed))
-            print(row, f"seed {seed}", *(f"{k} {runs[-1][k]:.{digits}f}" for k, digits in DIGITS.items()), flush=True)
-            known |= {"clip": given.clip, "machine": machine(), "baselines": baselines(parts[0].clip.truth, parts[1].clip.truth)}
-            write_atomically(path, lambda temporary: temporary.write_text(json.dumps(known, indent=1)))
-    return runs + [{"base": given.base, "row": k, "steps": 0, "seed": given.seeds[0]} | v for k, v in known["baselines"].items()]
+            print(
+                row,
+                f"seed {seed}",
+                *(f"{k} {runs[-1][k]:.{digits}f}" for k, digits in DIGITS.items()),
+                flush=True,
+            )
+            known |= {
+                "clip": given.clip,
+                "machine": machine(),
+                "baselines": baselines(parts[0].clip.truth, parts[1].clip.truth),
+            }
+            write_atomically(
+                path, lambda temporary: temporary.write_text(json.dumps(known, indent=1))
+            )
+    return runs + [
+        {"base": given.base, "row": k, "steps": 0, "seed": given.seeds[0]} | v
+        for k, v in known["baselines"].items()
+    ]
 
 
 def cell(values: list[float], digits: int) -> str:
@@ -84,28 +149,54 @@ def cell(values: list[float], digits: int) -> str:
 
 def table(given: argparse.Namespace, runs: list[dict]) -> str:
     """Markdown, best PMPJPE first, below it what needs no training."""
+
     def row(name: str) -> list[str]:
-        of = [r for r in runs if r["base"] == given.base and r["row"] == name and r["seed"] in given.seeds and r["steps"] in (0, given.steps)]
+        of = [
+            r
+            for r in runs
+            if r["base"] == given.base
+            and r["row"] == name
+            and r["seed"] in given.seeds
+            and r["steps"] in (0, given.steps)
+        ]
         return [cell([r[key] for r in of if key in r], digits) for key, digits in DIGITS.items()]
 
     ranked = sorted(given.rows, key=lambda name: float(row(name)[0].split()[0]))
-    lines = [f"| {name} | {' | '.join(row(name))} |" for name in [*ranked, "untrained", "centroid", "mean_pose"]]
-    return "\n".join(["| row | PMPJPE mm | MPJPE mm | on-body | CPU s |", "|---|---|---|---|---|", *lines])
+    lines = [
+        f"| {name} | {' | '.join(row(name))} |"
+        for name in [*ranked, "untrained", "centroid", "mean_pose"]
+    ]
+    return "\n".join(
+        ["| row | PMPJPE mm | MPJPE mm | on-body | CPU s |", "|---|---|---|---|---|", *lines]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clip", choices=sorted(QUICK), default="rat")
     parser.add_argument("--base", choices=sorted(BASES), default="reduced")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), help="default: the siblings and ablation (reduced), the switches (quick)")
-    parser.add_argument("--resume", action="store_true", help="keep the runs of the same base, row, steps and seed that were written before")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=list(ROWS),
+        help="default: the siblings and ablation (reduced), the switches (quick)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep the runs of the same base, row, steps and seed that were written before",
+    )
     given = parser.parse_args()
     given.rows = given.rows or USUAL[given.base]
     path = Path("build/bench") / f"accuracy-{given.clip}.json"
     runs = measure(given, path)
-    print(f"\n{given.clip}, base {given.base}, {given.steps} steps, seeds {given.seeds}; {machine()}\n\n{table(given, runs)}\n\nwrote {path}")
+    print(
+        f"\n{given.clip}, base {given.base}, {given.steps} steps, seeds {given.seeds}; {machine()}\n\n{table(given, runs)}\n\nwrote {path}"
+    )
 
 
 if __name__ == "__main__":

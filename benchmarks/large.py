@@ -8,6 +8,7 @@ small clip, so that libraries and networks are in it; `peak`: its largest; what 
 `--memory`. `mapped`: pages of the file of decoded frames in it, which the system may drop at any time. `waiting`: share of the
 training's time that steps waited for frames. Writes build/bench/large.json.
 """
+
 import argparse
 import json
 import os
@@ -36,10 +37,14 @@ def write_recording(folder: Path, minutes: float) -> None:
     frames = draw(rig.resized((SIZE[0] // 4, SIZE[1] // 4)), poses(LOOP))
     folder.mkdir(parents=True, exist_ok=True)
     for v, name in enumerate(rig.names):
-        repeated(folder / f"{name}.mp4", frames[:, v].numpy(), round(60 * FPS * minutes / (2 * LOOP)))
+        repeated(
+            folder / f"{name}.mp4", frames[:, v].numpy(), round(60 * FPS * minutes / (2 * LOOP))
+        )
     save_calibration(rig, folder / "calibration.toml")
     size = sum(path.stat().st_size for path in folder.glob("*.mp4"))
-    print(f"wrote {minutes:g} minutes of {VIEWS} cameras in {time.perf_counter() - start:.0f} s, {size / 1e9:.2f} GB")
+    print(
+        f"wrote {minutes:g} minutes of {VIEWS} cameras in {time.perf_counter() - start:.0f} s, {size / 1e9:.2f} GB"
+    )
 
 
 def repeated(path: Path, frames, times: int) -> None:
@@ -50,7 +55,9 @@ def repeated(path: Path, frames, times: int) -> None:
     from bkind3d_lite.videos import write_video
 
     large = [Image.fromarray(image).resize(SIZE, Image.Resampling.BILINEAR) for image in frames]
-    loop = write_video(path.with_suffix(".loop.mp4"), map(np.asarray, [*large, *large[::-1]]), FPS, crf=30)
+    loop = write_video(
+        path.with_suffix(".loop.mp4"), map(np.asarray, [*large, *large[::-1]]), FPS, crf=30
+    )
     with av.open(str(loop)) as source, av.open(str(path), "w") as container:
         stream = container.add_stream_from_template(source.streams.video[0])
         packets = [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in source.demux(video=0) if p.size]
@@ -58,7 +65,12 @@ def repeated(path: Path, frames, times: int) -> None:
         for n in range(times):
             for data, pts, dts, key in packets:
                 packet = av.Packet(data)
-                packet.pts, packet.dts, packet.is_keyframe, packet.time_base = pts + n * length, dts + n * length, key, source.streams.video[0].time_base
+                packet.pts, packet.dts, packet.is_keyframe, packet.time_base = (
+                    pts + n * length,
+                    dts + n * length,
+                    key,
+                    source.streams.video[0].time_base,
+                )
                 packet.stream = stream
                 container.mux(packet)
     loop.unlink()
@@ -67,7 +79,11 @@ def repeated(path: Path, frames, times: int) -> None:
 # ---- stages, each in a process of its own ------------------------------------------------------------------------------
 def resident(key: str = "VmRSS") -> float:
     """GB of this process: VmRSS now, VmHWM at most, RssFile mapped from files."""
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key)) * 1024 / 1e9
+    return (
+        next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key))
+        * 1024
+        / 1e9
+    )
 
 
 def warm(recipe) -> None:
@@ -114,10 +130,24 @@ def train_stage(given, cache: Path | None = None) -> dict:
 
     runs.ahead = timed
     start = time.perf_counter()
-    run = runs.train_folder(given.folder, given.recipe, given.folder.parent / "run", steps=given.steps, every=10**6, pictures=0, most=given.frames,
-                            budget=given.budget, cache=cache)
+    run = runs.train_folder(
+        given.folder,
+        given.recipe,
+        given.folder.parent / "run",
+        steps=given.steps,
+        every=10**6,
+        pictures=0,
+        most=given.frames,
+        budget=given.budget,
+        cache=cache,
+    )
     seconds = time.perf_counter() - begun[0]
-    return {"steps": run.step, "survey_seconds": begun[0] - start, "seconds_a_step": seconds / run.step, "waiting": sum(waited) / seconds}
+    return {
+        "steps": run.step,
+        "survey_seconds": begun[0] - start,
+        "seconds_a_step": seconds / run.step,
+        "waiting": sum(waited) / seconds,
+    }
 
 
 def track_stage(given) -> dict:
@@ -143,16 +173,38 @@ def stage(name: str, given) -> dict:
 
     torch.set_num_threads(1)
     warm(RECIPES[given.recipe])
-    before, mapped, start, cpu = resident(), resident("RssFile"), time.perf_counter(), time.process_time()
+    before, mapped, start, cpu = (
+        resident(),
+        resident("RssFile"),
+        time.perf_counter(),
+        time.process_time(),
+    )
     cache = given.folder.parent / "cache"
-    out = {"open": open_stage, "doctor": doctor_stage, "train": train_stage, "cache": lambda g: train_stage(g, cache), "again": lambda g: train_stage(g, cache),
-           "track": track_stage}[name](given)
-    return out | {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu, "before_gb": before, "peak_gb": resident("VmHWM"),
-                  "mapped_gb": resident("RssFile") - mapped}
+    out = {
+        "open": open_stage,
+        "doctor": doctor_stage,
+        "train": train_stage,
+        "cache": lambda g: train_stage(g, cache),
+        "again": lambda g: train_stage(g, cache),
+        "track": track_stage,
+    }[name](given)
+    return out | {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": time.process_time() - cpu,
+        "before_gb": before,
+        "peak_gb": resident("VmHWM"),
+        "mapped_gb": resident("RssFile") - mapped,
+    }
 
 
-STAGES = {"open": "open the folder", "doctor": "doctor", "train": "train from the videos", "cache": "train, decoding into a cache", "again": "train from that cache",
-          "track": "survey and track a stretch"}
+STAGES = {
+    "open": "open the folder",
+    "doctor": "doctor",
+    "train": "train from the videos",
+    "cache": "train, decoding into a cache",
+    "again": "train from that cache",
+    "track": "survey and track a stretch",
+}
 
 
 def child(name: str, given) -> dict:
@@ -161,7 +213,12 @@ def child(name: str, given) -> dict:
         shutil.rmtree(given.folder.parent / "run", ignore_errors=True)
     if name == "cache":
         shutil.rmtree(given.folder.parent / "cache", ignore_errors=True)
-    done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--stage", name], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, __file__, *sys.argv[1:], "--stage", name],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if not lines:
         raise RuntimeError(f"{name}: failed\n{done.stderr[-3000:]}")
@@ -169,12 +226,18 @@ def child(name: str, given) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--memory", type=float, default=2.0, help="GB, as for the train verb")
-    parser.add_argument("--frames", type=int, default=2000, help="trained on, as for the train verb")
+    parser.add_argument(
+        "--frames", type=int, default=2000, help="trained on, as for the train verb"
+    )
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--track", type=int, default=300, help="frames of the stretch that is tracked")
+    parser.add_argument(
+        "--track", type=int, default=300, help="frames of the stretch that is tracked"
+    )
     parser.add_argument("--recipe", default="quick")
     parser.add_argument("--folder", type=Path, default=Path("build/large/recording"))
     parser.add_argument("--only", nargs="+", choices=tuple(STAGES), default=tuple(STAGES))
@@ -186,15 +249,30 @@ def main() -> None:
         return
     write_recording(given.folder, given.minutes)
     results = {}
-    print(f"{'stage':32s} {'s':>7s} {'CPU s':>7s} {'before':>7s} {'peak':>7s} {'grown':>7s} GB of {given.memory:g}")
+    print(
+        f"{'stage':32s} {'s':>7s} {'CPU s':>7s} {'before':>7s} {'peak':>7s} {'grown':>7s} GB of {given.memory:g}"
+    )
     for name in given.only:
         r = results[name] = child(name, given)
         grown = r["peak_gb"] - r["before_gb"] - r["mapped_gb"]
-        more = {k: round(v, 3) if isinstance(v, float) else v for k, v in r.items() if k not in ("seconds", "cpu_seconds", "before_gb", "peak_gb")}
-        print(f"{STAGES[name]:32s} {r['seconds']:7.1f} {r['cpu_seconds']:7.1f} {r['before_gb']:7.2f} {r['peak_gb']:7.2f} {grown:7.2f}   {more}", flush=True)
+        more = {
+            k: round(v, 3) if isinstance(v, float) else v
+            for k, v in r.items()
+            if k not in ("seconds", "cpu_seconds", "before_gb", "peak_gb")
+        }
+        print(
+            f"{STAGES[name]:32s} {r['seconds']:7.1f} {r['cpu_seconds']:7.1f} {r['before_gb']:7.2f} {r['peak_gb']:7.2f} {grown:7.2f}   {more}",
+            flush=True,
+        )
     path = Path("build/bench/large.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results | {"date": time.strftime("%Y-%m-%d"), "cores": os.cpu_count(), "memory": given.memory}, indent=1))
+    path.write_text(
+        json.dumps(
+            results
+            | {"date": time.strftime("%Y-%m-%d"), "cores": os.cpu_count(), "memory": given.memory},
+            indent=1,
+        )
+    )
     print(f"wrote {path}")
 
 

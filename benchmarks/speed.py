@@ -7,6 +7,7 @@ machine does not stretch; those of them that the system's kernel took, mostly to
 networks that the result needs, without recomputation, over the best rate of a handful of the networks' own convolutions, forward and
 backward, in the same number format, measured in the same process just after. Writes build/bench/speed.json.
 """
+
 import argparse
 import ctypes
 import gc
@@ -24,7 +25,15 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-WIDE = ((2, 256, 256, 3, 64), (2, 64, 64, 3, 256), (2, 512, 512, 3, 32), (3, 32, 32, 3, 64), (3, 64, 64, 3, 32), (3, 128, 128, 3, 16), (3, 32, 16, 7, 64))
+WIDE = (
+    (2, 256, 256, 3, 64),
+    (2, 64, 64, 3, 256),
+    (2, 512, 512, 3, 32),
+    (3, 32, 32, 3, 64),
+    (3, 64, 64, 3, 32),
+    (3, 128, 128, 3, 16),
+    (3, 32, 16, 7, 64),
+)
 OUTSIDE = ("loading", "unproject", "edges", "target", "optimizer", "other")
 
 
@@ -35,7 +44,11 @@ def clock() -> float:
 
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
-    return time.process_time() if torch.get_num_threads() == 1 and not torch.cuda.is_initialized() else time.perf_counter()
+    return (
+        time.process_time()
+        if torch.get_num_threads() == 1 and not torch.cuda.is_initialized()
+        else time.perf_counter()
+    )
 
 
 def in_kernel() -> float:
@@ -51,7 +64,15 @@ def peak() -> float:
         return torch.cuda.max_memory_allocated() / 1e9
     status = Path("/proc/self/status")
     if status.is_file():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024 / 1e9
+        return (
+            next(
+                int(line.split()[1])
+                for line in status.read_text().splitlines()
+                if line.startswith("VmHWM")
+            )
+            * 1024
+            / 1e9
+        )
     scale = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9
 
@@ -83,7 +104,10 @@ class Stages:
 
         def run(*inputs, **named):
             before = self.enter(name)
-            out = function(*(self._mark(x, "other") if isinstance(x, torch.Tensor) else x for x in inputs), **named)
+            out = function(
+                *(self._mark(x, "other") if isinstance(x, torch.Tensor) else x for x in inputs),
+                **named,
+            )
             self.enter(before)
             return self._marked(out, name)
 
@@ -94,7 +118,9 @@ class Stages:
 
         if isinstance(x, torch.Tensor):
             return self._mark(x, name)
-        return type(x)(self._marked(part, name) for part in x) if isinstance(x, (tuple, list)) else x
+        return (
+            type(x)(self._marked(part, name) for part in x) if isinstance(x, (tuple, list)) else x
+        )
 
     def _mark(self, x, name: str):
         """The tensor itself; when its gradient passes, `name` begins."""
@@ -119,17 +145,37 @@ def flops(recipe, views: int) -> dict[str, float]:
         return float(counter.get_total_flops())
 
     with torch.device("meta"), torch.no_grad():
-        model, objective = build(replace(recipe, centre=(0.0, 0.0, 0.0), side=recipe.side or 1.0, checkpointing=False, pretrained=False))
+        model, objective = build(
+            replace(
+                recipe,
+                centre=(0.0, 0.0, 0.0),
+                side=recipe.side or 1.0,
+                checkpointing=False,
+                pretrained=False,
+            )
+        )
         images = torch.empty(1, 3 + recipe.background, recipe.size[1], recipe.size[0])
         features, maps = model.encoder(images)
         drawings = [torch.empty(1, 2, *size) for size in model.decoder.sizes(features.shape[-2:])]
         recon = model.decoder(features, drawings)
         volume = torch.empty(1, recipe.channels, *[recipe.voxels] * 3)
-        one = {"encoder": count(lambda: model.encoder(images)), "v2v": count(lambda: model.lift.v2v(volume)),
-               "decoder": count(lambda: model.decoder(features, drawings)), "perceptual": count(lambda: objective.perceptual.features(recon))}
+        one = {
+            "encoder": count(lambda: model.encoder(images)),
+            "v2v": count(lambda: model.lift.v2v(volume)),
+            "decoder": count(lambda: model.decoder(features, drawings)),
+            "perceptual": count(lambda: objective.perceptual.features(recon)),
+        }
     drawn = min(recipe.views or views, views)
-    return {"step": 3 * (2 * drawn * one["encoder"] + 2 * one["v2v"] + drawn * (one["decoder"] + one["perceptual"])),
-            "inference": views * one["encoder"] + one["v2v"], "one": one}
+    return {
+        "step": 3
+        * (
+            2 * drawn * one["encoder"]
+            + 2 * one["v2v"]
+            + drawn * (one["decoder"] + one["perceptual"])
+        ),
+        "inference": views * one["encoder"] + one["v2v"],
+        "one": one,
+    }
 
 
 def best_rate(device: str = "cpu", dtype=None) -> tuple[float, dict[str, float]]:
@@ -139,8 +185,14 @@ def best_rate(device: str = "cpu", dtype=None) -> tuple[float, dict[str, float]]
     rates, dtype = {}, dtype or torch.float32
     for dims, a, b, k, n in WIDE:
         layout = torch.channels_last if dims == 2 else torch.channels_last_3d
-        conv = (torch.nn.Conv2d if dims == 2 else torch.nn.Conv3d)(a, b, k, 1, k // 2, bias=False).to(device, dtype, memory_format=layout)
-        x = torch.randn(1, a, *[n] * dims, device=device, dtype=dtype).contiguous(memory_format=layout).requires_grad_()
+        conv = (torch.nn.Conv2d if dims == 2 else torch.nn.Conv3d)(
+            a, b, k, 1, k // 2, bias=False
+        ).to(device, dtype, memory_format=layout)
+        x = (
+            torch.randn(1, a, *[n] * dims, device=device, dtype=dtype)
+            .contiguous(memory_format=layout)
+            .requires_grad_()
+        )
 
         def run():
             start = clock()
@@ -149,7 +201,9 @@ def best_rate(device: str = "cpu", dtype=None) -> tuple[float, dict[str, float]]
             return clock() - start
 
         run()
-        rates[f"{dims}D {a}->{b} k{k} at {n}"] = 6 * a * b * (k * n) ** dims / min(run() for _ in range(3))
+        rates[f"{dims}D {a}->{b} k{k} at {n}"] = (
+            6 * a * b * (k * n) ** dims / min(run() for _ in range(3))
+        )
     return max(rates.values()), rates
 
 
@@ -164,7 +218,13 @@ def recorded(recipe, views: int):
     clip = open_clip(folder)  # anew: without the frames that the survey has decoded
     cameras = list(range(min(views, recipe.views or views)))
     gap = max(1, round(recipe.gaps[-1] * clip.fps))
-    return clip, seen, lambda step, pair=True: clip.batch([7 * step], gap if pair else None, recipe.size, seen, recipe.follow, cameras)
+    return (
+        clip,
+        seen,
+        lambda step, pair=True: clip.batch(
+            [7 * step], gap if pair else None, recipe.size, seen, recipe.follow, cameras
+        ),
+    )
 
 
 def offline() -> None:
@@ -212,25 +272,43 @@ def step_case(name: str, device: str, views: int, timed: int = 1, **changes) -> 
     next(steps)
     stages = Stages()
     model, objective = run.model, run.objective
-    for owner, attribute, stage in [(model.encoder, "forward", "encoder"), (model.lift.v2v, "forward", "v2v"), (model.decoder, "begin", "decoder"),
-                                    (model.decoder, "finish", "decoder"), (objective.perceptual, "features", "perceptual"),
-                                    (model.edges, "forward", "edges"), (objective, "target", "target"), (model.lift, "place", "unproject"),
-                                    (lifts, "fused_volume", "unproject"), (lifts, "unproject", "unproject"), (lifts, "fuse", "unproject"),
-                                    (run.optimizer, "step", "optimizer")]:
+    for owner, attribute, stage in [
+        (model.encoder, "forward", "encoder"),
+        (model.lift.v2v, "forward", "v2v"),
+        (model.decoder, "begin", "decoder"),
+        (model.decoder, "finish", "decoder"),
+        (objective.perceptual, "features", "perceptual"),
+        (model.edges, "forward", "edges"),
+        (objective, "target", "target"),
+        (model.lift, "place", "unproject"),
+        (lifts, "fused_volume", "unproject"),
+        (lifts, "unproject", "unproject"),
+        (lifts, "fuse", "unproject"),
+        (run.optimizer, "step", "optimizer"),
+    ]:
         stages.wrap(owner, attribute, stage)
     start, kernel = clock(), in_kernel()
     for _ in range(timed):
         next(steps)
     seconds, kernel = (clock() - start) / timed, (in_kernel() - kernel) / timed
     stages.enter("other")
-    return {"seconds": seconds, "kernel_seconds": kernel, "peak_gb": peak(), "stages": {k: v / timed for k, v in stages.spent.items()}}
+    return {
+        "seconds": seconds,
+        "kernel_seconds": kernel,
+        "peak_gb": peak(),
+        "stages": {k: v / timed for k, v in stages.spent.items()},
+    }
 
 
 def written(path: Path, name: str, views: int, changes: dict) -> None:
     """A checkpoint of the recipe's first weights."""
     from bkind3d_lite.checkpoints import save
 
-    save(prepared(name, "cpu", views, **(changes | {"perceptual": "pixels", "views": None}))[0], path, whole=False)
+    save(
+        prepared(name, "cpu", views, **(changes | {"perceptual": "pixels", "views": None}))[0],
+        path,
+        whole=False,
+    )
 
 
 def inference_case(name: str, device: str, views: int, timed: int = 2, **changes) -> dict:
@@ -241,7 +319,9 @@ def inference_case(name: str, device: str, views: int, timed: int = 2, **changes
 
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "c.safetensors"
-        writer = multiprocessing.get_context("spawn").Process(target=written, args=(path, name, views, changes))
+        writer = multiprocessing.get_context("spawn").Process(
+            target=written, args=(path, name, views, changes)
+        )
         writer.start(), writer.join()
         model, recipe, _ = load(path, device=device, tracking=True)
         batch = recorded(recipe, views)[2](0, False).to(device)
@@ -268,14 +348,42 @@ def measured(case: str, device: str, views: int = 4) -> dict:
     need, dtype = flops(RECIPES[name], views), precision(replace(RECIPES[name], **changes), device)
     rate, rates = best_rate(device, dtype)
     floor = need[kind] / rate
-    return out | {"precision": str(dtype).removeprefix("torch."), "floor_seconds": floor, "over_floor": out["seconds"] / floor, "gflop": need[kind] / 1e9, "best_gflops": rate / 1e9,
-                  "rates_gflops": {k: v / 1e9 for k, v in rates.items()}}
+    return out | {
+        "precision": str(dtype).removeprefix("torch."),
+        "floor_seconds": floor,
+        "over_floor": out["seconds"] / floor,
+        "gflop": need[kind] / 1e9,
+        "best_gflops": rate / 1e9,
+        "rates_gflops": {k: v / 1e9 for k, v in rates.items()},
+    }
 
 
 PLAIN = "-float32"  # the same recipe in float32, where it would be trained in half precision
-CASES = ("paper_step", "paper_inference", "paper-float32_step", "paper-float32_inference", "lean_step", "lean_inference", "quick-rat_step", "quick-rat_inference")
-AXES = {"views": (2, 3, 4, 6), "voxels": (16, 24, 32, 48), "keypoints": (8, 15, 30, 60), "image side": (64, 128, 192, 256)}
-REDUCED = dict(backbone="resnet18", voxels=32, v2v_levels=3, v2v_front=3, size=(128, 128), decoder_widths=(128, 64, 32), perceptual="random")
+CASES = (
+    "paper_step",
+    "paper_inference",
+    "paper-float32_step",
+    "paper-float32_inference",
+    "lean_step",
+    "lean_inference",
+    "quick-rat_step",
+    "quick-rat_inference",
+)
+AXES = {
+    "views": (2, 3, 4, 6),
+    "voxels": (16, 24, 32, 48),
+    "keypoints": (8, 15, 30, 60),
+    "image side": (64, 128, 192, 256),
+}
+REDUCED = dict(
+    backbone="resnet18",
+    voxels=32,
+    v2v_levels=3,
+    v2v_front=3,
+    size=(128, 128),
+    decoder_widths=(128, 64, 32),
+    perceptual="random",
+)
 
 
 def scaling(device: str) -> dict[str, list]:
@@ -285,7 +393,9 @@ def scaling(device: str) -> dict[str, list]:
         curves[axis] = []
         for value in values:
             change = {"views": {}, "image side": {"size": (value, value)}}.get(axis, {axis: value})
-            out = step_case("paper-rat7m", device, value if axis == "views" else 4, **(REDUCED | change))
+            out = step_case(
+                "paper-rat7m", device, value if axis == "views" else 4, **(REDUCED | change)
+            )
             curves[axis].append([value, out["seconds"]])
     return curves
 
@@ -296,20 +406,39 @@ def draw(curves: dict[str, list], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, len(curves), figsize=(10, 2.4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(curves), figsize=(10, 2.4), sharey=True, layout="constrained"
+    )
     for ax, (name, points) in zip(axes, curves.items()):
         ax.plot(*zip(*points), "o-", color="tab:blue")
         ax.set(xlabel=name)
         ax.grid(alpha=0.3)
-    axes[0].set(ylabel="CPU seconds per step", ylim=(0, 1.08 * max(seconds for points in curves.values() for _, seconds in points)))  # shared by all
+    axes[0].set(
+        ylabel="CPU seconds per step",
+        ylim=(0, 1.08 * max(seconds for points in curves.values() for _, seconds in points)),
+    )  # shared by all
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
 
 
 def child(case: str, given: argparse.Namespace) -> dict | None:
     """The case in a process of its own, so that its peak memory is its own."""
-    command = [sys.executable, __file__, "--case", case, "--threads", str(given.threads), "--device", given.device]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": str(given.threads)})
+    command = [
+        sys.executable,
+        __file__,
+        "--case",
+        case,
+        "--threads",
+        str(given.threads),
+        "--device",
+        given.device,
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": str(given.threads)},
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if not lines:
         print(f"{case}: failed\n{done.stderr[-2000:]}", file=sys.stderr)
@@ -319,8 +448,10 @@ def child(case: str, given: argparse.Namespace) -> dict | None:
 
 def row(case: str, r: dict) -> str:
     sets = f"{1 / r['seconds']:9.2f}" if case.endswith("inference") else " " * 9
-    return (f"{case:24s} {r['precision']:9s} {r['gflop']:6.0f} {r['seconds']:8.2f} {r['kernel_seconds']:7.2f} {r['floor_seconds']:8.2f} "
-            f"{r['over_floor']:6.2f} {sets} {r['peak_gb']:8.2f}")
+    return (
+        f"{case:24s} {r['precision']:9s} {r['gflop']:6.0f} {r['seconds']:8.2f} {r['kernel_seconds']:7.2f} {r['floor_seconds']:8.2f} "
+        f"{r['over_floor']:6.2f} {sets} {r['peak_gb']:8.2f}"
+    )
 
 
 def report(results: dict, given: argparse.Namespace) -> None:
@@ -328,12 +459,25 @@ def report(results: dict, given: argparse.Namespace) -> None:
 
     step = results.get("paper_step")
     if step:
-        results["share_outside_networks"] = sum(step["stages"].get(k, 0.0) for k in OUTSIDE) / step["seconds"]
+        results["share_outside_networks"] = (
+            sum(step["stages"].get(k, 0.0) for k in OUTSIDE) / step["seconds"]
+        )
         results["share_loading"] = step["stages"].get("loading", 0.0) / step["seconds"]
-        print("\nstages of the paper's step: " + ", ".join(f"{k} {v / step['seconds']:.1%}" for k, v in sorted(step["stages"].items(), key=lambda s: -s[1])))
+        print(
+            "\nstages of the paper's step: "
+            + ", ".join(
+                f"{k} {v / step['seconds']:.1%}"
+                for k, v in sorted(step["stages"].items(), key=lambda s: -s[1])
+            )
+        )
         print(f"outside the networks: {results['share_outside_networks']:.1%}")
-    results |= {"machine": f"{platform.machine()}, {os.cpu_count()} CPU cores, torch {torch.__version__}", "threads": given.threads,
-                "device": given.device, "date": time.strftime("%Y-%m-%d"), "cuda": results.get("cuda", "not measured")}
+    results |= {
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores, torch {torch.__version__}",
+        "threads": given.threads,
+        "device": given.device,
+        "date": time.strftime("%Y-%m-%d"),
+        "cuda": results.get("cuda", "not measured"),
+    }
     path = Path("build/bench/speed.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1))
@@ -341,23 +485,37 @@ def report(results: dict, given: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", nargs="+", choices=(*CASES, "scaling"), default=(*CASES, "scaling"))
+    parser.add_argument(
+        "--only", nargs="+", choices=(*CASES, "scaling"), default=(*CASES, "scaling")
+    )
     parser.add_argument("--figure", type=Path, default=Path("build/bench/scaling.png"))
     parser.add_argument("--case", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.case:
-        import bkind3d_lite  # noqa: F401  first: it asks for large pages before PyTorch allocates
         import torch
 
+        import bkind3d_lite  # noqa: F401  first: it asks for large pages before PyTorch allocates
+
         torch.set_num_threads(given.threads)
-        print("RESULT " + json.dumps(scaling(given.device) if given.case == "scaling" else measured(given.case, given.device)))
+        print(
+            "RESULT "
+            + json.dumps(
+                scaling(given.device)
+                if given.case == "scaling"
+                else measured(given.case, given.device)
+            )
+        )
         return
     results = {}
-    print(f"{'case':24s} {'format':9s} {'GFLOP':>6s} {'seconds':>8s} {'kernel':>7s} {'floor s':>8s} {'ratio':>6s} {'sets/s':>9s} {'peak GB':>8s}   "
-          f"({given.device}, {given.threads} thread(s))")
+    print(
+        f"{'case':24s} {'format':9s} {'GFLOP':>6s} {'seconds':>8s} {'kernel':>7s} {'floor s':>8s} {'ratio':>6s} {'sets/s':>9s} {'peak GB':>8s}   "
+        f"({given.device}, {given.threads} thread(s))"
+    )
     for case in given.only:
         if (out := child(case, given)) is None:
             continue

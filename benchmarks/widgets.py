@@ -5,6 +5,7 @@
 Prints the expensive half (once) and the slowest of several answers, in CPU milliseconds of one thread; writes
 build/bench/widgets-<clip>.json. The bound is 100 ms an answer; beyond it the exit status is 1.
 """
+
 import argparse
 import json
 import sys
@@ -36,17 +37,28 @@ def timed(make, answers: list[dict]) -> dict:
         figure = draw(**values)
         screen.show(figure)
         slowest = max(slowest, 1000 * (time.process_time() - start))
-    return {"once_s": round(once, 2), "slowest_ms": round(slowest, 1), "figure_kb": round(len(figure.to_json()) / 1000)}
+    return {
+        "once_s": round(once, 2),
+        "slowest_ms": round(slowest, 1),
+        "figure_kb": round(len(figure.to_json()) / 1000),
+    }
 
 
 def questions(name: str) -> dict:
     """Every explorer on real data: maker and arguments of a few answers."""
     first, second = opened(name)
     clip, recipe = second.clip, begin(RECIPES[name], first.clip).recipe
-    model = load(shipped(name))[0] if shipped(name).is_file() else begin(RECIPES[name], first.clip).model
+    model = (
+        load(shipped(name))[0]
+        if shipped(name).is_file()
+        else begin(RECIPES[name], first.clip).model
+    )
     recipe = load(shipped(name))[1] if shipped(name).is_file() else recipe
     some = torch.arange(0, len(first.clip), 8)
-    known, found = track(model, recipe, first.clip, first.survey, some), track(model, recipe, clip, second.survey, torch.arange(0, len(clip), 8))
+    known, found = (
+        track(model, recipe, first.clip, first.survey, some),
+        track(model, recipe, clip, second.survey, torch.arange(0, len(clip), 8)),
+    )
     truth, joint = clip.truth[::8], clip.truth[30, :1]
     batch = clip.batch([30], 6, recipe.size, second.survey, recipe.follow)
     with torch.no_grad():
@@ -54,29 +66,72 @@ def questions(name: str) -> dict:
     maps, side = explore.spots(clip.rig, joint, (64, 64), 0.05)[:, 0], recipe.follow or recipe.side
     names, objective = clip.rig.names, Objective(recipe, len(model.edges.pairs), side)
     return {
-        "frame gap": (lambda: explore.gaps(clip), [dict(time=t, gap=g) for t, g in ((30, 6), (30, 7), (60, 12), (90, 3))]),
-        "volume placer": (lambda: explore.placing(clip.rig, clip.frames[0]), [dict(z=50.0, side=side * s) for s in (1, 1.1, 0.7, 2)]),
-        "views on/off": (lambda: explore.votes(clip.rig, maps, Grid(second.survey.centre[30], side, 24), joint[0]),
-                         [dict(), dict(views=names[:2]), dict(views=names[:3], how="product", share=0.3), dict(views=names[:2], planes=True)]),
-        "edges": (lambda: explore.drawing(now.ndc[0], model.edges.pairs, model.edges.weights),
-                  [dict(), dict(sigma=0.1, keep=20), dict(sigma=0.04, edge=0, weight=0.0), dict(sigma=0.2)]),
-        "losses on/off": (lambda: explore.pulls(model, objective, batch, found.skeleton), [dict(), dict(terms=["reconstruct"]), dict(terms=["cover", "separate"])]),
-        "keypoints kept": (lambda: explore.keeping(known, first.clip.truth[some], found, truth, clip.skeleton), [dict(), dict(keypoints=5), dict(keypoints=9, time=20)]),
-        "skeleton editor": (lambda: explore.edited(found), [dict(), dict(editing=Editing({"k0": "snout"}, {"k0": "#ff0000"}, (("k1", "k2"),), ("k3",)), time=9)]),
+        "frame gap": (
+            lambda: explore.gaps(clip),
+            [dict(time=t, gap=g) for t, g in ((30, 6), (30, 7), (60, 12), (90, 3))],
+        ),
+        "volume placer": (
+            lambda: explore.placing(clip.rig, clip.frames[0]),
+            [dict(z=50.0, side=side * s) for s in (1, 1.1, 0.7, 2)],
+        ),
+        "views on/off": (
+            lambda: explore.votes(
+                clip.rig, maps, Grid(second.survey.centre[30], side, 24), joint[0]
+            ),
+            [
+                dict(),
+                dict(views=names[:2]),
+                dict(views=names[:3], how="product", share=0.3),
+                dict(views=names[:2], planes=True),
+            ],
+        ),
+        "edges": (
+            lambda: explore.drawing(now.ndc[0], model.edges.pairs, model.edges.weights),
+            [
+                dict(),
+                dict(sigma=0.1, keep=20),
+                dict(sigma=0.04, edge=0, weight=0.0),
+                dict(sigma=0.2),
+            ],
+        ),
+        "losses on/off": (
+            lambda: explore.pulls(model, objective, batch, found.skeleton),
+            [dict(), dict(terms=["reconstruct"]), dict(terms=["cover", "separate"])],
+        ),
+        "keypoints kept": (
+            lambda: explore.keeping(known, first.clip.truth[some], found, truth, clip.skeleton),
+            [dict(), dict(keypoints=5), dict(keypoints=9, time=20)],
+        ),
+        "skeleton editor": (
+            lambda: explore.edited(found),
+            [
+                dict(),
+                dict(
+                    editing=Editing({"k0": "snout"}, {"k0": "#ff0000"}, (("k1", "k2"),), ("k3",)),
+                    time=9,
+                ),
+            ],
+        ),
     }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clip", choices=tuple(RECIPES), default="rat")
     name = parser.parse_args().clip
     torch.set_num_threads(1)
     rows = {question: timed(*how) for question, how in questions(name).items()}
     print(f"{'':16s} {'once s':>8s} {'answer ms':>10s} {'figure kB':>10s}")
     for question, row in rows.items():
-        print(f"{question:16s} {row['once_s']:8.2f} {row['slowest_ms']:10.1f} {row['figure_kb']:10d}")
+        print(
+            f"{question:16s} {row['once_s']:8.2f} {row['slowest_ms']:10.1f} {row['figure_kb']:10d}"
+        )
     path = Path("build/bench") / f"widgets-{name}.json"
-    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(rows, indent=2) + "\n"))
+    write_atomically(
+        path, lambda temporary: temporary.write_text(json.dumps(rows, indent=2) + "\n")
+    )
     return int(max(row["slowest_ms"] for row in rows.values()) > BOUND)
 
 

@@ -2,6 +2,7 @@
 
 Each verb is two functions, its arguments and its call; the call imports what it needs, so that --help needs no torch.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -25,23 +26,72 @@ def _quickstart_arguments(verb: argparse.ArgumentParser) -> None:
 def _train(given: argparse.Namespace) -> None:
     from .runs import train_folder
 
-    train_folder(given.clip, given.recipe, given.out, given.set, given.seed, given.steps, given.resume, given.device, given.checkpoint_every,
-                 given.pictures_every, given.force, given.frames, given.cache, **_how(given))
+    train_folder(
+        given.clip,
+        given.recipe,
+        given.out,
+        given.set,
+        given.seed,
+        given.steps,
+        given.resume,
+        given.device,
+        given.checkpoint_every,
+        given.pictures_every,
+        given.force,
+        given.frames,
+        given.cache,
+        **_how(given),
+    )
 
 
 def _train_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--clip", required=True, help="folder with one video per camera and a calibration")
+    verb.add_argument(
+        "--clip", required=True, help="folder with one video per camera and a calibration"
+    )
     verb.add_argument("--recipe", help="a preset's name, or a TOML file")
-    verb.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="change the recipe")
+    verb.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the recipe",
+    )
     verb.add_argument("--out", required=True, help="the run's folder")
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
-    verb.add_argument("--resume", action="store_true", help="continue the run in --out, bit for bit")
-    verb.add_argument("--force", action="store_true", help="train although the doctor finds the recording unfit")
-    verb.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="steps between checkpoints (default 100)")
-    verb.add_argument("--pictures-every", type=int, default=250, metavar="N", help="steps between contact sheets, 0 for none (default 250)")
-    verb.add_argument("--frames", type=int, default=12_000, metavar="N", help="of a longer recording train on so many frames, in stretches (default 12000)")
-    verb.add_argument("--cache", metavar="FOLDER", help="keep the frames decoded in a file there, as large as the network needs: long trainings need not wait")
+    verb.add_argument(
+        "--resume", action="store_true", help="continue the run in --out, bit for bit"
+    )
+    verb.add_argument(
+        "--force", action="store_true", help="train although the doctor finds the recording unfit"
+    )
+    verb.add_argument(
+        "--checkpoint-every",
+        type=int,
+        default=100,
+        metavar="N",
+        help="steps between checkpoints (default 100)",
+    )
+    verb.add_argument(
+        "--pictures-every",
+        type=int,
+        default=250,
+        metavar="N",
+        help="steps between contact sheets, 0 for none (default 250)",
+    )
+    verb.add_argument(
+        "--frames",
+        type=int,
+        default=12_000,
+        metavar="N",
+        help="of a longer recording train on so many frames, in stretches (default 12000)",
+    )
+    verb.add_argument(
+        "--cache",
+        metavar="FOLDER",
+        help="keep the frames decoded in a file there, as large as the network needs: long trainings need not wait",
+    )
     _reading(verb)
     _device(verb)
 
@@ -49,15 +99,27 @@ def _train_arguments(verb: argparse.ArgumentParser) -> None:
 def _track(given: argparse.Namespace) -> None:
     from .results import track_folder
 
-    track_folder(given.checkpoint, given.clip, given.out, given.device, given.turns, given.edits, **_how(given))
+    track_folder(
+        given.checkpoint,
+        given.clip,
+        given.out,
+        given.device,
+        given.turns,
+        given.edits,
+        **_how(given),
+    )
 
 
 def _track_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--checkpoint", required=True, help="a .safetensors file, or a run's folder")
-    verb.add_argument("--clip", required=True, help="folder with one video per camera and a calibration")
+    verb.add_argument(
+        "--clip", required=True, help="folder with one video per camera and a calibration"
+    )
     verb.add_argument("--out", required=True, help="output folder")
     _reading(verb)
-    verb.add_argument("--turns", type=int, default=1, help="average over so many turns of the volume (default 1)")
+    verb.add_argument(
+        "--turns", type=int, default=1, help="average over so many turns of the volume (default 1)"
+    )
     _edits(verb)
     _device(verb)
 
@@ -70,7 +132,9 @@ def _evaluate(given: argparse.Namespace) -> None:
 
 def _evaluate_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--checkpoint", required=True, help="a .safetensors file, or a run's folder")
-    verb.add_argument("--train", required=True, help="clip folder with truth.npz, to fit the regression")
+    verb.add_argument(
+        "--train", required=True, help="clip folder with truth.npz, to fit the regression"
+    )
     verb.add_argument("--test", required=True, help="clip folder with truth.npz, to score on")
     verb.add_argument("--out", required=True, help="output folder")
     _reading(verb)
@@ -102,15 +166,28 @@ def _export(given: argparse.Namespace) -> None:
 
     rig = load_calibration(given.calibration) if given.calibration else None
     track = read_track(given.track)
-    for path in export(load_editing(given.edits).applied(track) if given.edits else track, given.out, tuple(given.to or EXPORTS), rig):
+    for path in export(
+        load_editing(given.edits).applied(track) if given.edits else track,
+        given.out,
+        tuple(given.to or EXPORTS),
+        rig,
+    ):
         print(path)
 
 
 def _export_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("track", help="keypoints.npz of a run")
-    verb.add_argument("--to", nargs="+", metavar="FORMAT", help="anipose, deeplabcut, deeplabcut-h5, trc, dannce, sleap-anipose, movement, nwb (default: all)")
+    verb.add_argument(
+        "--to",
+        nargs="+",
+        metavar="FORMAT",
+        help="anipose, deeplabcut, deeplabcut-h5, trc, dannce, sleap-anipose, movement, nwb (default: all)",
+    )
     verb.add_argument("--out", default=".", help="output folder")
-    verb.add_argument("--calibration", help="calibration file, to travel along where the format has a place for it")
+    verb.add_argument(
+        "--calibration",
+        help="calibration file, to travel along where the format has a place for it",
+    )
     _edits(verb)
 
 
@@ -123,9 +200,13 @@ def _figures(given: argparse.Namespace) -> None:
 
 def _figures_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--checkpoint", required=True)
-    verb.add_argument("--clip", required=True, help="a clip's folder, or one that holds train and test")
+    verb.add_argument(
+        "--clip", required=True, help="a clip's folder, or one that holds train and test"
+    )
     verb.add_argument("--out", default="figures", help="output folder")
-    verb.add_argument("--losses", help="losses.csv for the curves (default: the one beside the checkpoint)")
+    verb.add_argument(
+        "--losses", help="losses.csv for the curves (default: the one beside the checkpoint)"
+    )
     _edits(verb)
 
 
@@ -136,19 +217,46 @@ def _lab(given: argparse.Namespace) -> None:
 
 
 def _lab_arguments(verb: argparse.ArgumentParser) -> None:
-    grade = verb.add_subparsers(dest="task", required=True).add_parser("grade", help="check every notebook's exercises, write a table")
+    grade = verb.add_subparsers(dest="task", required=True).add_parser(
+        "grade", help="check every notebook's exercises, write a table"
+    )
     grade.add_argument("folder", help="one .ipynb per student")
     grade.add_argument("--out", default="grades.csv", help="the table (CSV)")
-    grade.add_argument("--limit", type=float, default=60.0, help="seconds for each process (default: 60)")
+    grade.add_argument(
+        "--limit", type=float, default=60.0, help="seconds for each process (default: 60)"
+    )
 
 
 def _reading(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--offset", nargs="+", action="extend", default=[], metavar="CAMERA=FRAMES", help="read a camera so many frames later (or earlier, < 0)")
-    verb.add_argument("--common", action="store_true", help="cut videos of unequal length to the stretch that all have")
-    verb.add_argument("--trial", help="a word of the videos' names, where a folder holds several recordings")
-    verb.add_argument("--fps", type=float, help="frames per second, where the files do not say (images) or say wrong")
+    verb.add_argument(
+        "--offset",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CAMERA=FRAMES",
+        help="read a camera so many frames later (or earlier, < 0)",
+    )
+    verb.add_argument(
+        "--common",
+        action="store_true",
+        help="cut videos of unequal length to the stretch that all have",
+    )
+    verb.add_argument(
+        "--trial", help="a word of the videos' names, where a folder holds several recordings"
+    )
+    verb.add_argument(
+        "--fps",
+        type=float,
+        help="frames per second, where the files do not say (images) or say wrong",
+    )
     verb.add_argument("--subject", help="which rig of a Human3.6M calibration, S1 to S11")
-    verb.add_argument("--memory", type=float, default=4.0, metavar="GB", help="what a recording may take of the memory: half for decoded frames (default 4)")
+    verb.add_argument(
+        "--memory",
+        type=float,
+        default=4.0,
+        metavar="GB",
+        help="what a recording may take of the memory: half for decoded frames (default 4)",
+    )
 
 
 def _how(given: argparse.Namespace) -> dict:
@@ -159,12 +267,21 @@ def _how(given: argparse.Namespace) -> dict:
         if not name or not frames.removeprefix("-").isdigit():
             raise ValueError(f"--offset {word}: expected camera=frames, for example cam1=3")
         offsets[name] = int(frames)
-    return dict(offsets=offsets, common=given.common, trial=given.trial, fps=given.fps, subject=given.subject,
-                budget=int(given.memory * 1e9 / 2))
+    return dict(
+        offsets=offsets,
+        common=given.common,
+        trial=given.trial,
+        fps=given.fps,
+        subject=given.subject,
+        budget=int(given.memory * 1e9 / 2),
+    )
 
 
 def _edits(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--edits", help="names, colours, merged and muted keypoints, as the skeleton editor saves them (.toml or .json)")
+    verb.add_argument(
+        "--edits",
+        help="names, colours, merged and muted keypoints, as the skeleton editor saves them (.toml or .json)",
+    )
 
 
 def _device(verb: argparse.ArgumentParser) -> None:
@@ -172,30 +289,65 @@ def _device(verb: argparse.ArgumentParser) -> None:
 
 
 VERBS = {
-    "quickstart": (_quickstart_arguments, _quickstart, "train on a bundled clip, score on its held-out part, write a report"),
-    "train": (_train_arguments, _train, "train a recipe on a folder of videos, for as long as it takes; start it with torchrun for several GPUs"),
-    "track": (_track_arguments, _track, "keypoints of a clip with a trained checkpoint: tables, film, 3D page"),
-    "evaluate": (_evaluate_arguments, _evaluate, "score a checkpoint: regression fitted on --train, errors on --test, beside the baselines"),
-    "doctor": (_doctor_arguments, _doctor, "check a folder of videos and its calibration before training; names the usual mistakes"),
+    "quickstart": (
+        _quickstart_arguments,
+        _quickstart,
+        "train on a bundled clip, score on its held-out part, write a report",
+    ),
+    "train": (
+        _train_arguments,
+        _train,
+        "train a recipe on a folder of videos, for as long as it takes; start it with torchrun for several GPUs",
+    ),
+    "track": (
+        _track_arguments,
+        _track,
+        "keypoints of a clip with a trained checkpoint: tables, film, 3D page",
+    ),
+    "evaluate": (
+        _evaluate_arguments,
+        _evaluate,
+        "score a checkpoint: regression fitted on --train, errors on --test, beside the baselines",
+    ),
+    "doctor": (
+        _doctor_arguments,
+        _doctor,
+        "check a folder of videos and its calibration before training; names the usual mistakes",
+    ),
     "export": (_export_arguments, _export, "write a track as the files of other tools"),
-    "figures": (_figures_arguments, _figures, "figures for a paper (SVG and PDF): method overview, qualitative rows, curves, errors per joint"),
+    "figures": (
+        _figures_arguments,
+        _figures,
+        "figures for a paper (SVG and PDF): method overview, qualitative rows, curves, errors per joint",
+    ),
     "lab": (_lab_arguments, _lab, "for teachers: grade a folder of student notebooks"),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("bkind3d_lite", description="3D skeletons from calibrated videos, without labels")
+    parser = argparse.ArgumentParser(
+        "bkind3d_lite", description="3D skeletons from calibrated videos, without labels"
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name, (add_arguments, _, said) in VERBS.items():
         add_arguments(verbs.add_parser(name, help=said))
     given = parser.parse_args(arguments)
     try:
         VERBS[given.verb][1](given)
-    except (OSError, ValueError, FloatingPointError) as error:  # bad input: one clear line, no traceback
+    except (
+        OSError,
+        ValueError,
+        FloatingPointError,
+    ) as error:  # bad input: one clear line, no traceback
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
-        print(stop if str(stop) else f"stopped; the last checkpoint, if there is one, is in {given.out}: continue with --resume", file=sys.stderr)
+        print(
+            stop
+            if str(stop)
+            else f"stopped; the last checkpoint, if there is one, is in {given.out}: continue with --resume",
+            file=sys.stderr,
+        )
         return 130
     return 0
 

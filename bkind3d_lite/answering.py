@@ -3,6 +3,7 @@
 `lab` uses it in the notebook; `grading` runs it as a process of its own (`python -m bkind3d_lite.answering`), which reads a program from stdin and
 hands numbers back.
 """
+
 from __future__ import annotations
 
 import inspect
@@ -33,7 +34,11 @@ def ask(function: Callable, cases: list[tuple]) -> tuple[list, tuple[str, str] |
         except (Exception, SystemExit) as error:
             return answers, (FAILED, f"✗ case {i + 1}: {_said(error)}")
         if answers[-1] is None or answers[-1] is ...:
-            more = "" if answers[-1] is ... or _is_stub(function) else " (your function returns nothing: is a `return` missing?)"
+            more = (
+                ""
+                if answers[-1] is ... or _is_stub(function)
+                else " (your function returns nothing: is a `return` missing?)"
+            )
             return answers, (WAITING, f"○ not attempted yet{more}")
     return answers, None
 
@@ -43,7 +48,11 @@ def _is_stub(answer: Callable) -> bool:
     code = getattr(answer, "__code__", None)
     if code is None:
         return False
-    given = code.co_argcount + code.co_kwonlyargcount + sum(bool(code.co_flags & star) for star in (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS))
+    given = (
+        code.co_argcount
+        + code.co_kwonlyargcount
+        + sum(bool(code.co_flags & star) for star in (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS))
+    )
     return not code.co_names and code.co_nlocals == given
 
 
@@ -61,7 +70,11 @@ def fresh(case: tuple) -> tuple:
 def plain(x: object) -> object:
     """Tensors and tuples as JSON."""
     if isinstance(x, Tensor):
-        return {"tensor": x.tolist(), "dtype": str(x.dtype).removeprefix("torch."), "shape": list(x.shape)}
+        return {
+            "tensor": x.tolist(),
+            "dtype": str(x.dtype).removeprefix("torch."),
+            "shape": list(x.shape),
+        }
     if isinstance(x, tuple):
         return {"tuple": [plain(y) for y in x]}
     return [plain(y) for y in x] if isinstance(x, list) else x
@@ -72,7 +85,13 @@ def unplain(x: object) -> object:
     if isinstance(x, dict) and "tuple" in x:
         return tuple(unplain(y) for y in x["tuple"])
     if isinstance(x, dict):
-        dtype = {"float32": torch.float32, "float64": torch.float64, "uint8": torch.uint8, "int64": torch.int64, "bool": torch.bool}[x["dtype"]]
+        dtype = {
+            "float32": torch.float32,
+            "float64": torch.float64,
+            "uint8": torch.uint8,
+            "int64": torch.int64,
+            "bool": torch.bool,
+        }[x["dtype"]]
         return torch.tensor(x["tensor"], dtype=dtype).reshape(x["shape"])
     return [unplain(y) for y in x] if isinstance(x, list) else x
 
@@ -97,7 +116,9 @@ def answer_from_stdin() -> None:
     _limited()
     cases = {name: unplain(value) for name, value in program["cases"].items()}
     namespace: dict = {"__name__": "student"}
-    sys.modules[f"{__package__}.lab"] = _Silent(f"{__package__}.lab")  # notebooks import it; here it has no part, and takes seconds
+    sys.modules[f"{__package__}.lab"] = _Silent(
+        f"{__package__}.lab"
+    )  # notebooks import it; here it has no part, and takes seconds
 
     def tell(key: str, value: object) -> None:
         print(json.dumps([key, value]), file=out, flush=True)
@@ -108,7 +129,15 @@ def answer_from_stdin() -> None:
             exec(compile(source, f"cell {i}", "exec"), namespace)
         except (Exception, SystemExit) as error:
             for name in names:
-                tell(name, {"stop": [FAILED, f"the cell stops with {type(error).__name__}: {str(error)[:200]}"]})
+                tell(
+                    name,
+                    {
+                        "stop": [
+                            FAILED,
+                            f"the cell stops with {type(error).__name__}: {str(error)[:200]}",
+                        ]
+                    },
+                )
             continue
         for name in [name for name in names if name in cases]:
             tell("at", name)
@@ -141,7 +170,11 @@ def _limited() -> None:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except (ImportError, OSError):  # Windows, macOS: time is limited all the same
         return
-    for what, most in ((resource.RLIMIT_AS, taken + MEMORY), (resource.RLIMIT_FSIZE, 2 * BYTES), (resource.RLIMIT_CORE, 0)):
+    for what, most in (
+        (resource.RLIMIT_AS, taken + MEMORY),
+        (resource.RLIMIT_FSIZE, 2 * BYTES),
+        (resource.RLIMIT_CORE, 0),
+    ):
         resource.setrlimit(what, (most, most))
 
 

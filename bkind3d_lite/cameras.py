@@ -7,14 +7,15 @@ pixel (0, 0) is the *corner* of the image and the first pixel's centre is (0.5, 
 `calibrations.load_calibration` adds 0.5 to the principal point, `save_calibration` takes it off. Lengths are in the rig's `unit`.
 Maps are named by their ends, target first: `rig.ndc_from_px(rig.px_from_world(points))`.
 """
+
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 import tomli_w
+import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -112,8 +113,11 @@ class CameraRig:
         lead = corner.shape[:-2]
         move = torch.diag_embed(torch.cat([scale, torch.ones_like(scale[..., :1])], -1))
         move[..., :2, 2] = -corner * scale
-        grown = {"R": self.R.expand(*lead, *self.R.shape[-3:]), "t": self.t.expand(*lead, *self.t.shape[-2:]),
-                 "distortion": self.distortion.expand(*lead, *self.distortion.shape[-2:])}
+        grown = {
+            "R": self.R.expand(*lead, *self.R.shape[-3:]),
+            "t": self.t.expand(*lead, *self.t.shape[-2:]),
+            "distortion": self.distortion.expand(*lead, *self.distortion.shape[-2:]),
+        }
         return replace(self, K=move @ self.K, size=tuple(size), **grown)
 
     def take(self, views: list[int]) -> CameraRig:
@@ -123,11 +127,19 @@ class CameraRig:
         return replace(self, names=tuple(self.names[v] for v in views), **tensors)
 
     def to(self, *args, **kwargs) -> CameraRig:
-        return replace(self, **{k: getattr(self, k).to(*args, **kwargs) for k in ("K", "R", "t", "distortion")})
+        return replace(
+            self, **{k: getattr(self, k).to(*args, **kwargs) for k in ("K", "R", "t", "distortion")}
+        )
 
     def batched(self, batch: int) -> CameraRig:
         """A leading batch axis of size `batch` (no copy), for a rig that has none."""
-        return replace(self, **{k: getattr(self, k).expand(batch, *getattr(self, k).shape) for k in ("K", "R", "t", "distortion")})
+        return replace(
+            self,
+            **{
+                k: getattr(self, k).expand(batch, *getattr(self, k).shape)
+                for k in ("K", "R", "t", "distortion")
+            },
+        )
 
 
 # ---- distortion --------------------------------------------------------------------------------------------------
@@ -158,9 +170,16 @@ def distort(flat: Tensor, distortion: Tensor) -> Tensor:
     limit = largest_radius2(distortion)
     kept = torch.minimum(r2, limit)
     far = r2 > limit
-    near = flat * torch.where(far, kept / torch.where(far, r2, torch.ones_like(r2)), torch.ones_like(r2)).sqrt()
+    near = (
+        flat
+        * torch.where(
+            far, kept / torch.where(far, r2, torch.ones_like(r2)), torch.ones_like(r2)
+        ).sqrt()
+    )
     x, y = near.split(1, -1)
-    tangential = torch.cat([2 * p1 * x * y + p2 * (kept + 2 * x * x), p1 * (kept + 2 * y * y) + 2 * p2 * x * y], -1)
+    tangential = torch.cat(
+        [2 * p1 * x * y + p2 * (kept + 2 * x * x), p1 * (kept + 2 * y * y) + 2 * p2 * x * y], -1
+    )
     return flat * _radial(kept, k1, k2, k3) + tangential
 
 
@@ -172,7 +191,10 @@ def undistort(ideal: Tensor, distortion: Tensor, steps: int = 12) -> Tensor:
         x, y = flat.unbind(-1)
         r2 = x * x + y * y
         radial, slope = _radial(r2, k1, k2, k3), k1 + r2 * (2 * k2 + 3 * k3 * r2)
-        a, d = radial + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x, radial + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x
+        a, d = (
+            radial + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x,
+            radial + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x,
+        )
         b = 2 * x * y * slope + 2 * p1 * x + 2 * p2 * y
         error = distort(flat, distortion) - ideal
         u, v = error.unbind(-1)
@@ -191,9 +213,13 @@ def triangulate(rig: CameraRig, px: Tensor, weight: Tensor | None = None) -> Ten
     shaped(px, "... V P 2", "px")
     weight = px.new_ones(px.shape[:-1]) if weight is None else weight
     flat = torch.where(weight[..., None] > 0, rig.flat_from_px(px), px.new_zeros(()))
-    origin = rig.centres.mean(-2, keepdim=True)  # equations about the rig's middle: well conditioned in any unit
+    origin = rig.centres.mean(
+        -2, keepdim=True
+    )  # equations about the rig's middle: well conditioned in any unit
     t = rig.t + (rig.R @ origin[..., None])[..., 0]
-    rows = flat[..., None] * rig.R[..., None, None, 2, :] - rig.R[..., None, :2, :]  # (..., V, P, 2, 3)
+    rows = (
+        flat[..., None] * rig.R[..., None, None, 2, :] - rig.R[..., None, :2, :]
+    )  # (..., V, P, 2, 3)
     right = t[..., None, :2] - flat * t[..., None, 2:]  # (..., V, P, 2)
     w2 = weight.square()[..., None]
     normal = torch.einsum("...vpij,...vpi,...vpik->...pjk", rows, w2.expand_as(flat), rows)
@@ -202,7 +228,9 @@ def triangulate(rig: CameraRig, px: Tensor, weight: Tensor | None = None) -> Ten
     eye = torch.eye(3, device=px.device, dtype=px.dtype)
     normal = torch.where(enough[..., None, None], normal, eye)
     points, failed = torch.linalg.solve_ex(normal, moment[..., None])
-    return torch.where((enough & (failed == 0))[..., None], points[..., 0] + origin, points.new_full((), math.nan))
+    return torch.where(
+        (enough & (failed == 0))[..., None], points[..., 0] + origin, points.new_full((), math.nan)
+    )
 
 
 # ---- making, writing ---------------------------------------------------------------------------------------------
@@ -214,16 +242,36 @@ def look_at(centre: Tensor, target: Tensor, up: Tensor) -> tuple[Tensor, Tensor]
     return R, -(R @ centre[..., None])[..., 0]
 
 
-def ring(views: int = 4, radius: float = 1000.0, height: float = 600.0, target=(0.0, 0.0, 0.0), size: tuple[int, int] = (96, 64),
-         field: float = 50.0, distortion=(0.0, 0.0, 0.0, 0.0, 0.0), unit: str = "mm") -> CameraRig:
+def ring(
+    views: int = 4,
+    radius: float = 1000.0,
+    height: float = 600.0,
+    target=(0.0, 0.0, 0.0),
+    size: tuple[int, int] = (96, 64),
+    field: float = 50.0,
+    distortion=(0.0, 0.0, 0.0, 0.0, 0.0),
+    unit: str = "mm",
+) -> CameraRig:
     """`views` cameras evenly on a circle at `height`, looking at `target`; `field` is the horizontal field of view in degrees."""
     angle = 2 * math.pi * torch.arange(views) / views + 0.3
     target = torch.tensor(target)
-    centre = torch.stack([radius * angle.cos(), radius * angle.sin(), torch.full_like(angle, height)], -1) + target * torch.tensor([1.0, 1, 0])
+    centre = torch.stack(
+        [radius * angle.cos(), radius * angle.sin(), torch.full_like(angle, height)], -1
+    ) + target * torch.tensor([1.0, 1, 0])
     R, t = look_at(centre, target, torch.tensor([0.0, 0, 1]))
     focal = size[0] / 2 / math.tan(math.radians(field) / 2)
-    K = torch.tensor([[focal, 0, size[0] / 2], [0, focal, size[1] / 2], [0, 0, 1]]).expand(views, 3, 3)
-    return CameraRig(K, R, t, torch.tensor(distortion).expand(views, 5), tuple(size), tuple(f"cam{v}" for v in range(views)), unit)
+    K = torch.tensor([[focal, 0, size[0] / 2], [0, focal, size[1] / 2], [0, 0, 1]]).expand(
+        views, 3, 3
+    )
+    return CameraRig(
+        K,
+        R,
+        t,
+        torch.tensor(distortion).expand(views, 5),
+        tuple(size),
+        tuple(f"cam{v}" for v in range(views)),
+        unit,
+    )
 
 
 def save_calibration(rig: CameraRig, path: str | Path) -> None:
@@ -232,8 +280,13 @@ def save_calibration(rig: CameraRig, path: str | Path) -> None:
     for v, name in enumerate(rig.names):
         K = rig.K[v].double().clone()
         K[:2, 2] -= 0.5
-        tables[f"cam_{v}"] = dict(name=name, size=list(rig.size), matrix=K.tolist(), distortions=rig.distortion[v].double().tolist(),
-                                  rotation=Rotation.from_matrix(rig.R[v].double().numpy()).as_rotvec().tolist(),
-                                  translation=rig.t[v].double().tolist())
+        tables[f"cam_{v}"] = dict(
+            name=name,
+            size=list(rig.size),
+            matrix=K.tolist(),
+            distortions=rig.distortion[v].double().tolist(),
+            rotation=Rotation.from_matrix(rig.R[v].double().numpy()).as_rotvec().tolist(),
+            translation=rig.t[v].double().tolist(),
+        )
     text = tomli_w.dumps(tables | {"metadata": {"unit": rig.unit, "adjusted": False}})
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -1,4 +1,5 @@
 """Clips: synchronized views of one animal, as typed batches of frame pairs."""
+
 from __future__ import annotations
 
 import math
@@ -18,6 +19,7 @@ from .stored import kept
 from .videos import Frames
 
 LARGE = 512  # pixels of the longer side from which on images are cropped before anything else
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -41,13 +43,25 @@ class Survey:
 
     def resized(self, size: tuple[int, int]) -> Survey:
         """The same for frames of another size (W, H)."""
-        return replace(self, background=torch.stack([(255 * _resized(_planes(view), size)).round().byte()[0].permute(1, 2, 0) for view in self.background]))
+        return replace(
+            self,
+            background=torch.stack(
+                [
+                    (255 * _resized(_planes(view), size)).round().byte()[0].permute(1, 2, 0)
+                    for view in self.background
+                ]
+            ),
+        )
 
     def stir(self, gap: int) -> Tensor:
         """How much moves between t and t + gap, (T - gap,), as a share of the mean foreground."""
         pairs = zip(self.thumbs[:-gap].split(512), self.thumbs[gap:].split(512))
-        change = torch.cat([(later.float() - now.float()).abs().mean((1, 2, 3)) for now, later in pairs])
-        return change / torch.cat([some.float().mean((1, 2, 3)) for some in self.thumbs.split(512)]).mean().clamp(min=1e-6)
+        change = torch.cat(
+            [(later.float() - now.float()).abs().mean((1, 2, 3)) for now, later in pairs]
+        )
+        return change / torch.cat(
+            [some.float().mean((1, 2, 3)) for some in self.thumbs.split(512)]
+        ).mean().clamp(min=1e-6)
 
 
 @dataclass(frozen=True)
@@ -64,10 +78,18 @@ class Batch:
 
     def pinned(self) -> Batch:
         """The images in page-locked memory, for a GPU that fetches them."""
-        return replace(self, now=self.now.pin_memory(), later=None if self.later is None else self.later.pin_memory())
+        return replace(
+            self,
+            now=self.now.pin_memory(),
+            later=None if self.later is None else self.later.pin_memory(),
+        )
 
     def to(self, device) -> Batch:
-        moved = {k: getattr(self, k).to(device) for k in ("now", "later", "rig", "index", "centre", "turn", "turn_later") if getattr(self, k) is not None}
+        moved = {
+            k: getattr(self, k).to(device)
+            for k in ("now", "later", "rig", "index", "centre", "turn", "turn_later")
+            if getattr(self, k) is not None
+        }
         return replace(self, **moved)
 
 
@@ -82,9 +104,15 @@ class MultiViewClip:
     skeleton: Skeleton | None = None
     body_length: float | None = None
     name: str = "clip"
-    starts: tuple[int, ...] = (0,)  # times at which an unbroken stretch begins: no pair reaches across one
-    scored: Tensor | None = None  # (T,) bool, the frames that a data set's protocol scores; None: all
-    marks: Tensor | None = None  # (T, V, J, 2) where the joints of `truth` were seen, pixels of the rig
+    starts: tuple[int, ...] = (
+        0,
+    )  # times at which an unbroken stretch begins: no pair reaches across one
+    scored: Tensor | None = (
+        None  # (T,) bool, the frames that a data set's protocol scores; None: all
+    )
+    marks: Tensor | None = (
+        None  # (T, V, J, 2) where the joints of `truth` were seen, pixels of the rig
+    )
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -92,13 +120,27 @@ class MultiViewClip:
     def at(self, times: Sequence[int]) -> MultiViewClip:
         """The clip of these times alone, in their order; nothing is decoded yet."""
         times = torch.as_tensor(times)
-        inside = torch.bucketize(times, torch.tensor(self.starts), right=True)  # the number of its stretch
+        inside = torch.bucketize(
+            times, torch.tensor(self.starts), right=True
+        )  # the number of its stretch
         step = times.diff()
         usual = step.median() if len(step) else 1
-        starts = (0, *(((inside.diff() != 0) | (step > usual) | (step < 1)).nonzero()[:, 0] + 1).tolist())
-        frames = self.frames.at(times.tolist()) if isinstance(self.frames, Frames) else self.frames[times]
-        known = {key: None if (value := getattr(self, key)) is None else value[times] for key in ("truth", "scored", "marks")}
-        return replace(self, frames=frames, fps=self.fps / max(1, int(usual)), starts=starts, **known)
+        starts = (
+            0,
+            *(((inside.diff() != 0) | (step > usual) | (step < 1)).nonzero()[:, 0] + 1).tolist(),
+        )
+        frames = (
+            self.frames.at(times.tolist())
+            if isinstance(self.frames, Frames)
+            else self.frames[times]
+        )
+        known = {
+            key: None if (value := getattr(self, key)) is None else value[times]
+            for key in ("truth", "scored", "marks")
+        }
+        return replace(
+            self, frames=frames, fps=self.fps / max(1, int(usual)), starts=starts, **known
+        )
 
     def thinned(self, most: int, pieces: int = 8) -> MultiViewClip:
         """At most `most` frames of a longer clip: `pieces` unbroken stretches, evenly spread over it."""
@@ -125,11 +167,20 @@ class MultiViewClip:
     def resized(self, size: tuple[int, int]) -> MultiViewClip:
         """The clip with frames decoded to another size (W, H) and its rig to match; nothing is decoded yet. For opened folders."""
         scale = torch.tensor(size) / torch.tensor(self.rig.size)
-        return replace(self, frames=self.frames.resized(size), rig=self.rig.resized(size), marks=None if self.marks is None else self.marks * scale)
+        return replace(
+            self,
+            frames=self.frames.resized(size),
+            rig=self.rig.resized(size),
+            marks=None if self.marks is None else self.marks * scale,
+        )
 
     def kept(self, folder: str | Path, size: tuple[int, int]) -> MultiViewClip:
         """The clip with frames of `size` (W, H), or its own if that is smaller, decoded once into a file in `folder` (`stored.kept`)."""
-        size = tuple(size) if size[0] * size[1] < self.rig.size[0] * self.rig.size[1] else self.rig.size
+        size = (
+            tuple(size)
+            if size[0] * size[1] < self.rig.size[0] * self.rig.size[1]
+            else self.rig.size
+        )
         small = self.resized(size)
         return replace(small, frames=kept(small.frames, folder))
 
@@ -138,43 +189,90 @@ class MultiViewClip:
         """What a checkpoint remembers of the clip it was trained on, as plain values (JSON)."""
         places = [[round(c, 3) for c in centre] for centre in self.rig.centres.tolist()]
         begins = getattr(self.frames, "begins", [0] * self.rig.views)
-        offsets = {name: n - min(begins) for name, n in zip(self.rig.names, begins) if n > min(begins)}
-        return {"cameras": list(self.rig.names), "size": list(self.rig.size), "frames": len(self), "fps": self.fps, "places": places, "offsets": offsets}
+        offsets = {
+            name: n - min(begins) for name, n in zip(self.rig.names, begins) if n > min(begins)
+        }
+        return {
+            "cameras": list(self.rig.names),
+            "size": list(self.rig.size),
+            "frames": len(self),
+            "fps": self.fps,
+            "places": places,
+            "offsets": offsets,
+        }
 
-    def batch(self, times: Sequence[int], gap: int | None, size: tuple[int, int], survey: Survey | None = None,
-              follow: float | None = None, views: Sequence[int] | None = None, turn: Tensor | None = None,
-              shift: Tensor | float = 0.0) -> Batch:
+    def batch(
+        self,
+        times: Sequence[int],
+        gap: int | None,
+        size: tuple[int, int],
+        survey: Survey | None = None,
+        follow: float | None = None,
+        views: Sequence[int] | None = None,
+        turn: Tensor | None = None,
+        shift: Tensor | float = 0.0,
+    ) -> Batch:
         """The frames at `times` (and `times + gap`), resized to `size` = (W, H), or cropped around the animal.
 
         `follow` is the side of a cube about the survey's centre (the middle of now and later) plus `shift` (B, 3): each view is
         cropped to it.
         """
         if follow is not None and survey is None:
-            raise ValueError(f"{self.name}: to follow the animal the clip must be surveyed first: survey=motion.survey(clip)")
+            raise ValueError(
+                f"{self.name}: to follow the animal the clip must be surveyed first: survey=motion.survey(clip)"
+            )
         views = list(range(self.rig.views)) if views is None else list(views)
         times = torch.as_tensor(times)
         rig, corner, window, centre = self.rig.take(views).batched(len(times)), None, None, None
         if follow is not None:
-            centre = survey.centre[times] if gap is None else (survey.centre[times] + survey.centre[times + gap]) / 2
+            centre = (
+                survey.centre[times]
+                if gap is None
+                else (survey.centre[times] + survey.centre[times + gap]) / 2
+            )
             centre = centre + shift
             corner, window = footprint(rig, centre, follow)
             rig = rig.cropped(corner, window, size)
         else:
             rig = rig.resized(size)
         if survey is not None:
-            ground = _cut([survey.background[v].expand(len(times), -1, -1, -1) for v in views], self.rig.size, corner, window, size)
+            ground = _cut(
+                [survey.background[v].expand(len(times), -1, -1, -1) for v in views],
+                self.rig.size,
+                corner,
+                window,
+                size,
+            )
 
         def seen(at: Tensor) -> Tensor:
-            images = _cut([self.frames[at.tolist(), v] for v in views], self.rig.size, corner, window, size)
+            images = _cut(
+                [self.frames[at.tolist(), v] for v in views], self.rig.size, corner, window, size
+            )
             if survey is None:
                 return images
-            return torch.cat([images, foreground(images, ground, survey.noise[views], survey.contrast[views])], 2)
+            return torch.cat(
+                [images, foreground(images, ground, survey.noise[views], survey.contrast[views])], 2
+            )
 
-        return Batch(seen(times), None if gap is None else seen(times + gap), rig, times, centre, turn)
+        return Batch(
+            seen(times), None if gap is None else seen(times + gap), rig, times, centre, turn
+        )
 
-    def batches(self, size: tuple[int, int], gap: int | Sequence[int], batch: int = 1, seed: int = 0, start: int = 0,
-                survey: Survey | None = None, follow: float | None = None, views: int | None = None,
-                by_motion: bool = False, turn: bool = False, jitter: float = 0.0, share: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
+    def batches(
+        self,
+        size: tuple[int, int],
+        gap: int | Sequence[int],
+        batch: int = 1,
+        seed: int = 0,
+        start: int = 0,
+        survey: Survey | None = None,
+        follow: float | None = None,
+        views: int | None = None,
+        by_motion: bool = False,
+        turn: bool = False,
+        jitter: float = 0.0,
+        share: tuple[int, int] = (0, 1),
+    ) -> Iterator[Batch]:
         """Endless seeded batches of frame pairs; step i depends on (seed, i) alone, so `start=i` resumes exactly.
 
         gap: frames between now and later, or several to draw from. views: draw so many of the views at each step.
@@ -184,24 +282,44 @@ class MultiViewClip:
         """
         gaps = [gap] if isinstance(gap, int) else list(gap)
         if min(gaps) < 1 or (by_motion and survey is None):
-            raise ValueError(f"{self.name}: gaps = {gaps}, by_motion = {by_motion}; a gap is at least 1 frame, and drawing pairs by "
-                             "motion needs survey=motion.survey(clip)")
+            raise ValueError(
+                f"{self.name}: gaps = {gaps}, by_motion = {by_motion}; a gap is at least 1 frame, and drawing pairs by "
+                "motion needs survey=motion.survey(clip)"
+            )
         if max(gaps) >= len(self):
-            raise ValueError(f"{self.name}: a gap of {max(gaps)} frames needs more than the clip's {len(self)}")
+            raise ValueError(
+                f"{self.name}: a gap of {max(gaps)} frames needs more than the clip's {len(self)}"
+            )
         own, all_of_them = slice(share[0] * batch, (share[0] + 1) * batch), share[1] * batch
         chance = [(survey.stir(g) if by_motion else 1.0) * self.unbroken(g) for g in gaps]
         if any(not c.any() for c in chance):
-            raise ValueError(f"{self.name}: no pair {max(gaps)} frames apart lies in one of its {len(self.starts)} unbroken stretches; take shorter gaps, "
-                             "or a recording without missing frames")
+            raise ValueError(
+                f"{self.name}: no pair {max(gaps)} frames apart lies in one of its {len(self.starts)} unbroken stretches; take shorter gaps, "
+                "or a recording without missing frames"
+            )
         for step in _count(start):
             random = torch.Generator().manual_seed(seed * 1_000_003 + step)
             pick = int(torch.randint(len(gaps), (), generator=random))
-            times = torch.multinomial(chance[pick], all_of_them, replacement=True, generator=random)[own]
+            times = torch.multinomial(
+                chance[pick], all_of_them, replacement=True, generator=random
+            )[own]
             some = torch.randperm(self.rig.views, generator=random)[:views].sort().values.tolist()
             angle = torch.rand(all_of_them, generator=random)[own] * 2 * math.pi
-            shift = (2 * torch.rand(all_of_them, 3, generator=random)[own] - 1) * jitter * (follow or 0.0)
-            made = self.batch(times, gaps[pick], size, survey, follow, some, angle if turn else None, shift)
-            yield replace(made, turn_later=torch.rand(all_of_them, generator=random)[own] * 2 * math.pi) if turn else made
+            shift = (
+                (2 * torch.rand(all_of_them, 3, generator=random)[own] - 1)
+                * jitter
+                * (follow or 0.0)
+            )
+            made = self.batch(
+                times, gaps[pick], size, survey, follow, some, angle if turn else None, shift
+            )
+            yield (
+                replace(
+                    made, turn_later=torch.rand(all_of_them, generator=random)[own] * 2 * math.pi
+                )
+                if turn
+                else made
+            )
 
 
 @dataclass(frozen=True)
@@ -218,15 +336,30 @@ class Track:
         """Write `.csv` (one row a frame: frame, time_s, then x, y, z, confidence of each keypoint) or `.npz`."""
         path = Path(path)
         if path.suffix == ".npz":
-            arrays = dict(positions=self.world.numpy(), confidence=self.weight.numpy(), names=np.array(self.skeleton.names),
-                          edges=np.array(self.skeleton.edges, np.int64).reshape(-1, 2), fps=self.fps, unit=self.unit)
-            return write_atomically(path, lambda temporary: np.savez_compressed(temporary, **arrays))
+            arrays = dict(
+                positions=self.world.numpy(),
+                confidence=self.weight.numpy(),
+                names=np.array(self.skeleton.names),
+                edges=np.array(self.skeleton.edges, np.int64).reshape(-1, 2),
+                fps=self.fps,
+                unit=self.unit,
+            )
+            return write_atomically(
+                path, lambda temporary: np.savez_compressed(temporary, **arrays)
+            )
         frame = torch.arange(len(self.world), dtype=torch.float64)
         columns = torch.cat([self.world, self.weight[..., None]], -1).flatten(1).double()
         table = torch.cat([frame[:, None], frame[:, None] / self.fps, columns], 1).numpy()
-        heads = ["frame", "time_s"] + [f"{name}_{c}" for name in self.skeleton.names for c in ("x", "y", "z", "confidence")]
+        heads = ["frame", "time_s"] + [
+            f"{name}_{c}" for name in self.skeleton.names for c in ("x", "y", "z", "confidence")
+        ]
         formats = ["%d", "%.4f"] + ["%.6g", "%.6g", "%.6g", "%.4f"] * len(self.skeleton.names)
-        return write_atomically(path, lambda temporary: np.savetxt(temporary, table, formats, ",", header=",".join(heads), comments=""))
+        return write_atomically(
+            path,
+            lambda temporary: np.savetxt(
+                temporary, table, formats, ",", header=",".join(heads), comments=""
+            ),
+        )
 
 
 # ---- images ------------------------------------------------------------------------------------------------------
@@ -244,7 +377,9 @@ def foreground(images: Tensor, ground: Tensor, noise: Tensor, contrast: Tensor) 
     the difference after that scaling counts (darker than 0.34 x the background is no shadow any more). What this takes from
     grey parts of the body is given back where they are enclosed by the rest of it (a grey closing of the foreground).
     """
-    shade = (images * ground).sum(2, keepdim=True) / ground.square().sum(2, keepdim=True).clamp(min=1e-4)
+    shade = (images * ground).sum(2, keepdim=True) / ground.square().sum(2, keepdim=True).clamp(
+        min=1e-4
+    )
     whole = (images - ground).abs().amax(2, keepdim=True)
     colour = (images - shade * ground).abs().amax(2, keepdim=True)
     solid = torch.where(shade > 1, 1.0, ((0.42 - shade) / 0.08).clamp(0, 1))
@@ -255,7 +390,9 @@ def foreground(images: Tensor, ground: Tensor, noise: Tensor, contrast: Tensor) 
         return ((smooth.view_as(difference) - low) / (high - low).clamp(min=1e-3)).clamp(0, 1)
 
     sure = share(colour + (whole - colour).clamp(min=0) * solid)
-    k = max(images.shape[-2:]) // 48 * 2 + 1  # about a twenty-fourth of the image: holes in a body, not the gap to its shadow
+    k = (
+        max(images.shape[-2:]) // 48 * 2 + 1
+    )  # about a twenty-fourth of the image: holes in a body, not the gap to its shadow
     closed = -_largest(-_largest(sure.flatten(0, 1), k), k)
     return torch.minimum(torch.maximum(closed.view_as(sure), sure), share(whole))
 
@@ -270,28 +407,47 @@ def footprint(rig: CameraRig, centre: Tensor, side: float) -> tuple[Tensor, Tens
     depth = rig.cam_from_world(centre[:, None])[..., 0, 2].clamp(min=1e-3)
     middle = rig.px_from_world(centre[:, None])[..., 0, :]
     extent = side / depth * rig.K[..., 0, 0]
-    aspect = rig.K[..., 1, 1] / rig.K[..., 0, 0]  # a square of the scene, whatever the pixels' shape
+    aspect = (
+        rig.K[..., 1, 1] / rig.K[..., 0, 0]
+    )  # a square of the scene, whatever the pixels' shape
     window = torch.stack([extent, extent * aspect], -1)
     return middle - window / 2, window
 
 
-def _cut(views: Sequence[Tensor], have: tuple[int, int], corner: Tensor | None, window: Tensor | None, size: tuple[int, int]) -> Tensor:
+def _cut(
+    views: Sequence[Tensor],
+    have: tuple[int, int],
+    corner: Tensor | None,
+    window: Tensor | None,
+    size: tuple[int, int],
+) -> Tensor:
     """V views (B, H, W, 3) uint8 -> (B, V, 3, h, w) in [0, 1]: their windows (outside the image: black), resized to `size` = (W, H); no windows:
     whole images. One image after the other, and of a large one the window alone: floats take four times the memory of bytes.
     """
     if corner is None:
-        return torch.stack([torch.cat([_resized(_planes(image), size) for image in view]) for view in views], 1)
+        return torch.stack(
+            [torch.cat([_resized(_planes(image), size) for image in view]) for view in views], 1
+        )
     begin, end = torch.zeros_like(corner), corner.new_tensor(have).expand_as(corner)
     if max(have) > LARGE:
         begin = torch.minimum((corner.floor() - 2).clamp(min=0), end - 1)
         end = torch.maximum(torch.minimum((corner + window).ceil() + 2, end), begin + 1)
-    low, span = (2 * (corner - begin) / (end - begin) - 1).flatten(0, 1), (2 * window / (end - begin)).flatten(0, 1)
+    low, span = (
+        (2 * (corner - begin) / (end - begin) - 1).flatten(0, 1),
+        (2 * window / (end - begin)).flatten(0, 1),
+    )
     theta = torch.zeros(len(low), 2, 3)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = span[:, 0] / 2, span[:, 1] / 2, low + span / 2
-    grids = F.affine_grid(theta, (len(low), 1, size[1], size[0]), align_corners=False).unflatten(0, corner.shape[:2])
+    grids = F.affine_grid(theta, (len(low), 1, size[1], size[0]), align_corners=False).unflatten(
+        0, corner.shape[:2]
+    )
     boxes = torch.cat([begin, end], -1).long().tolist()
-    out = [F.grid_sample(_planes(views[v][b, y:t, x:s]), grid[None], align_corners=False)
-           for b, row in enumerate(grids) for v, grid in enumerate(row) for x, y, s, t in (boxes[b][v],)]
+    out = [
+        F.grid_sample(_planes(views[v][b, y:t, x:s]), grid[None], align_corners=False)
+        for b, row in enumerate(grids)
+        for v, grid in enumerate(row)
+        for x, y, s, t in (boxes[b][v],)
+    ]
     return torch.cat(out).unflatten(0, corner.shape[:2])
 
 
@@ -302,12 +458,22 @@ def _planes(image: Tensor) -> Tensor:
 
 def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     same = tuple(image.shape[-2:]) == (size[1], size[0])
-    return image if same else F.interpolate(image, (size[1], size[0]), mode="bilinear", antialias=True)
+    return (
+        image if same else F.interpolate(image, (size[1], size[0]), mode="bilinear", antialias=True)
+    )
 
 
 # ---- opening -----------------------------------------------------------------------------------------------------
-def open_clip(folder: str | Path, size: tuple[int, int] | None = None, budget: int = 2 << 30, subject: str | int | None = None,
-              trial: str | None = None, fps: float | None = None, offsets: Mapping[str, int] | None = None, common: bool = False) -> MultiViewClip:
+def open_clip(
+    folder: str | Path,
+    size: tuple[int, int] | None = None,
+    budget: int = 2 << 30,
+    subject: str | int | None = None,
+    trial: str | None = None,
+    fps: float | None = None,
+    offsets: Mapping[str, int] | None = None,
+    common: bool = False,
+) -> MultiViewClip:
     """Open a folder: a video, parts of one, or a folder of images for each camera, and a calibration there or one level up (`find_calibration`).
 
     Projects of DANNCE, Anipose and Pose2Sim, Human3.6M by h36m-fetch and Rat7M are recognised by themselves (`recordings`).
@@ -320,10 +486,22 @@ def open_clip(folder: str | Path, size: tuple[int, int] | None = None, budget: i
     found = read_recording(folder, subject, trial, fps, offsets, common)
     size, known = found.rig.size if size is None else tuple(size), {}
     if found.truth is not None:
-        known = dict(truth=torch.from_numpy(found.truth.positions), skeleton=Skeleton(found.truth.names, found.truth.edges),
-                     body_length=found.truth.body_length)
+        known = dict(
+            truth=torch.from_numpy(found.truth.positions),
+            skeleton=Skeleton(found.truth.names, found.truth.edges),
+            body_length=found.truth.body_length,
+        )
         if found.truth.marks is not None:
-            known["marks"] = torch.from_numpy(found.truth.marks) * (torch.tensor(size) / torch.tensor(found.rig.size))
+            known["marks"] = torch.from_numpy(found.truth.marks) * (
+                torch.tensor(size) / torch.tensor(found.rig.size)
+            )
     scored = None if found.scored is None else torch.from_numpy(found.scored)
-    return MultiViewClip(Frames(found.footage, size, budget), found.rig.resized(size), found.fps, name=str(folder), starts=found.starts,
-                         scored=scored, **known)
+    return MultiViewClip(
+        Frames(found.footage, size, budget),
+        found.rig.resized(size),
+        found.fps,
+        name=str(folder),
+        starts=found.starts,
+        scored=scored,
+        **known,
+    )

@@ -2,6 +2,7 @@
 
 A header of a few kB can promise 10^9 frames, for each of which a reader takes memory, or images of 60000 x 60000 pixels.
 """
+
 from __future__ import annotations
 
 import struct
@@ -25,7 +26,11 @@ def safely(path: Path) -> dict:
         end = file.seek(0, 2)
         if (frames := max(_frames(file, end), default=0)) > end:
             raise OSError(f"its header promises {frames} frames in {end} bytes")
-    return dict(file=str(path.absolute()), options={"format_whitelist": FORMATS, "protocol_whitelist": "file"}, metadata_errors="ignore")
+    return dict(
+        file=str(path.absolute()),
+        options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+        metadata_errors="ignore",
+    )
 
 
 def sound(size: tuple[int, int]) -> tuple[int, int]:
@@ -48,7 +53,10 @@ def _frames(file: BinaryIO, end: int) -> Iterator[int]:
         length, kind = struct.unpack_from(">I4s", head)
         if length == 1 and len(head) >= 16:
             length = struct.unpack_from(">Q", head, 8)[0]
-        inner, after = start + (16 if head[:4] == b"\0\0\0\1" else 8), start + length if length >= 8 else stop
+        inner, after = (
+            start + (16 if head[:4] == b"\0\0\0\1" else 8),
+            start + length if length >= 8 else stop,
+        )
         if kind in COUNTS and len(head) >= COUNTS[kind] + 4:
             yield struct.unpack_from(">I", head, COUNTS[kind])[0]
         todo += [(after, stop)] if after < stop else []

@@ -1,4 +1,5 @@
 """Devices: number format, compilation and memory habits. The mathematics above does not know which device it runs on."""
+
 from __future__ import annotations
 
 import ctypes
@@ -27,28 +28,41 @@ def precision(recipe: Recipe, device: str | torch.device) -> torch.dtype:
     if recipe.precision != "auto":
         raise ValueError(f"precision = {recipe.precision!r}; expected auto, {', '.join(DTYPES)}")
     if torch.device(device).type != "cuda":
-        return torch.bfloat16 if torch.device(device).type == "cpu" and native_bfloat16() else torch.float32
+        return (
+            torch.bfloat16
+            if torch.device(device).type == "cpu" and native_bfloat16()
+            else torch.float32
+        )
     return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
 
 
 def native_bfloat16() -> bool:
     """Whether this CPU has instructions for bfloat16; elsewhere it is emulated, slower than float32."""
-    known = (getattr(torch.cpu, name, bool) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))  # PyTorch 2.6 has no public way
+    known = (
+        getattr(torch.cpu, name, bool)
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )  # PyTorch 2.6 has no public way
     return any(ask() for ask in known)
 
 
-def equip(model: Discoverer, objective: Objective | None, recipe: Recipe, device: str | torch.device) -> None:
+def equip(
+    model: Discoverer, objective: Objective | None, recipe: Recipe, device: str | torch.device
+) -> None:
     """Move model and objective to the device and let their networks compute there as `in_format` says.
 
     Without an objective the model is for tracking: its decoder stays where it is.
     """
-    for part in (model.encoder, model.lift, model.edges) if objective is None else (model, objective):
+    for part in (
+        (model.encoder, model.lift, model.edges) if objective is None else (model, objective)
+    ):
         if isinstance(part, torch.nn.Module):
             part.to(device)
     in_format(model, objective, recipe, device)
 
 
-def in_format(model: Discoverer, objective: Objective | None, recipe: Recipe, device: str | torch.device) -> None:
+def in_format(
+    model: Discoverer, objective: Objective | None, recipe: Recipe, device: str | torch.device
+) -> None:
     """Let the networks compute in the recipe's precision, compiled if it says so.
 
     Geometry, edge maps, soft-argmax and losses stay in float32: every network takes float32 and gives it, but for the perceptual one, whose
@@ -59,9 +73,15 @@ def in_format(model: Discoverer, objective: Objective | None, recipe: Recipe, de
     if hasattr(model.lift, "v2v"):
         networks.append((model.lift.v2v, "forward"))
     if objective is not None:
-        networks += [(model.decoder, "begin"), (model.decoder, "finish"), (objective.perceptual, "features")]
+        networks += [
+            (model.decoder, "begin"),
+            (model.decoder, "finish"),
+            (objective.perceptual, "features"),
+        ]
         if dtype == torch.float16 and recipe.one_by_one:
-            raise ValueError("precision = float16 needs a scaled loss, which one_by_one takes too early; set one_by_one = false")
+            raise ValueError(
+                "precision = float16 needs a scaled loss, which one_by_one takes too early; set one_by_one = false"
+            )
     for owner, name in networks:
         function = getattr(owner, name)
         if recipe.compile:
@@ -74,7 +94,12 @@ def in_format(model: Discoverer, objective: Objective | None, recipe: Recipe, de
 
 def narrow(model: Discoverer, recipe: Recipe, device: str | torch.device) -> None:
     """For tracking alone: the weights of convolutions in the number format in which they are used, and no gradients."""
-    for parameter in (p for part in (model.encoder, model.lift) if isinstance(part, torch.nn.Module) for p in part.parameters()):
+    for parameter in (
+        p
+        for part in (model.encoder, model.lift)
+        if isinstance(part, torch.nn.Module)
+        for p in part.parameters()
+    ):
         parameter.requires_grad_(False)
         if parameter.ndim > 2:
             parameter.data = parameter.data.to(precision(recipe, device))
@@ -100,7 +125,9 @@ def scaler(recipe: Recipe, device: str | torch.device) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(kind, enabled=precision(recipe, device) == torch.float16)
 
 
-def ahead(pairs: Iterator[Batch], device: str | torch.device = "cpu", depth: int = 2) -> Iterator[Batch]:
+def ahead(
+    pairs: Iterator[Batch], device: str | torch.device = "cpu", depth: int = 2
+) -> Iterator[Batch]:
     """The same batches in the same order, decoded and cropped by a thread while the step before them computes.
 
     For a GPU they lie in pinned memory, from where they travel at full speed. An error arrives where its batch would have.
@@ -121,7 +148,9 @@ def ahead(pairs: Iterator[Batch], device: str | torch.device = "cpu", depth: int
         torch.set_flush_denormal(True)  # each thread has its own
         try:
             for batch in pairs:
-                if not offer((batch.pinned() if torch.device(device).type == "cuda" else batch, None)):
+                if not offer(
+                    (batch.pinned() if torch.device(device).type == "cuda" else batch, None)
+                ):
                     return
             offer((None, None))
         except BaseException as error:  # whatever it was, the consumer raises it

@@ -1,4 +1,5 @@
 """Edges: the drawing that everything about the motion must pass through."""
+
 from __future__ import annotations
 
 from itertools import combinations
@@ -46,7 +47,15 @@ class EdgeBottleneck(nn.Module):
 
     drawings = 1  # per time
 
-    def __init__(self, keypoints: int, sigma: float = 0.06, active: str = "softplus", start: float = 0.0, noise: float = 0.5, seed: int = 0):
+    def __init__(
+        self,
+        keypoints: int,
+        sigma: float = 0.06,
+        active: str = "softplus",
+        start: float = 0.0,
+        noise: float = 0.5,
+        seed: int = 0,
+    ):
         super().__init__()
         if active not in ("relu", "softplus"):
             raise ValueError(f"active = {active!r}; expected relu or softplus")
@@ -64,7 +73,9 @@ class EdgeBottleneck(nn.Module):
     def forward(self, ndc: Tensor, size: tuple[int, int]) -> Tensor:
         """(B, V, K, 2) -> (B, V, 1, h, w)."""
         shaped(ndc, "B V K 2", "ndc")
-        return strongest(ndc, self.pairs, self.weights, size, max(self.sigma, 2 / size[1]))[:, :, None]
+        return strongest(ndc, self.pairs, self.weights, size, max(self.sigma, 2 / size[1]))[
+            :, :, None
+        ]
 
 
 class PointBottleneck(nn.Module):
@@ -90,10 +101,14 @@ def point_maps(ndc: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
     """One map per point, exp(-d^2 / sigma^2), (..., K, 2) -> (..., K, h, w); distances in half image widths."""
     h, w = size
     square = ndc.new_tensor([1.0, h / w])
-    return (-((cells(h, w, like=ndc) - ndc[..., None, None, :]) * square).square().sum(-1) / sigma**2).exp()
+    return (
+        -((cells(h, w, like=ndc) - ndc[..., None, None, :]) * square).square().sum(-1) / sigma**2
+    ).exp()
 
 
-def strongest(ndc: Tensor, pairs: Tensor, weights: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
+def strongest(
+    ndc: Tensor, pairs: Tensor, weights: Tensor, size: tuple[int, int], sigma: float
+) -> Tensor:
     """max over edges of weight_e exp(-d_e^2 / sigma^2), (..., K, 2) -> (..., h, w), as `(weights * edge_maps(...)).amax(-3)`.
 
     Only the strongest edge of a pixel has a gradient, so the search for it runs without a graph, in the log domain (no
@@ -104,19 +119,28 @@ def strongest(ndc: Tensor, pairs: Tensor, weights: Tensor, size: tuple[int, int]
     pixels, points = cells(h, w, like=ndc) * square, ndc * square
     log_weight = weights.clamp(min=1e-12).log()
     best = _strongest_index(points.detach(), pairs, log_weight.detach(), pixels, sigma)
-    ends = [points.gather(-2, pairs[best, i].flatten(-2)[..., None].expand(*best.shape[:-2], h * w, 2)) for i in (0, 1)]
+    ends = [
+        points.gather(-2, pairs[best, i].flatten(-2)[..., None].expand(*best.shape[:-2], h * w, 2))
+        for i in (0, 1)
+    ]
     d2 = segment_distance2(pixels.flatten(0, 1), *ends).unflatten(-1, (h, w))
     return (log_weight[best] - d2 / sigma**2).exp()
 
 
 @torch.no_grad()
-def _strongest_index(points: Tensor, pairs: Tensor, log_weight: Tensor, pixels: Tensor, sigma: float) -> Tensor:
+def _strongest_index(
+    points: Tensor, pairs: Tensor, log_weight: Tensor, pixels: Tensor, sigma: float
+) -> Tensor:
     """Which edge is strongest at each pixel, (..., h, w). The distances are products of matrices and few passes, in place:
     with u = b - a and q = (p - a) . u,  d^2 = |p - a|^2 - s (2 q - s |u|^2),  s = clamp(q / |u|^2, 0, 1).
     """
     a = points[..., pairs[:, 0], :]
     u = points[..., pairs[:, 1], :] - a
-    a2, along, u2 = a.square().sum(-1, keepdim=True), (a * u).sum(-1, keepdim=True), u.square().sum(-1, keepdim=True).clamp(min=1e-12)
+    a2, along, u2 = (
+        a.square().sum(-1, keepdim=True),
+        (a * u).sum(-1, keepdim=True),
+        u.square().sum(-1, keepdim=True).clamp(min=1e-12),
+    )
     flat, found = pixels.flatten(0, 1), []
     for p in flat.split(max(1, PIECE // a2.numel()) if flat.device.type == "cpu" else len(flat)):
         q = u @ p.T - along  # (..., E, p)
@@ -127,14 +151,19 @@ def _strongest_index(points: Tensor, pairs: Tensor, log_weight: Tensor, pixels: 
     return torch.cat(found, -1).unflatten(-1, pixels.shape[:2])
 
 
-def strongest_edges(pairs: Tensor, weights: Tensor, keypoints: int, extra: float = 0.9, length: Tensor | None = None) -> Skeleton:
+def strongest_edges(
+    pairs: Tensor, weights: Tensor, keypoints: int, extra: float = 0.9, length: Tensor | None = None
+) -> Skeleton:
     """The skeleton to draw: a maximum spanning tree of the learned weights, and edges above `extra` x the strongest.
 
     pairs (E, 2), weights (E,). Every keypoint is in it, so nothing is hidden. length (E,): mean length of each edge; then
     the tree prefers what is strong *and* short, weight / length, as a body's bones are; where no weight is left, what is short.
     """
     if length is not None:
-        weights, extra = weights.clamp(min=1e-9) / length.clamp(min=1e-6), 2.0  # the tree alone: the very shortest pairs are no extra bones
+        weights, extra = (
+            weights.clamp(min=1e-9) / length.clamp(min=1e-6),
+            2.0,
+        )  # the tree alone: the very shortest pairs are no extra bones
     order = weights.argsort(descending=True).tolist()
     group = list(range(keypoints))
     kept: list[tuple[int, int]] = []

@@ -3,6 +3,7 @@
 Pixels are those of pinhole cameras (undistorted, corner-origin); `F` maps a pixel of view i to its line in view j:
 x_j^T F x_i = 0. Hartley and Zisserman, Multiple View Geometry, chapters 9 and 11.
 """
+
 from __future__ import annotations
 
 import torch
@@ -39,7 +40,9 @@ def essential(R: Tensor, t: Tensor) -> Tensor:
 def fundamental(rig: CameraRig, i: int, j: int) -> Tensor:
     """F (..., 3, 3) of two cameras of a rig: K_j^-T [t]_x R K_i^-1; the rig's distortion is not part of it."""
     if i == j:
-        raise ValueError(f"views {i} and {j} are the same camera: it has no epipolar geometry with itself")
+        raise ValueError(
+            f"views {i} and {j} are the same camera: it has no epipolar geometry with itself"
+        )
     Ki, Kj = (torch.linalg.inv(rig.K[..., v, :, :]) for v in (i, j))
     return Kj.mT @ essential(*relative_pose(rig, i, j)) @ Ki
 
@@ -57,7 +60,10 @@ def line_distance(lines: Tensor, px: Tensor) -> Tensor:
 
 def epipolar_distance(F: Tensor, px_i: Tensor, px_j: Tensor) -> Tensor:
     """Symmetric epipolar distance (..., P) in pixels: the mean of both distances, pixel to line, in view j and in view i."""
-    there, back = line_distance(epipolar_lines(F, px_i), px_j), line_distance(epipolar_lines(F.mT, px_j), px_i)
+    there, back = (
+        line_distance(epipolar_lines(F, px_i), px_j),
+        line_distance(epipolar_lines(F.mT, px_j), px_i),
+    )
     return (there + back) / 2
 
 
@@ -69,7 +75,9 @@ def eight_point(px_i: Tensor, px_j: Tensor) -> Tensor:
     """
     shaped(px_i, "P 2", "px_i"), shaped(px_j, "P 2", "px_j")
     if len(px_i) != len(px_j) or len(px_i) < 8:
-        raise ValueError(f"{len(px_i)} and {len(px_j)} pixels; the 8-point algorithm needs at least 8 pairs")
+        raise ValueError(
+            f"{len(px_i)} and {len(px_j)} pixels; the 8-point algorithm needs at least 8 pairs"
+        )
     Ti, Tj = _normalizer(px_i.double()), _normalizer(px_j.double())
     a, b = homogeneous(px_i.double()) @ Ti.T, homogeneous(px_j.double()) @ Tj.T
     rows = (b[:, :, None] * a[:, None]).flatten(1)
@@ -96,12 +104,16 @@ def pose_from_essential(E: Tensor, flat_i: Tensor, flat_j: Tensor) -> tuple[Tens
     U, Vh = U * torch.linalg.det(U), Vh * torch.linalg.det(Vh)
     W = U.new_tensor([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
     poses = [(U @ M @ Vh, sign * U[:, 2]) for M in (W, W.T) for sign in (1, -1)]
-    best = max(poses, key=lambda pose: int(_in_front(*pose, flat_i.double(), flat_j.double()).sum()))
+    best = max(
+        poses, key=lambda pose: int(_in_front(*pose, flat_i.double(), flat_j.double()).sum())
+    )
     return tuple(x.to(E.dtype) for x in best)
 
 
 def _in_front(R: Tensor, t: Tensor, flat_i: Tensor, flat_j: Tensor) -> Tensor:
     """Which pairs meet in front of both cameras, (P,): depths z_i, z_j of the least-squares meeting z_j x_j = z_i R x_i + t."""
     a, b = homogeneous(flat_i) @ R.T, homogeneous(flat_j)
-    depths = torch.linalg.lstsq(torch.stack([-a, b], -1), t.expand(len(a), 3)[..., None]).solution[..., 0]
+    depths = torch.linalg.lstsq(torch.stack([-a, b], -1), t.expand(len(a), 3)[..., None]).solution[
+        ..., 0
+    ]
     return (depths > 0).all(-1)

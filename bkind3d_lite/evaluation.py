@@ -1,4 +1,5 @@
 """Evaluation: are unnamed points worth anything? The paper's regression protocol, and scores that need no regression."""
+
 from __future__ import annotations
 
 import warnings
@@ -18,7 +19,10 @@ from torch import Tensor
 from .clips import Skeleton
 from .shapes import shaped
 
-ALPHAS = [0.0, *np.logspace(0, 7, 8)]  # squared world units, from none to as much as the keypoints' own scatter
+ALPHAS = [
+    0.0,
+    *np.logspace(0, 7, 8),
+]  # squared world units, from none to as much as the keypoints' own scatter
 
 
 class KeypointRegressor(RegressorMixin, BaseEstimator):
@@ -42,7 +46,12 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
     def _chosen(self, x: np.ndarray, y: np.ndarray) -> float:
         if len(x) < 10:
             return 0.0
-        search = GridSearchCV(Ridge(fit_intercept=self.bias, solver="svd"), {"alpha": ALPHAS}, cv=KFold(5), scoring="neg_mean_squared_error")
+        search = GridSearchCV(
+            Ridge(fit_intercept=self.bias, solver="svd"),
+            {"alpha": ALPHAS},
+            cv=KFold(5),
+            scoring="neg_mean_squared_error",
+        )
         return search.fit(x, y).best_params_["alpha"]
 
     def predict(self, keypoints: Tensor) -> Tensor:
@@ -54,10 +63,14 @@ def _known(keypoints: Tensor, joints: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The frames in which everything is known, as float64 rows."""
     x, y = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (keypoints, joints))
     if len(x) != len(y):
-        raise ValueError(f"{len(x)} frames of keypoints, {len(y)} of joints; they must be the same frames")
+        raise ValueError(
+            f"{len(x)} frames of keypoints, {len(y)} of joints; they must be the same frames"
+        )
     known = np.isfinite(y).all(1) & np.isfinite(x).all(1)
     if not known.any():
-        raise ValueError(f"none of the {len(x)} frames has all keypoints and all joints; leave out the joints that are never labelled")
+        raise ValueError(
+            f"none of the {len(x)} frames has all keypoints and all joints; leave out the joints that are never labelled"
+        )
     return x[known], y[known]
 
 
@@ -76,7 +89,9 @@ class BarycentricRegressor(RegressorMixin, BaseEstimator):
         x, y = (torch.as_tensor(a).double() for a in (keypoints, joints))
         shaped(x, "T K 3", "keypoints"), shaped(y, f"{len(x)} J 3", "joints")
         if not (labels := y.isfinite().all(-1)).any(0).all():
-            raise ValueError(f"joint {int((~labels.any(0)).nonzero()[0])} is not labelled in any of the {len(y)} frames; leave it out")
+            raise ValueError(
+                f"joint {int((~labels.any(0)).nonzero()[0])} is not labelled in any of the {len(y)} frames; leave it out"
+            )
         weights = [self._joint(x[known], y[known, j]) for j, known in enumerate(labels.T)]
         self.coef_ = torch.stack([w for w, _ in weights])  # (J, K)
         self.alpha_ = torch.tensor([a for _, a in weights])
@@ -88,13 +103,19 @@ class BarycentricRegressor(RegressorMixin, BaseEstimator):
         rows, wanted = (x - mean[:, None]).mT.flatten(0, 1), (y - mean).flatten()
         best = self.alpha, torch.inf
         for alpha in ALPHAS[1:] if self.alpha is None else ():
-            hat = rows @ torch.linalg.solve(rows.mT @ rows + alpha * torch.eye(rows.shape[1]).double(), rows.mT)
-            wrong = (wanted - hat @ wanted).unflatten(0, (-1, 3))  # leaving a frame out, in closed form: its block of 1 - hat
-            inner = torch.stack([hat[3 * t:3 * t + 3, 3 * t:3 * t + 3] for t in range(len(y))])
+            hat = rows @ torch.linalg.solve(
+                rows.mT @ rows + alpha * torch.eye(rows.shape[1]).double(), rows.mT
+            )
+            wrong = (wanted - hat @ wanted).unflatten(
+                0, (-1, 3)
+            )  # leaving a frame out, in closed form: its block of 1 - hat
+            inner = torch.stack([hat[3 * t : 3 * t + 3, 3 * t : 3 * t + 3] for t in range(len(y))])
             error = torch.linalg.solve(torch.eye(3).double() - inner, wrong).norm(dim=-1).mean()
             best = min(best, (alpha, float(error)), key=lambda b: b[1])
         alpha = max(best[0], 1e-9)
-        weights = torch.linalg.solve(rows.mT @ rows + alpha * torch.eye(rows.shape[1]).double(), rows.mT @ wanted)
+        weights = torch.linalg.solve(
+            rows.mT @ rows + alpha * torch.eye(rows.shape[1]).double(), rows.mT @ wanted
+        )
         return weights - weights.mean() + 1 / len(weights), alpha
 
     def predict(self, keypoints: Tensor) -> Tensor:
@@ -113,11 +134,20 @@ class MLPKeypointRegressor(RegressorMixin, BaseEstimator):
 
     def fit(self, keypoints: Tensor, joints: Tensor) -> MLPKeypointRegressor:
         x, y = _known(keypoints, joints)
-        network = MLPRegressor(hidden_layer_sizes=(self.width,), alpha=self.alpha, max_iter=self.steps, early_stopping=len(x) >= 50,
-                               random_state=self.seed)
-        self.model_ = TransformedTargetRegressor(make_pipeline(StandardScaler(), network), transformer=StandardScaler())
+        network = MLPRegressor(
+            hidden_layer_sizes=(self.width,),
+            alpha=self.alpha,
+            max_iter=self.steps,
+            early_stopping=len(x) >= 50,
+            random_state=self.seed,
+        )
+        self.model_ = TransformedTargetRegressor(
+            make_pipeline(StandardScaler(), network), transformer=StandardScaler()
+        )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # `steps` is the budget, not a promise of convergence
+            warnings.simplefilter(
+                "ignore", ConvergenceWarning
+            )  # `steps` is the budget, not a promise of convergence
             self.model_.fit(x, y)
         return self
 
@@ -153,7 +183,11 @@ def aligned(found: Tensor, truth: Tensor, scale: bool = False) -> Tensor:
     sign = torch.ones_like(S)
     sign[:, -1] = torch.det(U @ Vh).sign()
     R = U @ (sign[..., None] * Vh)
-    size = (S * sign).sum(-1) / x.square().sum((1, 2)).clamp(min=1e-12) if scale else x.new_ones(len(x))
+    size = (
+        (S * sign).sum(-1) / x.square().sum((1, 2)).clamp(min=1e-12)
+        if scale
+        else x.new_ones(len(x))
+    )
     return (size[:, None, None] * ((found - mx) @ R) + my).float()
 
 
@@ -190,7 +224,9 @@ def interval(errors: Tensor, picks: Tensor, level: float = 0.95) -> Tensor:
     return torch.quantile(means, means.new_tensor([(1 - level) / 2, (1 + level) / 2]))
 
 
-def confidence(errors: Tensor, block: int = 30, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+def confidence(
+    errors: Tensor, block: int = 30, resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
     """Bounds of the mean error (T,) by a bootstrap over blocks of `block` consecutive frames (Kuensch 1989).
 
     Neighbouring frames are almost the same pose: drawn one by one they would promise far too narrow an interval. A block
@@ -199,9 +235,13 @@ def confidence(errors: Tensor, block: int = 30, resamples: int = 1000, level: fl
     """
     errors = errors[errors.isfinite()]
     if len(errors) < 2 * block:
-        raise ValueError(f"{len(errors)} known frames are fewer than 2 blocks of {block}; an interval needs more frames or a smaller block")
+        raise ValueError(
+            f"{len(errors)} known frames are fewer than 2 blocks of {block}; an interval needs more frames or a smaller block"
+        )
     random = torch.Generator().manual_seed(seed)
-    starts = torch.randint(len(errors) - block + 1, (resamples, round(len(errors) / block)), generator=random)
+    starts = torch.randint(
+        len(errors) - block + 1, (resamples, round(len(errors) / block)), generator=random
+    )
     low, high = interval(errors, (starts[..., None] + torch.arange(block)).flatten(1), level)
     return float(low), float(high)
 
@@ -215,7 +255,9 @@ def bone_distance(points: Tensor, joints: Tensor, skeleton: Skeleton) -> Tensor:
     return (p - a - s[..., None] * along).norm(dim=-1).nan_to_num(torch.inf).amin(-1)
 
 
-def on_body(points: Tensor, joints: Tensor, skeleton: Skeleton, body_length: float, within: float = 0.15) -> dict[str, float]:
+def on_body(
+    points: Tensor, joints: Tensor, skeleton: Skeleton, body_length: float, within: float = 0.15
+) -> dict[str, float]:
     """Share of all keypoints of all frames within `within` x body length of the nearest bone, and the median distance.
 
     Needs no regression, so no regression can flatter it. Every keypoint counts, dead ones too.
@@ -224,15 +266,26 @@ def on_body(points: Tensor, joints: Tensor, skeleton: Skeleton, body_length: flo
     return {"share": float((d <= within * body_length).float().mean()), "median": float(d.median())}
 
 
-def scores(fit_on: tuple[Tensor, Tensor], test_on: tuple[Tensor, Tensor], alpha: float | None = None) -> dict[str, float]:
+def scores(
+    fit_on: tuple[Tensor, Tensor], test_on: tuple[Tensor, Tensor], alpha: float | None = None
+) -> dict[str, float]:
     """Fit the regressor on (keypoints, joints) of the training part, score it on the test part: mean MPJPE and PMPJPE."""
     found = KeypointRegressor(alpha).fit(*fit_on).predict(test_on[0])
-    return {"mpjpe": float(mpjpe(found, test_on[1]).nanmean()), "pmpjpe": float(aligned_mpjpe(found, test_on[1]).nanmean())}
+    return {
+        "mpjpe": float(mpjpe(found, test_on[1]).nanmean()),
+        "pmpjpe": float(aligned_mpjpe(found, test_on[1]).nanmean()),
+    }
 
 
 def baselines(train_truth: Tensor, test_truth: Tensor) -> dict[str, dict[str, float]]:
     """What no network can be excused for missing: the animal's true centroid alone (an oracle), and the mean pose."""
-    centroid = scores((train_truth.nanmean(1, keepdim=True), train_truth), (test_truth.nanmean(1, keepdim=True), test_truth))
+    centroid = scores(
+        (train_truth.nanmean(1, keepdim=True), train_truth),
+        (test_truth.nanmean(1, keepdim=True), test_truth),
+    )
     pose = train_truth.nanmean(0, keepdim=True).expand_as(test_truth)
-    mean = {"mpjpe": float(mpjpe(pose, test_truth).nanmean()), "pmpjpe": float(aligned_mpjpe(pose, test_truth).nanmean())}
+    mean = {
+        "mpjpe": float(mpjpe(pose, test_truth).nanmean()),
+        "pmpjpe": float(aligned_mpjpe(pose, test_truth).nanmean()),
+    }
     return {"centroid": centroid, "mean_pose": mean}

@@ -2,6 +2,7 @@
 
 Matplotlib, as SVG and PDF whose text stays text. `python -m bkind3d_lite figures --checkpoint ... --clip ... --out DIR`.
 """
+
 from __future__ import annotations
 
 import csv
@@ -29,9 +30,24 @@ from .overlays import GREY, SAFE, boxed, cutouts, extent, keypoint_colours, loss
 from .training import track
 
 SINGLE, DOUBLE = 89 / 25.4, 183 / 25.4  # journal columns, inches
-STYLE = {"font.size": 7, "axes.titlesize": 7, "axes.labelsize": 7, "xtick.labelsize": 6, "ytick.labelsize": 6, "legend.fontsize": 6, "axes.linewidth": 0.6,
-         "font.family": "sans-serif", "font.sans-serif": ["Arial", "Helvetica", "DejaVu Sans"], "svg.fonttype": "none", "pdf.fonttype": 42,
-         "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5, "ytick.major.size": 2.5, "grid.linewidth": 0.4}
+STYLE = {
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "legend.fontsize": 6,
+    "axes.linewidth": 0.6,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Arial", "Helvetica", "DejaVu Sans"],
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "grid.linewidth": 0.4,
+}
 
 
 def save_figure(figure: Figure, path: str | Path) -> list[Path]:
@@ -39,23 +55,42 @@ def save_figure(figure: Figure, path: str | Path) -> list[Path]:
     paths = [Path(f"{path}.{kind}") for kind in ("svg", "pdf")]
     with plt.rc_context(STYLE):
         for each in paths:
-            write_atomically(each, lambda temporary: figure.savefig(temporary, dpi=300, facecolor="white"))
+            write_atomically(
+                each, lambda temporary: figure.savefig(temporary, dpi=300, facecolor="white")
+            )
     plt.close(figure)
     return paths
 
 
 # ---- method overview ---------------------------------------------------------------------------------------------
 @torch.no_grad()
-def overview(model: Discoverer, objective: Objective, batch: Batch, views: int = 3, unit: str = "mm") -> Figure:
+def overview(
+    model: Discoverer, objective: Objective, batch: Batch, views: int = 3, unit: str = "mm"
+) -> Figure:
     """The method on a real batch (its first sample), left to right: frames, maps, volume, keypoints, drawing, reconstruction, target."""
     out = model(batch)
     maps = model.encoded(batch.now[:1])[1][0, :views].amax(1)
-    seen = [(x[0, :views, :3].movedim(1, -1).clamp(0, 1) * 255).byte().numpy() for x in (batch.now, batch.later)]
+    seen = [
+        (x[0, :views, :3].movedim(1, -1).clamp(0, 1) * 255).byte().numpy()
+        for x in (batch.now, batch.later)
+    ]
     size = out.recon.shape[-2:]
-    flat = [(seen[0], "now", None), (seen[1], "later", None), (heat(maps - maps.amin((1, 2), keepdim=True), colours="viridis"), "heatmaps", "encoder"),
-            (None, "volume", "unproject, fuse"), (None, "3D keypoints", "soft-argmax"), (heat(out.edges[0][-1][0, :views].amax(1), colours="inferno"), "edges", "project, draw"),
-            (flattened(out.recon[0, :views]), "reconstruction", "decode"), (flattened(objective.target(batch, size)[0, :views]), "target", "compare")]
-    flat = [column for column in flat if column[0] is not None or (out.now.world is not None and (column[1] != "volume" or hasattr(model.lift, "volume")))]
+    flat = [
+        (seen[0], "now", None),
+        (seen[1], "later", None),
+        (heat(maps - maps.amin((1, 2), keepdim=True), colours="viridis"), "heatmaps", "encoder"),
+        (None, "volume", "unproject, fuse"),
+        (None, "3D keypoints", "soft-argmax"),
+        (heat(out.edges[0][-1][0, :views].amax(1), colours="inferno"), "edges", "project, draw"),
+        (flattened(out.recon[0, :views]), "reconstruction", "decode"),
+        (flattened(objective.target(batch, size)[0, :views]), "target", "compare"),
+    ]
+    flat = [
+        column
+        for column in flat
+        if column[0] is not None
+        or (out.now.world is not None and (column[1] != "volume" or hasattr(model.lift, "volume")))
+    ]
     widths = [1.6 if images is None else 1 for images, *_ in flat]
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(DOUBLE, 2.35))
@@ -64,7 +99,14 @@ def overview(model: Discoverer, objective: Objective, batch: Batch, views: int =
         for n, ((images, title, verb), width) in enumerate(zip(flat, widths)):
             wide = unit_width * width
             if images is None:
-                note = _inside(figure.add_axes([left - 0.008, 0.06, wide + 0.016, 0.82], projection="3d"), model, batch, out, title == "volume", unit)
+                note = _inside(
+                    figure.add_axes([left - 0.008, 0.06, wide + 0.016, 0.82], projection="3d"),
+                    model,
+                    batch,
+                    out,
+                    title == "volume",
+                    unit,
+                )
                 figure.text(left + wide / 2, 0.985, title, ha="center", va="top")
                 figure.text(left + wide / 2, 0.06, note, ha="center", va="bottom", fontsize=6)
             else:
@@ -77,7 +119,9 @@ def overview(model: Discoverer, objective: Objective, batch: Batch, views: int =
 
 def _stack(figure: Figure, images: np.ndarray, left: float, width: float, title: str) -> None:
     """Views of one stage, one above the other, in square cells."""
-    high = width * figure.get_figwidth() / figure.get_figheight() * images.shape[1] / images.shape[2]
+    high = (
+        width * figure.get_figwidth() / figure.get_figheight() * images.shape[1] / images.shape[2]
+    )
     top = 0.46 + len(images) / 2 * (high + 0.015)
     for v, image in enumerate(images):
         ax = figure.add_axes([left, top - (v + 1) * high - v * 0.015, width, high])
@@ -86,8 +130,27 @@ def _stack(figure: Figure, images: np.ndarray, left: float, width: float, title:
 
 
 def _arrow(figure: Figure, left: float, right: float, verb: str) -> None:
-    figure.add_artist(FancyArrowPatch((left, 0.46), (right, 0.46), transform=figure.transFigure, arrowstyle="-|>", mutation_scale=6, linewidth=0.8, color="#33383f"))
-    figure.text((left + right) / 2, 0.50, verb, ha="center", va="bottom", fontsize=6, color="#33383f", rotation=90)
+    figure.add_artist(
+        FancyArrowPatch(
+            (left, 0.46),
+            (right, 0.46),
+            transform=figure.transFigure,
+            arrowstyle="-|>",
+            mutation_scale=6,
+            linewidth=0.8,
+            color="#33383f",
+        )
+    )
+    figure.text(
+        (left + right) / 2,
+        0.50,
+        verb,
+        ha="center",
+        va="bottom",
+        fontsize=6,
+        color="#33383f",
+        rotation=90,
+    )
 
 
 def _inside(ax, model: Discoverer, batch: Batch, out, whole: bool, unit: str) -> str:
@@ -95,22 +158,40 @@ def _inside(ax, model: Discoverer, batch: Batch, out, whole: bool, unit: str) ->
     world = out.now.world[0]
     pairs, K = model.edges.pairs, len(world)
     colours = keypoint_colours([f"k{k}" for k in range(K)])
-    middle, half = (world.amax(0) + world.amin(0)) / 2, 0.6 * float((world.amax(0) - world.amin(0)).max())
+    middle, half = (
+        (world.amax(0) + world.amin(0)) / 2,
+        0.6 * float((world.amax(0) - world.amin(0)).max()),
+    )
     if whole:
         points, ndc = model.lift.place(batch)
         chance = model.lift.volume(model.encoded(batch.now)[1], batch.now, ndc)[0].softmax(-1)
         for k in range(K):
             likely = chance[k] > 0.15 * chance[k].max()
-            ax.scatter(*points[0][likely].T.numpy(), s=5, color=colours[k], alpha=(chance[k][likely] / chance[k].max()).clamp(0.1, 0.8).numpy(), linewidths=0,
-                       depthshade=False, rasterized=True)
+            ax.scatter(
+                *points[0][likely].T.numpy(),
+                s=5,
+                color=colours[k],
+                alpha=(chance[k][likely] / chance[k].max()).clamp(0.1, 0.8).numpy(),
+                linewidths=0,
+                depthshade=False,
+                rasterized=True,
+            )
     else:
-        edges = strongest_edges(pairs, model.edges.weights, K, length=lengths(world[None], pairs).mean(0)).edges
+        edges = strongest_edges(
+            pairs, model.edges.weights, K, length=lengths(world[None], pairs).mean(0)
+        ).edges
         pose(ax, world, edges, colours, 1, 7)
     return _bare(ax, middle, half, unit)
 
 
 # ---- qualitative rows --------------------------------------------------------------------------------------------
-def qualitative(clip: MultiViewClip, found: Track, times: Sequence[int] | None = None, views: Sequence[int] | None = None, pixels: int = 300) -> Figure:
+def qualitative(
+    clip: MultiViewClip,
+    found: Track,
+    times: Sequence[int] | None = None,
+    views: Sequence[int] | None = None,
+    pixels: int = 300,
+) -> Figure:
     """A row per time: views with the projected keypoints (vector graphics on the pictures), then the skeleton in 3D; the truth, if known, in grey."""
     times = [len(clip) * n // 6 for n in (1, 3, 5)] if times is None else list(times)
     views = list(range(min(4, clip.rig.views))) if views is None else list(views)
@@ -119,24 +200,71 @@ def qualitative(clip: MultiViewClip, found: Track, times: Sequence[int] | None =
     with plt.rc_context(STYLE):
         tall = DOUBLE / (len(views) + 1.35)
         figure = plt.figure(figsize=(DOUBLE, tall * len(times) + 0.25))
-        grid = figure.add_gridspec(len(times), len(views) + 1, width_ratios=[1] * len(views) + [1.3], left=0.03, right=0.985, top=1 - 0.22 / figure.get_figheight(),
-                                   bottom=0.025, wspace=0.03, hspace=0.04)
+        grid = figure.add_gridspec(
+            len(times),
+            len(views) + 1,
+            width_ratios=[1] * len(views) + [1.3],
+            left=0.03,
+            right=0.985,
+            top=1 - 0.22 / figure.get_figheight(),
+            bottom=0.025,
+            wspace=0.03,
+            hspace=0.04,
+        )
         for r, t in enumerate(times):
             images, near = cutouts(clip, found, t, t, views, side, pixels)
             shown = near.px_from_world(found.world[t][None])[0]
             joints = None if clip.truth is None else near.px_from_world(clip.truth[t][None])[0]
             for c, v in enumerate(views):
                 ax = figure.add_subplot(grid[r, c])
-                _on_image(ax, images[c], shown[c], found, colours, None if joints is None else joints[c], known)
+                _on_image(
+                    ax,
+                    images[c],
+                    shown[c],
+                    found,
+                    colours,
+                    None if joints is None else joints[c],
+                    known,
+                )
                 ax.set_title(clip.rig.names[v] if r == 0 else "", pad=3)
                 if c == 0:
-                    ax.text(-0.04, 0.5, f"{t / clip.fps:.2f} s", transform=ax.transAxes, rotation=90, ha="right", va="center")
-            note = _in_space(figure.add_subplot(grid[r, -1], projection="3d"), found, t, None if clip.truth is None else clip.truth[t], known, colours, side / 2)
-        figure.text(0.875, 1 - 0.055 / figure.get_figheight(), "3D, " + ("truth in grey, " if clip.truth is not None else "") + note, ha="center", va="top")
+                    ax.text(
+                        -0.04,
+                        0.5,
+                        f"{t / clip.fps:.2f} s",
+                        transform=ax.transAxes,
+                        rotation=90,
+                        ha="right",
+                        va="center",
+                    )
+            note = _in_space(
+                figure.add_subplot(grid[r, -1], projection="3d"),
+                found,
+                t,
+                None if clip.truth is None else clip.truth[t],
+                known,
+                colours,
+                side / 2,
+            )
+        figure.text(
+            0.875,
+            1 - 0.055 / figure.get_figheight(),
+            "3D, " + ("truth in grey, " if clip.truth is not None else "") + note,
+            ha="center",
+            va="top",
+        )
     return figure
 
 
-def _on_image(ax, image: Tensor, px: Tensor, found: Track, colours: Sequence[str], joints: Tensor | None, known) -> None:
+def _on_image(
+    ax,
+    image: Tensor,
+    px: Tensor,
+    found: Track,
+    colours: Sequence[str],
+    joints: Tensor | None,
+    known,
+) -> None:
     H, W, _ = image.shape
     ax.imshow(image.numpy(), extent=(0, W, H, 0))
     if joints is not None:
@@ -146,7 +274,9 @@ def _on_image(ax, image: Tensor, px: Tensor, found: Track, colours: Sequence[str
     ax.set_axis_off()
 
 
-def _in_space(ax, found: Track, t: int, truth: Tensor | None, known, colours: Sequence[str], half: float) -> str:
+def _in_space(
+    ax, found: Track, t: int, truth: Tensor | None, known, colours: Sequence[str], half: float
+) -> str:
     cloud = (found.world[t] if truth is None else truth).numpy()
     low, high = np.nanmin(cloud, 0), np.nanmax(cloud, 0)
     if truth is not None:
@@ -177,7 +307,14 @@ def curves(rows: Sequence[Mapping]) -> Figure:
         for line in ax.get_lines():
             line.set_linewidth(0.4 if line.get_alpha() else 1.0)
         if ax.get_legend():
-            ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, handlelength=1.2, columnspacing=1.0)
+            ax.legend(
+                loc="lower center",
+                bbox_to_anchor=(0.5, 1.0),
+                ncols=4,
+                frameon=False,
+                handlelength=1.2,
+                columnspacing=1.0,
+            )
     return figure
 
 
@@ -189,7 +326,9 @@ def interval(errors: Tensor, block: int, draws: int = 2000, seed: int = 0) -> tu
     return means.nanquantile(0.025, 0), means.nanquantile(0.975, 0)
 
 
-def joint_errors(guess: Tensor, truth: Tensor, names: Sequence[str], fps: float, unit: str = "mm") -> Figure:
+def joint_errors(
+    guess: Tensor, truth: Tensor, names: Sequence[str], fps: float, unit: str = "mm"
+) -> Figure:
     """Mean error of each joint after rigid alignment, with 95 % intervals over blocks of one second; guess, truth (T, J, 3)."""
     errors = (aligned(guess, truth) - truth).norm(dim=-1)
     mean, low, high = (x.numpy() for x in (errors.nanmean(0), *interval(errors, round(fps))))
@@ -197,9 +336,29 @@ def joint_errors(guess: Tensor, truth: Tensor, names: Sequence[str], fps: float,
     with plt.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(SINGLE, 0.5 + 0.135 * len(names)), layout="constrained")
         ax.barh(place, mean, color=keypoint_colours(names), height=0.72)
-        ax.errorbar(mean, place, xerr=np.maximum([mean - low, high - mean], 0), fmt="none", ecolor="#33383f", elinewidth=0.7, capsize=1.5, capthick=0.7)
-        ax.axvline(float(errors.nanmean()), color=SAFE[7], linewidth=0.8, linestyle="--", label=f"mean {float(errors.nanmean()):.1f} {unit}")
-        ax.set(yticks=place, yticklabels=[n.replace("_", " ") for n in names], xlabel=f"error after rigid alignment ({unit})", ylim=(-0.7, len(names) - 0.3))
+        ax.errorbar(
+            mean,
+            place,
+            xerr=np.maximum([mean - low, high - mean], 0),
+            fmt="none",
+            ecolor="#33383f",
+            elinewidth=0.7,
+            capsize=1.5,
+            capthick=0.7,
+        )
+        ax.axvline(
+            float(errors.nanmean()),
+            color=SAFE[7],
+            linewidth=0.8,
+            linestyle="--",
+            label=f"mean {float(errors.nanmean()):.1f} {unit}",
+        )
+        ax.set(
+            yticks=place,
+            yticklabels=[n.replace("_", " ") for n in names],
+            xlabel=f"error after rigid alignment ({unit})",
+            ylim=(-0.7, len(names) - 0.3),
+        )
         ax.spines[["top", "right"]].set_visible(False), ax.tick_params(axis="y", length=0)
         ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.1), handlelength=1.6)
     return figure
@@ -213,7 +372,13 @@ def _parts(folder: Path) -> tuple[MultiViewClip | None, MultiViewClip]:
     return None, open_clip(folder)
 
 
-def make_figures(checkpoint: str | Path, clip: str | Path, out: str | Path, losses: str | Path | None = None, edits: str | Path | None = None) -> list[Path]:
+def make_figures(
+    checkpoint: str | Path,
+    clip: str | Path,
+    out: str | Path,
+    losses: str | Path | None = None,
+    edits: str | Path | None = None,
+) -> list[Path]:
     """All the figures that there is data for, written into `out`; returns the paths.
 
     clip: a folder that holds `train` and `test` clips, or is one itself. losses: a losses.csv, for the curves (default: the one beside the
@@ -237,5 +402,7 @@ def make_figures(checkpoint: str | Path, clip: str | Path, out: str | Path, loss
         half = torch.arange(0, len(first), 2)  # neighbouring frames are nearly the same pose
         known = track(model, recipe, first, times=half)
         guess = KeypointRegressor().fit(known.world, first.truth[half]).predict(found.world)
-        made["joints"] = joint_errors(guess, shown.truth, shown.skeleton.names, shown.fps, found.unit)
+        made["joints"] = joint_errors(
+            guess, shown.truth, shown.skeleton.names, shown.fps, found.unit
+        )
     return [path for name, figure in made.items() for path in save_figure(figure, Path(out) / name)]

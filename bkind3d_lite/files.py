@@ -1,4 +1,5 @@
 """Files: whole or not at all."""
+
 import csv
 import io
 import os
@@ -21,8 +22,11 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
             os.fsync(handle.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise OSError(error.errno, f"could not write {path} ({error.strerror}); free some space or choose another folder. "
-                                   "Nothing was overwritten") from error
+        raise OSError(
+            error.errno,
+            f"could not write {path} ({error.strerror}); free some space or choose another folder. "
+            "Nothing was overwritten",
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -51,7 +55,10 @@ class Table:
 
     def add(self, row: Mapping[str, object]) -> None:
         """Append one row, whole or not at all; floats to 7 digits."""
-        row = {key: f"{value:.7g}" if isinstance(value, float) else str(value) for key, value in row.items()}
+        row = {
+            key: f"{value:.7g}" if isinstance(value, float) else str(value)
+            for key, value in row.items()
+        }
         if new := [key for key in row if key not in self.columns]:
             self.columns += new
             self._rewrite([*read_rows(self.path), row])
@@ -64,7 +71,10 @@ class Table:
                     raise OSError(28, "No space left on device")
             except OSError as error:
                 file.truncate(before)
-                raise OSError(error.errno, f"could not write {self.path} ({error.strerror}); free some space and resume") from error
+                raise OSError(
+                    error.errno,
+                    f"could not write {self.path} ({error.strerror}); free some space and resume",
+                ) from error
 
     def _text(self, rows) -> str:
         text = io.StringIO(newline="")

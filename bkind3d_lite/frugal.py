@@ -1,4 +1,5 @@
 """Frugal: the same values and gradients for less memory."""
+
 from __future__ import annotations
 
 import math
@@ -24,7 +25,13 @@ def recomputed(network: Callable, *inputs: Tensor):
     if not torch.is_grad_enabled():
         return network(*inputs)
     owner = getattr(network, "__self__", network)
-    return checkpoint(network, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), _still(owner)))
+    return checkpoint(
+        network,
+        *inputs,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (nullcontext(), _still(owner)),
+    )
 
 
 def plainly(network: Callable, *inputs: Tensor):
@@ -48,14 +55,16 @@ def _still(network: Callable) -> Iterator[None]:
             m.num_batches_tracked.copy_(count)
 
 
-def on_the_spot(function: Callable, inputs: list[Tensor], weights: list[Tensor]) -> tuple[Tensor, Tensor]:
+def on_the_spot(
+    function: Callable, inputs: list[Tensor], weights: list[Tensor]
+) -> tuple[Tensor, Tensor]:
     """Sum over i of the losses `function(i, *parts)[0]`, and the other results in one tensor (no graph); parts: `x[i:i+1]` of the inputs.
 
     The gradient of each part, with respect to the inputs and to the `weights` that the function uses, is taken as soon as its
     loss is known, so what one part keeps for it is free before the next begins: the same sum and gradients, 1 / n of the memory.
     """
     if not torch.is_grad_enabled():
-        done = [function(i, *(x[i:i + 1] for x in inputs)) for i in range(len(inputs[0]))]
+        done = [function(i, *(x[i : i + 1] for x in inputs)) for i in range(len(inputs[0]))]
         return sum(loss for loss, _ in done), torch.cat([other for _, other in done])
     return _OnTheSpot.apply(function, len(inputs), *inputs, *weights)
 
@@ -64,16 +73,21 @@ class _OnTheSpot(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function, count, *tensors):
         inputs, weights = tensors[:count], [w for w in tensors[count:] if w.requires_grad]
-        total, others, slopes, sums = 0.0, [], [[] for _ in inputs], [torch.zeros_like(w) for w in weights]
+        total, others, slopes, sums = (
+            0.0,
+            [],
+            [[] for _ in inputs],
+            [torch.zeros_like(w) for w in weights],
+        )
         for i in range(len(inputs[0])):
             with torch.enable_grad():
-                parts = [x[i:i + 1].detach().requires_grad_() for x in inputs]
+                parts = [x[i : i + 1].detach().requires_grad_() for x in inputs]
                 loss, other = function(i, *parts)
                 found = torch.autograd.grad(loss, [*parts, *weights], allow_unused=True)
             total, others = total + loss.detach(), [*others, other.detach()]
             for kept, x, slope in zip(slopes, parts, found):
                 kept.append(torch.zeros_like(x) if slope is None else slope)
-            for kept, slope in zip(sums, found[len(parts):]):
+            for kept, slope in zip(sums, found[len(parts) :]):
                 if slope is not None:
                     kept += slope
             del loss, other, parts, found
@@ -84,8 +98,13 @@ class _OnTheSpot(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, slope, _):
-        sums, given = ctx.sums, ctx.needs_input_grad[2 + len(ctx.slopes):]
-        return None, None, *(s * slope for s in ctx.slopes), *(next(sums).mul_(slope) if g else None for g in given)
+        sums, given = ctx.sums, ctx.needs_input_grad[2 + len(ctx.slopes) :]
+        return (
+            None,
+            None,
+            *(s * slope for s in ctx.slopes),
+            *(next(sums).mul_(slope) if g else None for g in given),
+        )
 
 
 def wide(x: Tensor) -> Tensor:
@@ -146,15 +165,35 @@ def overwritable(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.movedim(1, -1).is_contiguous() and served
 
 
-def overwriting(x: Tensor, skip: Tensor | None, first: Tensor, norm1: nn.GroupNorm, second: Tensor, norm2: nn.GroupNorm) -> Tensor:
+def overwriting(
+    x: Tensor,
+    skip: Tensor | None,
+    first: Tensor,
+    norm1: nn.GroupNorm,
+    second: Tensor,
+    norm2: nn.GroupNorm,
+) -> Tensor:
     """relu(norm2(second * relu(norm1(first * x))) + skip), `*` the convolution with these weights at stride 1, as (n, c, ...).
 
     skip: None is x itself. Keeps x alone, or its output too: the backward pass computes the convolutions again. Normalizations, sums, ReLUs and their
     gradients overwrite their arguments: 9 new maps instead of 17, and a new map's pages cost more than its arithmetic.
     """
     if torch.is_autocast_enabled("cpu"):  # the backward pass does not know of it
-        x, first, second = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (x, first, second))
-    return _Overwriting.apply(x, skip, first, norm1.weight, norm1.bias, second, norm2.weight, norm2.bias, norm1.num_groups, norm1.eps)
+        x, first, second = (
+            tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (x, first, second)
+        )
+    return _Overwriting.apply(
+        x,
+        skip,
+        first,
+        norm1.weight,
+        norm1.bias,
+        second,
+        norm2.weight,
+        norm2.bias,
+        norm1.num_groups,
+        norm1.eps,
+    )
 
 
 class _Overwriting(torch.autograd.Function):
@@ -180,7 +219,12 @@ class _Overwriting(torch.autograd.Function):
         found, itself = _moments(last, *ctx.how), out is None
         if itself:
             _normalize(last, found, a2, b2, out := torch.empty_like(last), x)
-        slope = torch.ops.aten.threshold_backward(slope, out, 0).movedim(1, -1).contiguous().movedim(-1, 1)
+        slope = (
+            torch.ops.aten.threshold_backward(slope, out, 0)
+            .movedim(1, -1)
+            .contiguous()
+            .movedim(-1, 1)
+        )
         del out
         g_a2, g_b2 = _normalize_backward(slope, last, found, a2, ctx.how[0])
         middle, g_w2 = _convolved_backward(last, inner, w2)
@@ -197,7 +241,14 @@ class _Overwriting(torch.autograd.Function):
 
 def _geometry(weight: Tensor) -> tuple:
     one = [1] * (weight.ndim - 2)
-    return one, [k // 2 for k in weight.shape[2:]], one, False, [0] * len(one), 1  # stride, padding, dilation, not transposed
+    return (
+        one,
+        [k // 2 for k in weight.shape[2:]],
+        one,
+        False,
+        [0] * len(one),
+        1,
+    )  # stride, padding, dilation, not transposed
 
 
 def _convolved(x: Tensor, weight: Tensor) -> Tensor:
@@ -205,7 +256,9 @@ def _convolved(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _convolved_backward(slope: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.ops.aten.convolution_backward(slope, x, weight, None, *_geometry(weight), [True, True, False])[:2]
+    return torch.ops.aten.convolution_backward(
+        slope, x, weight, None, *_geometry(weight), [True, True, False]
+    )[:2]
 
 
 def _moments(x: Tensor, groups: int, eps: float) -> list[tuple[Tensor, Tensor]]:
@@ -213,15 +266,25 @@ def _moments(x: Tensor, groups: int, eps: float) -> list[tuple[Tensor, Tensor]]:
     found, dtype = [], wide(x[:0]).dtype
     for sample in x:
         count = sample[0].numel()
-        mean = _shared(sum(wide(row).sum(0).double() for row, in _pieces(sample)) / count, groups).to(dtype)
-        var = _shared(sum((row - mean).square_().sum(0).double() for row, in _pieces(sample)) / count, groups)
+        mean = _shared(
+            sum(wide(row).sum(0).double() for (row,) in _pieces(sample)) / count, groups
+        ).to(dtype)
+        var = _shared(
+            sum((row - mean).square_().sum(0).double() for (row,) in _pieces(sample)) / count,
+            groups,
+        )
         found.append((mean, (var + eps).rsqrt().to(dtype)))
     return found
 
 
 def _shared(values: Tensor, groups: int) -> Tensor:
     """Every channel's value replaced by the mean of its group."""
-    return values.view(groups, -1).mean(1, keepdim=True).expand(groups, len(values) // groups).reshape(-1)
+    return (
+        values.view(groups, -1)
+        .mean(1, keepdim=True)
+        .expand(groups, len(values) // groups)
+        .reshape(-1)
+    )
 
 
 def _pieces(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -230,7 +293,15 @@ def _pieces(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(m.movedim(0, -1).view(-1, c).split(max(1, PIECE // c)) for m in maps))
 
 
-def _normalize(x: Tensor, known: list, scale: Tensor, shift: Tensor, out: Tensor, skip: Tensor | None = None, least: float = 0.0) -> None:
+def _normalize(
+    x: Tensor,
+    known: list,
+    scale: Tensor,
+    shift: Tensor,
+    out: Tensor,
+    skip: Tensor | None = None,
+    least: float = 0.0,
+) -> None:
     """out = max(least, norm(x) + skip); `out` may be `x` itself."""
     for i, (mean, rate) in enumerate(known):
         a = scale * rate
@@ -241,7 +312,9 @@ def _normalize(x: Tensor, known: list, scale: Tensor, shift: Tensor, out: Tensor
             into.copy_(y.clamp_min_(least))
 
 
-def _normalize_backward(slope: Tensor, x: Tensor, known: list, scale: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+def _normalize_backward(
+    slope: Tensor, x: Tensor, known: list, scale: Tensor, groups: int
+) -> tuple[Tensor, Tensor]:
     """Overwrites `x` by its gradient, given the slope of norm(x); returns the gradients of scale and shift."""
     g_scale, g_shift = torch.zeros_like(scale), torch.zeros_like(scale)
     for i, (mean, rate) in enumerate(known):

@@ -6,6 +6,7 @@ a wrong answer right. It runs in a process group of its own, in an empty folder,
 memory and file size. That is a fence against accidents and pranks, no prison: it is still a process of your user, so grade the work of people you
 do not know at all inside a container or as a user of its own.
 """
+
 from __future__ import annotations
 
 import ast
@@ -50,7 +51,11 @@ def steps(path: Path) -> list[Step]:
         raise ValueError(f"not a plain file of at most {BYTES >> 20} MB")
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        code = [(cell["source"], cell.get("metadata", {}).get("tags", [])) for cell in cells if cell["cell_type"] == "code"]
+        code = [
+            (cell["source"], cell.get("metadata", {}).get("tags", []))
+            for cell in cells
+            if cell["cell_type"] == "code"
+        ]
         code = [("".join(source), "exercise" in tags) for source, tags in code]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a notebook ({type(error).__name__})") from error
@@ -58,16 +63,27 @@ def steps(path: Path) -> list[Step]:
 
 
 def _step(source: str, tagged: bool) -> Step | None:
-    text = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n"))
+    text = "\n".join(
+        "" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n")
+    )
     checks = tagged or "check(" in text
     try:
         tree = ast.parse(text)
         kept = [node for node in tree.body if _defines(node, checks)]
         source = "\n".join(ast.unparse(node) for node in kept)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        named = {name: name for name in EXERCISES if checks and re.search(rf"\bdef\s+{name}\b|^{name}\s*=|\bcheck\(.*['\"]{name}['\"]", text, re.M)}
+        named = {
+            name: name
+            for name in EXERCISES
+            if checks
+            and re.search(rf"\bdef\s+{name}\b|^{name}\s*=|\bcheck\(.*['\"]{name}['\"]", text, re.M)
+        }
         where = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        return Step(f"raise SyntaxError({f'the cell does not parse{where}'!r})", named) if named else None
+        return (
+            Step(f"raise SyntaxError({f'the cell does not parse{where}'!r})", named)
+            if named
+            else None
+        )
     return Step(source, _answered(tree, kept) if checks else {}) if kept else None
 
 
@@ -84,26 +100,47 @@ def _answered(tree: ast.Module, kept: list[ast.stmt]) -> dict[str, str]:
     By its name, or by `check(variable, "exercise")`.
     """
     functions = {node.name for node in kept if isinstance(node, ast.FunctionDef)}
-    assigned = {t.id: node.value for node in kept if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
+    assigned = {
+        t.id: node.value
+        for node in kept
+        if isinstance(node, ast.Assign)
+        for t in node.targets
+        if isinstance(t, ast.Name)
+    }
     functions |= {name for name, value in assigned.items() if isinstance(value, ast.Lambda)}
-    pairs = {name: name for name in (*functions, *assigned)} | dict(map(_asked, (n for n in ast.walk(tree) if isinstance(n, ast.Call))))
-    return {exercise: held for exercise, held in pairs.items()
-            if exercise in EXERCISES and held in (assigned if EXERCISES[exercise].is_value else functions)}
+    pairs = {name: name for name in (*functions, *assigned)} | dict(
+        map(_asked, (n for n in ast.walk(tree) if isinstance(n, ast.Call)))
+    )
+    return {
+        exercise: held
+        for exercise, held in pairs.items()
+        if exercise in EXERCISES
+        and held in (assigned if EXERCISES[exercise].is_value else functions)
+    }
 
 
 def _asked(call: ast.Call) -> tuple[str, str]:
     """(exercise, variable) of a call `check(variable)` or `check(variable, "exercise")`; of any other call ("", "")."""
-    if not (isinstance(call.func, ast.Name) and call.func.id == "check" and call.args and isinstance(call.args[0], ast.Name)):
+    if not (
+        isinstance(call.func, ast.Name)
+        and call.func.id == "check"
+        and call.args
+        and isinstance(call.args[0], ast.Name)
+    ):
         return "", ""
     named = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "name")]
-    return (named[0].value if named and isinstance(named[0], ast.Constant) else call.args[0].id), call.args[0].id
+    return (
+        named[0].value if named and isinstance(named[0], ast.Constant) else call.args[0].id
+    ), call.args[0].id
 
 
 def expected(found: list[str]) -> list[str]:
     """The exercises a student should have: those found, and those of the original lessons they come from."""
     lessons = {EXERCISES[name].lesson for name in found}
     originals = [LESSONS / f"{lesson}.ipynb" for lesson in sorted(lessons)]
-    asked = [name for path in originals if path.is_file() for step in steps(path) for name in step.names]
+    asked = [
+        name for path in originals if path.is_file() for step in steps(path) for name in step.names
+    ]
     wanted = {*found, *asked}
     return [name for name in EXERCISES if name in wanted]
 
@@ -118,7 +155,13 @@ def grade_notebook(path: Path, limit: float = 60.0) -> list[Result]:
     while open_names:  # every round leaves one cell or one exercise fewer
         seed = secrets.randbelow(10**9)
         cases = {name: random_cases(EXERCISES[name], seed) for name in open_names}
-        said, how = _answers({"steps": [[step.source, step.names] for step in todo], "cases": {n: plain(c) for n, c in cases.items()}}, limit)
+        said, how = _answers(
+            {
+                "steps": [[step.source, step.names] for step in todo],
+                "cases": {n: plain(c) for n, c in cases.items()},
+            },
+            limit,
+        )
         for name in [name for name in open_names if name in said]:
             results[name] = _judged(EXERCISES[name], cases[name], said[name])
             open_names.discard(name)
@@ -131,7 +174,9 @@ def grade_notebook(path: Path, limit: float = 60.0) -> list[Result]:
     return list(results.values())
 
 
-def _without_the_last(todo: list[Step], at: object, open_names: set[str]) -> tuple[list[Step], set[str]]:
+def _without_the_last(
+    todo: list[Step], at: object, open_names: set[str]
+) -> tuple[list[Step], set[str]]:
     """After a process ended early: the steps without the cell it ended in, and the exercises that are to blame."""
     if isinstance(at, int) and 0 <= at < len(todo):
         return [step for i, step in enumerate(todo) if i != at], open_names & set(todo[at].names)
@@ -145,28 +190,54 @@ def _judged(exercise: Exercise, cases: list[tuple], said: object) -> Result:
             state, message = said["stop"]
             if state == WAITING:
                 return Result(exercise.name, WAITING, "○ not attempted yet")
-            return Result(exercise.name, FAILED, f"✗ {' '.join(str(message).split()).lstrip('✗✓○ ')[:300]}")
+            return Result(
+                exercise.name, FAILED, f"✗ {' '.join(str(message).split()).lstrip('✗✓○ ')[:300]}"
+            )
         answers = [unplain(x) for x in said["answers"]]
         if len(answers) != len(cases):
             raise ValueError("answers are missing")
-        return judge(exercise, answers[0]) if exercise.is_value else verdict(exercise, cases, answers)
+        return (
+            judge(exercise, answers[0]) if exercise.is_value else verdict(exercise, cases, answers)
+        )
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, IndexError) as error:
-        return Result(exercise.name, FAILED, f"✗ the answer cannot be read ({type(error).__name__})")
+        return Result(
+            exercise.name, FAILED, f"✗ the answer cannot be read ({type(error).__name__})"
+        )
 
 
 def _answers(program: dict, limit: float) -> tuple[dict, str]:
     """Run a program in a process: what it said, by exercise, where it was last (`at`), and how it ended."""
     package = str(Path(__file__).parents[1])
-    with tempfile.TemporaryDirectory(prefix="grading", ignore_cleanup_errors=True) as folder, tempfile.TemporaryFile() as given, \
-            tempfile.TemporaryFile() as back:
+    with (
+        tempfile.TemporaryDirectory(prefix="grading", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryFile() as given,
+        tempfile.TemporaryFile() as back,
+    ):
         given.write(json.dumps(program).encode())
         given.seek(0)
         mark = secrets.token_hex(16)
-        bare = {"PATH": os.defpath, "PYTHONPATH": package, "HOME": folder, "TMPDIR": folder, "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8",
-                "PYTHONDONTWRITEBYTECODE": "1", "GRADING_MARK": mark}
-        bare |= {key: os.environ[key] for key in ("SYSTEMROOT", "LD_LIBRARY_PATH") if key in os.environ}
-        child = subprocess.Popen([sys.executable, "-m", f"{__package__}.answering"], stdin=given, stdout=back, stderr=subprocess.DEVNULL,
-                                 cwd=folder, env=bare, start_new_session=True)
+        bare = {
+            "PATH": os.defpath,
+            "PYTHONPATH": package,
+            "HOME": folder,
+            "TMPDIR": folder,
+            "OMP_NUM_THREADS": "1",
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "GRADING_MARK": mark,
+        }
+        bare |= {
+            key: os.environ[key] for key in ("SYSTEMROOT", "LD_LIBRARY_PATH") if key in os.environ
+        }
+        child = subprocess.Popen(
+            [sys.executable, "-m", f"{__package__}.answering"],
+            stdin=given,
+            stdout=back,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+            env=bare,
+            start_new_session=True,
+        )
         try:
             how = _waited(child, back, limit)
         finally:
@@ -185,7 +256,11 @@ def _waited(child: subprocess.Popen, back, limit: float) -> str:
         if now - (begun if ready is None else ready) > (START if ready is None else limit):
             return f"no answer within {START if ready is None else limit:g} seconds"
         time.sleep(0.02)
-    return f"the process ended with exit code {code}" if code >= 0 else f"the process was ended by signal {-code}"
+    return (
+        f"the process ended with exit code {code}"
+        if code >= 0
+        else f"the process was ended by signal {-code}"
+    )
 
 
 def _end(child: subprocess.Popen, mark: str) -> None:
@@ -225,16 +300,22 @@ def _said(text: bytes) -> dict:
 
 
 # ---- the table ---------------------------------------------------------------------------------------------------
-def grade(folder: str | Path, out: str | Path = "grades.csv", limit: float = 60.0, show=print) -> Path:
+def grade(
+    folder: str | Path, out: str | Path = "grades.csv", limit: float = 60.0, show=print
+) -> Path:
     """Grade every `*.ipynb` of a folder, `limit` seconds for each process, and write the table: student, exercise, state, message, total.
 
     Raises `FileNotFoundError` if the folder holds no notebook, `ValueError` for a limit that is no time.
     """
     if not limit > 0:
-        raise ValueError(f"limit = {limit}: expected seconds above 0, for each process of a notebook")
+        raise ValueError(
+            f"limit = {limit}: expected seconds above 0, for each process of a notebook"
+        )
     paths = sorted(Path(folder).glob("*.ipynb"))
     if not paths:
-        raise FileNotFoundError(f"{folder}: no notebooks (*.ipynb) in this folder; put one file per student there")
+        raise FileNotFoundError(
+            f"{folder}: no notebooks (*.ipynb) in this folder; put one file per student there"
+        )
     rows = [row for path in paths for row in _rows(path, limit, show)]
     return write_atomically(out, lambda temporary: _write(temporary, rows))
 
@@ -246,8 +327,13 @@ def _rows(path: Path, limit: float, show) -> list[list[str]]:
         results = [Result("", FAILED, f"✗ {error}")]
     total = f"{sum(map(bool, results))}/{sum(r.name != '' for r in results)}"
     show(f"{path.name}: {total}")
-    student = path.name if path.name[0] not in "=+-@" else f"'{path.name}"  # no formulas for a spreadsheet
-    return [[student, r.name, r.state, r.message, total] for r in results or [Result("", WAITING, "○ no exercise in it")]]
+    student = (
+        path.name if path.name[0] not in "=+-@" else f"'{path.name}"
+    )  # no formulas for a spreadsheet
+    return [
+        [student, r.name, r.state, r.message, total]
+        for r in results or [Result("", WAITING, "○ no exercise in it")]
+    ]
 
 
 def _write(path: Path, rows: list[list[str]]) -> None:

@@ -3,6 +3,7 @@
 A loss that stalls and keypoints that sit in the middle for ever have causes that can be measured: an empty target, a flat
 softmax, a cube that is too large, keypoints that do not move although the animal does.
 """
+
 from __future__ import annotations
 
 from collections import deque
@@ -17,20 +18,20 @@ EVERY = 10  # steps between samples
 WINDOW = 20  # samples that a complaint is judged by
 REMEDIES = {
     "empty": "the target is nearly empty ({0:.3f} where it changes most): between now and later too little moves. Use longer gaps (gaps), draw "
-             "pairs by motion (by_motion = true), or follow the animal (follow) if it is small in the pictures",
+    "pairs by motion (by_motion = true), or follow the animal (follow) if it is small in the pictures",
     "short": "the gap is short for this animal: half of the pairs change by less than {0:.0%} of its silhouette. Use longer gaps, or "
-             "draw pairs by motion (by_motion = true)",
+    "draw pairs by motion (by_motion = true)",
     "outside": "the animal's centre is outside the volume in {0:.0%} of the frames: raise side, set centre, or let the cube follow it (follow)",
     "parked": "{0} of {1} keypoints are parked at the volume's centre, with flat maps: the mean of everywhere is the middle. The volume may be too "
-              "big (lower side, or follow), or the maps too even: raise sharpness (4) or the hull prior (hull = 4)",
+    "big (lower side, or follow), or the maps too even: raise sharpness (4) or the hull prior (hull = 4)",
     "flat": "the keypoints' confidence is {0:.2f} and the entropy of their heatmaps {1:.0%} of an even map's: they are flat, each keypoint is a mean over "
-            "much of the volume. Raise sharpness (4), hull or sure",
+    "much of the volume. Raise sharpness (4), hull or sure",
     "dead": "{0} of {1} keypoints do not move although the animal does. Raise cover or hull, use fewer keypoints, or shorten the cube (side, follow)",
     "huddled": "all keypoints huddle within {0:.1%} of the volume's side: raise separate or cover, or shorten the cube (side, follow)",
     "unlinked": "{0} of {1} edges draw anything: the bottleneck is nearly shut and nothing can be learned through it. Use active = softplus, or a "
-                "lower edge_rate",
+    "lower edge_rate",
     "stalled": "the reconstruction stalls at {0:.0%} of what an empty picture would cost: look at the pictures (is there a target, do the edges lie "
-               "on the animal?), check the calibration with volume.png, then try another seed, a lower rate or a longer warmup",
+    "on the animal?), check the calibration with volume.png, then try another seed, a lower rate or a longer warmup",
 }
 
 
@@ -44,12 +45,18 @@ def signals(step: Step, run: Run) -> dict[str, float]:
     with torch.no_grad():
         target = run.objective.target(step.batch, step.output.recon.shape[-2:]).float()
         found = step.output.now
-        row = {"motion": float(target.mean()), "liveliest": float(_liveliest(target)), "confidence": float(found.weight.mean())}
+        row = {
+            "motion": float(target.mean()),
+            "liveliest": float(_liveliest(target)),
+            "confidence": float(found.weight.mean()),
+        }
         if found.entropy is not None:
             row["entropy"] = float(found.entropy.mean())
         if found.world is not None:
             local = _local(step, run) / run.objective.side
-            row["spread"] = float((local - local.mean(1, keepdim=True)).square().sum(-1).mean().sqrt())
+            row["spread"] = float(
+                (local - local.mean(1, keepdim=True)).square().sum(-1).mean().sqrt()
+            )
             row["to_centre"] = float(local.norm(dim=-1).mean())
         weights = run.model.edges.weights
         if run.recipe.bottleneck == "edges":
@@ -69,7 +76,9 @@ def _local(step: Step, run: Run) -> Tensor:
     return world - centre.view(-1, 1, 3)
 
 
-def dead_and_parked(local: Tensor, weight: Tensor, side: float, animal: float = 0.0) -> tuple[Tensor, Tensor]:
+def dead_and_parked(
+    local: Tensor, weight: Tensor, side: float, animal: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Which keypoints do not move, and which sit at the centre with flat maps: (n, K, 3) from the centre, (n, K) -> (K), (K) bool.
 
     A dead one moves less than a tenth of the liveliest one, or of the animal itself (`animal`: spread of its place in the
@@ -119,7 +128,9 @@ class Health:
             return None, []
         row = {"step": step.index} | signals(step, self.run)
         local = _local(step, self.run).cpu() if step.output.now.world is not None else None
-        self.recent.append((row, local, step.output.now.weight.detach().mean(1).cpu(), step.batch.index.cpu()))
+        self.recent.append(
+            (row, local, step.output.now.weight.detach().mean(1).cpu(), step.batch.index.cpu())
+        )
         said = self._judge(row) if len(self.recent) == WINDOW else []
         return row, said + self._stalled()
 
@@ -127,10 +138,17 @@ class Health:
         mean = {k: sum(r[0][k] for r in self.recent) / WINDOW for k in row if k != "step"}
         said = self._say("empty", mean["liveliest"]) if mean["liveliest"] < 0.05 else []
         edges, drawn = len(self.run.model.edges.pairs), mean.get("edges", 1.0)
-        said += self._say("unlinked", round(drawn * edges), edges) if drawn * edges < 1.5 < edges else []
+        said += (
+            self._say("unlinked", round(drawn * edges), edges)
+            if drawn * edges < 1.5 < edges
+            else []
+        )
         if self.recent[-1][1] is None:
             return said
-        local, weight = torch.cat([r[1] for r in self.recent]), torch.cat([r[2] for r in self.recent])
+        local, weight = (
+            torch.cat([r[1] for r in self.recent]),
+            torch.cat([r[2] for r in self.recent]),
+        )
         dead, parked = dead_and_parked(local, weight, self.run.objective.side, self._animal())
         row["dead"] = float(dead.float().mean())
         K = len(dead)
@@ -139,7 +157,11 @@ class Health:
         if dead.any():
             return said + self._say("dead", int(dead.sum()), K)
         even = mean.get("entropy", float("nan"))
-        said += self._say("flat", mean["confidence"], even) if mean["confidence"] < 0.1 or even > 0.9 else []
+        said += (
+            self._say("flat", mean["confidence"], even)
+            if mean["confidence"] < 0.1 or even > 0.9
+            else []
+        )
         return said + (self._say("huddled", mean["spread"]) if mean["spread"] < 0.02 else [])
 
     def _animal(self) -> float:
@@ -155,4 +177,8 @@ class Health:
             return []
         losses = list(self.losses)
         before, now = sum(losses[:n]) / n, sum(losses[n:]) / n
-        return self._say("stalled", now) if now > 0.98 * before and now > 0.6 and not self.run.recipe.printed else []
+        return (
+            self._say("stalled", now)
+            if now > 0.98 * before and now > 0.6 and not self.run.recipe.printed
+            else []
+        )

@@ -3,6 +3,7 @@
 `check(your_function)` prints one line: `○ not attempted yet`, `✗ ...` with a hint, or `✓ 20 random cases agree`. It never raises
 for a student's error, so a notebook always runs to its end. `reveal("unproject")` prints the library's source.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -19,8 +20,23 @@ from .answering import FAILED, PASSED, WAITING, ask, fresh
 from .exercises import EXERCISES
 from .exercises.entry import Dice, Exercise
 
-MODULES = ("shapes", "cameras", "clips", "edges", "volumes", "motion", "networks", "lifts", "losses", "model", "epipolar", "training",
-           "evaluation", "synthetic", "views")
+MODULES = (
+    "shapes",
+    "cameras",
+    "clips",
+    "edges",
+    "volumes",
+    "motion",
+    "networks",
+    "lifts",
+    "losses",
+    "model",
+    "epipolar",
+    "training",
+    "evaluation",
+    "synthetic",
+    "views",
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +63,11 @@ def check(answer: object, name: str | None = None, seed: int = 0) -> Result:
     exercise = EXERCISES.get(name)
     if exercise is None:
         near = difflib.get_close_matches(str(name), EXERCISES, 1, 0.4)
-        result = Result(str(name), FAILED, f"✗ no exercise is called {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        result = Result(
+            str(name),
+            FAILED,
+            f"✗ no exercise is called {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        )
     else:
         result = judge(exercise, answer, seed)
     print(result.message)
@@ -59,8 +79,11 @@ def judge(exercise: Exercise, answer: object, seed: int = 0) -> Result:
     if answer is None or answer is ...:
         return Result(exercise.name, WAITING, "○ not attempted yet")
     if callable(answer) == exercise.is_value:
-        said = "a value is asked for here, not a function" if exercise.is_value else \
-            f"hand over the function itself: check({exercise.name}), without brackets behind it"
+        said = (
+            "a value is asked for here, not a function"
+            if exercise.is_value
+            else f"hand over the function itself: check({exercise.name}), without brackets behind it"
+        )
         return Result(exercise.name, FAILED, f"✗ {said}")
     if exercise.is_value:
         return verdict(exercise, [()], [answer])
@@ -71,7 +94,11 @@ def judge(exercise: Exercise, answer: object, seed: int = 0) -> Result:
 
 def random_cases(exercise: Exercise, seed: int) -> list[tuple]:
     """The random inputs of one check."""
-    return [()] if exercise.is_value else [exercise.make(Dice(1000 * seed + i)) for i in range(exercise.cases)]
+    return (
+        [()]
+        if exercise.is_value
+        else [exercise.make(Dice(1000 * seed + i)) for i in range(exercise.cases)]
+    )
 
 
 def verdict(exercise: Exercise, cases: list[tuple], answers: list) -> Result:
@@ -80,11 +107,26 @@ def verdict(exercise: Exercise, cases: list[tuple], answers: list) -> Result:
     for i, (got, want) in enumerate(zip(answers, wanted)):
         if fault := _fault(got, want, exercise):
             where = "" if exercise.is_value else f"case {i + 1}: "
-            known = next((hint for hint, wrong in exercise.mistakes.items() if _same_mistake(wrong, cases, answers, exercise)), None)
+            known = next(
+                (
+                    hint
+                    for hint, wrong in exercise.mistakes.items()
+                    if _same_mistake(wrong, cases, answers, exercise)
+                ),
+                None,
+            )
             hint = known or _general_hint(got, want, exercise)
             shape = fault.startswith("shape")
-            return Result(exercise.name, FAILED, f"✗ {'' if shape else where}{fault}" + (f". Hint: {hint}" if hint else ""))
-    return Result(exercise.name, PASSED, "✓ right" if exercise.is_value else f"✓ {len(cases)} random cases agree")
+            return Result(
+                exercise.name,
+                FAILED,
+                f"✗ {'' if shape else where}{fault}" + (f". Hint: {hint}" if hint else ""),
+            )
+    return Result(
+        exercise.name,
+        PASSED,
+        "✓ right" if exercise.is_value else f"✓ {len(cases)} random cases agree",
+    )
 
 
 def _same_mistake(wrong: Callable, cases: list[tuple], answers: list, exercise: Exercise) -> bool:
@@ -118,7 +160,9 @@ def _fault(got: object, want: object, exercise: Exercise) -> str | None:
     if exercise.is_value:
         return f"got {float(found):.4g}, expected another number"  # the right one would spoil the question
     at = [int(i) for i in torch.unravel_index(error.argmax(), error.shape)] if error.ndim else []
-    return f"got {float(found[tuple(at)]):.4g}, expected {float(want[tuple(at)]):.4g}" + (f" at {at}" if at else "")
+    return f"got {float(found[tuple(at)]):.4g}, expected {float(want[tuple(at)]):.4g}" + (
+        f" at {at}" if at else ""
+    )
 
 
 def _unit(x: Tensor) -> Tensor:
@@ -132,14 +176,22 @@ def _general_hint(got: object, want: object, exercise: Exercise) -> str | None:
     got, want = _numbers(got), _numbers(want)
     if got is None or exercise.scaled:
         return None
-    if want.ndim > 1 and got.shape == want.mT.shape and torch.allclose(got, want.mT, rtol=1e-3, atol=1e-6):
+    if (
+        want.ndim > 1
+        and got.shape == want.mT.shape
+        and torch.allclose(got, want.mT, rtol=1e-3, atol=1e-6)
+    ):
         return "rows and columns are swapped"
     if got.shape != want.shape or want.numel() < 2:
         return None
     big = want.abs() > 1e-3 * want.abs().max()
     ratio, shift = (got / want)[big], got - want
     if len(ratio) > 1 and float(ratio.max() - ratio.min()) < 1e-3 * float(ratio.abs().max()):
-        return "the sign is the other way round" if abs(float(ratio[0]) + 1) < 1e-3 else f"every number is {float(ratio[0]):.3g} x the expected one"
+        return (
+            "the sign is the other way round"
+            if abs(float(ratio[0]) + 1) < 1e-3
+            else f"every number is {float(ratio[0]):.3g} x the expected one"
+        )
     if float(shift.max() - shift.min()) < 1e-3 * float(shift.abs().max()):
         return f"every number is {float(shift.mean()):+.3g} off"
     return None

@@ -3,6 +3,7 @@
 `Volumetric` is the paper's method; `Flat`, `Triangulated` and `Depth` are its baselines (paper section 4.2). Only the first has
 weights of its own; the others are mathematics and have none.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -24,8 +25,12 @@ class Keypoints:
     ndc: Tensor  # (B, V, K, 2) in [-1, 1] inside the image
     world: Tensor | None  # (B, K, 3); None: the lift knows images alone
     weight: Tensor  # (B, V, K) confidence in [0, 1]
-    votes: Tensor | None = None  # what each view said alone: ndc (B, V, K, 2) of `Triangulated`, world (B, V, K, 3) of `Depth`
-    entropy: Tensor | None = None  # of the heatmaps, (B, K) or (B, V, K), a share of an even map's in [0, 1]; in training, for `health`
+    votes: Tensor | None = (
+        None  # what each view said alone: ndc (B, V, K, 2) of `Triangulated`, world (B, V, K, 3) of `Depth`
+    )
+    entropy: Tensor | None = (
+        None  # of the heatmaps, (B, K) or (B, V, K), a share of an even map's in [0, 1]; in training, for `health`
+    )
 
 
 class Lift(Protocol):
@@ -45,38 +50,67 @@ class Volumetric(nn.Module):
     (1: paper); hull, the weight of the visual hull as a prior on the volume (0: paper), taken from the images' fourth channel blurred by `blur` px.
     """
 
-    def __init__(self, keypoints: int, channels: int, voxels: int, side: float, centre=(0.0, 0.0, 0.0), width: int = 16,
-                 levels: int = 2, front: int = 3, sharpness: float = 1.0, hull: float = 0.0, blur: int = 1, full: bool = False,
-                 recompute: bool = False):
+    def __init__(
+        self,
+        keypoints: int,
+        channels: int,
+        voxels: int,
+        side: float,
+        centre=(0.0, 0.0, 0.0),
+        width: int = 16,
+        levels: int = 2,
+        front: int = 3,
+        sharpness: float = 1.0,
+        hull: float = 0.0,
+        blur: int = 1,
+        full: bool = False,
+        recompute: bool = False,
+    ):
         super().__init__()
         if voxels % 2**levels:
-            raise ValueError(f"voxels = {voxels}: expected a multiple of {2**levels} for a hourglass of {levels} levels")
+            raise ValueError(
+                f"voxels = {voxels}: expected a multiple of {2**levels} for a hourglass of {levels} levels"
+            )
         self.channels, self.voxels, self.side = channels, voxels, side
         self.sharpness, self.hull, self.blur = sharpness, hull, blur
         self.v2v = V2V(channels, keypoints, width, levels, front, full, recompute)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
-        self._still: tuple[tuple[CameraRig, Tensor], Tensor, Tensor] | None = None  # static cameras: projected once per rig
+        self._still: tuple[tuple[CameraRig, Tensor], Tensor, Tensor] | None = (
+            None  # static cameras: projected once per rig
+        )
 
     @property
     def layout(self) -> torch.memory_format:
         """The volume's memory layout is that of the weights."""
         weight = self.v2v.front[0][0].weight
-        plain = weight.is_contiguous() or not weight.is_contiguous(memory_format=torch.channels_last_3d)
+        plain = weight.is_contiguous() or not weight.is_contiguous(
+            memory_format=torch.channels_last_3d
+        )
         return torch.contiguous_format if plain else torch.channels_last_3d
 
     def place(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Voxel centres (B, P, 3) and where they fall in each view, (B, V, P, 2) ndc."""
         rig = batch.rig
         if batch.centre is not None or batch.turn is not None:
-            centre = self.centre.expand(len(batch.index), 3) if batch.centre is None else batch.centre
+            centre = (
+                self.centre.expand(len(batch.index), 3) if batch.centre is None else batch.centre
+            )
             points = Grid(centre, self.side, self.voxels, batch.turn).points.flatten(1, 3)
             return points, _projected(rig, points)
-        if self._still is None or not (_same(self._still[0][0], rig) and torch.equal(self._still[0][1], self.centre)):
-            points = Grid(self.centre, self.side, self.voxels).points.flatten(0, 2)[None].expand(len(batch.index), -1, -1)
+        if self._still is None or not (
+            _same(self._still[0][0], rig) and torch.equal(self._still[0][1], self.centre)
+        ):
+            points = (
+                Grid(self.centre, self.side, self.voxels)
+                .points.flatten(0, 2)[None]
+                .expand(len(batch.index), -1, -1)
+            )
             ndc = _projected(rig, points)
             if not (ndc.abs() <= 1).all(-1).any():
-                raise ValueError(f"no camera sees any part of the volume (centre {self.centre.tolist()}, side {self.side}); "
-                                 "check its centre, its side and the calibration's unit")
+                raise ValueError(
+                    f"no camera sees any part of the volume (centre {self.centre.tolist()}, side {self.side}); "
+                    "check its centre, its side and the calibration's unit"
+                )
             self._still = (rig, self.centre.clone()), points, ndc
         return self._still[1:]
 
@@ -84,15 +118,33 @@ class Volumetric(nn.Module):
         """Logits (B, K, P) of the J volumes before the softmax."""
         N = self.voxels
         if self.v2v.recompute:  # large volumes: one time after the other, half the memory in flight
-            half = self.v2v.front[0][0].weight.dtype  # where tracking holds its weights in half precision
-            logits = torch.cat([self.v2v([fused_volume(m[None], n[None], half).unflatten(-1, (N, N, N)).contiguous(memory_format=self.layout)])
-                                for m, n in zip(maps, ndc.expand(len(maps), -1, -1, -1))])
+            half = self.v2v.front[0][
+                0
+            ].weight.dtype  # where tracking holds its weights in half precision
+            logits = torch.cat(
+                [
+                    self.v2v(
+                        [
+                            fused_volume(m[None], n[None], half)
+                            .unflatten(-1, (N, N, N))
+                            .contiguous(memory_format=self.layout)
+                        ]
+                    )
+                    for m, n in zip(maps, ndc.expand(len(maps), -1, -1, -1))
+                ]
+            )
         else:
-            logits = self.v2v(fuse(unproject(maps, ndc)).unflatten(-1, (N, N, N)).contiguous(memory_format=self.layout))
+            logits = self.v2v(
+                fuse(unproject(maps, ndc))
+                .unflatten(-1, (N, N, N))
+                .contiguous(memory_format=self.layout)
+            )
         logits = logits.flatten(2) if self.sharpness == 1 else self.sharpness * logits.flatten(2)
         if self.hull:
             if images.shape[2] < 4:
-                raise ValueError("the hull prior needs the foreground channel: survey the clip (motion.survey) or set hull = 0")
+                raise ValueError(
+                    "the hull prior needs the foreground channel: survey the clip (motion.survey) or set hull = 0"
+                )
             logits = logits + self.hull * hull(images[:, :, 3:4], ndc, blur=self.blur)[:, None]
         return logits
 
@@ -100,7 +152,12 @@ class Volumetric(nn.Module):
         points, ndc = self.place(batch)
         logits = self.volume(maps, images, ndc)
         world, weight = soft_argmax(logits, points)
-        return Keypoints(batch.rig.ndc_from_world(world), world, weight[:, None].expand(-1, maps.shape[1], -1), entropy=_entropy(logits))
+        return Keypoints(
+            batch.rig.ndc_from_world(world),
+            world,
+            weight[:, None].expand(-1, maps.shape[1], -1),
+            entropy=_entropy(logits),
+        )
 
 
 def _projected(rig: CameraRig, points: Tensor) -> Tensor:
@@ -110,8 +167,16 @@ def _projected(rig: CameraRig, points: Tensor) -> Tensor:
 
 
 def _same(a: CameraRig, b: CameraRig) -> bool:
-    return a.names == b.names and a.size == b.size and a.K.shape == b.K.shape and a.K.device == b.K.device and torch.equal(a.K, b.K) \
-        and torch.equal(a.R, b.R) and torch.equal(a.t, b.t) and torch.equal(a.distortion, b.distortion)
+    return (
+        a.names == b.names
+        and a.size == b.size
+        and a.K.shape == b.K.shape
+        and a.K.device == b.K.device
+        and torch.equal(a.K, b.K)
+        and torch.equal(a.R, b.R)
+        and torch.equal(a.t, b.t)
+        and torch.equal(a.distortion, b.distortion)
+    )
 
 
 def _entropy(logits: Tensor) -> Tensor | None:
@@ -120,7 +185,9 @@ def _entropy(logits: Tensor) -> Tensor | None:
 
 
 # ---- view by view --------------------------------------------------------------------------------------------------
-def spatial_logits(maps: Tensor, images: Tensor, sharpness: float = 1.0, hull: float = 0.0) -> Tensor:
+def spatial_logits(
+    maps: Tensor, images: Tensor, sharpness: float = 1.0, hull: float = 0.0
+) -> Tensor:
     """Heatmaps (B, V, K, h, w) -> logits (B, V, K, h w) of the softmax over each view's cells.
 
     The two switches beyond the paper are those of the volume, in an image: `sharpness`, a factor on the logits, and `hull`, the
@@ -130,7 +197,9 @@ def spatial_logits(maps: Tensor, images: Tensor, sharpness: float = 1.0, hull: f
     if not hull:
         return logits
     if images.shape[2] < 4:
-        raise ValueError("the hull prior needs the foreground channel: survey the clip (motion.survey) or set hull = 0")
+        raise ValueError(
+            "the hull prior needs the foreground channel: survey the clip (motion.survey) or set hull = 0"
+        )
     moving = F.adaptive_avg_pool2d(images[:, :, 3], maps.shape[-2:])
     return logits + hull * moving.clamp(min=0.02).log().flatten(-2)[:, :, None]
 
@@ -178,7 +247,9 @@ class Triangulated:
     def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
         alone = Flat(self.keypoints, self.sharpness, self.hull)(maps, images, batch)
         world = triangulate(batch.rig, batch.rig.px_from_ndc(alone.ndc), alone.weight)
-        return Keypoints(batch.rig.ndc_from_world(world), world, alone.weight, alone.ndc, alone.entropy)
+        return Keypoints(
+            batch.rig.ndc_from_world(world), world, alone.weight, alone.ndc, alone.entropy
+        )
 
 
 @dataclass(frozen=True)
@@ -200,8 +271,14 @@ class Depth:
     hull: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < (1e-9 if self.near is None else self.near) < (float("inf") if self.far is None else self.far):
-            raise ValueError(f"near = {self.near}, far = {self.far}: expected 0 < near < far, in world units from the camera, or None")
+        if (
+            not 0
+            < (1e-9 if self.near is None else self.near)
+            < (float("inf") if self.far is None else self.far)
+        ):
+            raise ValueError(
+                f"near = {self.near}, far = {self.far}: expected 0 < near < far, in world units from the camera, or None"
+            )
 
     @property
     def channels(self) -> int:
@@ -210,11 +287,23 @@ class Depth:
     def limits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Nearest and farthest depth each camera considers, (..., V, 1) each: half a diagonal of the cube before and behind its
         centre, but never nearer than a twentieth of the way."""
-        centre = batch.rig.t.new_tensor(self.centre)[None] if batch.centre is None else batch.centre[:, None]
+        centre = (
+            batch.rig.t.new_tensor(self.centre)[None]
+            if batch.centre is None
+            else batch.centre[:, None]
+        )
         middle = batch.rig.cam_from_world(centre)[..., 2]
         reach = self.side * 3**0.5 / 2
-        near = torch.maximum(middle - reach, middle.abs() / 20) if self.near is None else torch.full_like(middle, self.near)
-        far = torch.maximum(middle + reach, 2 * near) if self.far is None else torch.full_like(middle, self.far)
+        near = (
+            torch.maximum(middle - reach, middle.abs() / 20)
+            if self.near is None
+            else torch.full_like(middle, self.near)
+        )
+        far = (
+            torch.maximum(middle + reach, 2 * near)
+            if self.far is None
+            else torch.full_like(middle, self.far)
+        )
         return near, far
 
     def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:

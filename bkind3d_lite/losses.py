@@ -1,4 +1,5 @@
 """Losses: tensors in, one scalar out. What the drawing must explain, and what keeps it honest."""
+
 from __future__ import annotations
 
 import torch
@@ -12,13 +13,22 @@ from .shapes import cells, shaped
 
 def _blur(x: Tensor, window: int, sigma: float) -> Tensor:
     """Valid Gaussian filter of every channel of (n, c, h, w)."""
-    from piq.functional import gaussian_filter  # here, because it brings all of torchvision, which tracking does not need
+    from piq.functional import (
+        gaussian_filter,
+    )  # here, because it brings all of torchvision, which tracking does not need
 
     kernel = gaussian_filter(window, sigma, dtype=x.dtype).to(x)
     return F.conv2d(x, kernel.expand(x.shape[1], 1, window, window), groups=x.shape[1])
 
 
-def dissimilarity(now: Tensor, later: Tensor, structure_only: bool = False, window: int = 11, sigma: float = 1.5, smooth: float = 0.0) -> Tensor:
+def dissimilarity(
+    now: Tensor,
+    later: Tensor,
+    structure_only: bool = False,
+    window: int = 11,
+    sigma: float = 1.5,
+    smooth: float = 0.0,
+) -> Tensor:
     """How the frame changed: 1 - local SSIM, mean over colours. (n, 3, H, W) in [0, 1] -> (n, 1, H, W) in [0, 2].
 
     structure_only: the contrast-structure part alone, without luminance (the released code, which then blurs with
@@ -27,7 +37,9 @@ def dissimilarity(now: Tensor, later: Tensor, structure_only: bool = False, wind
     shaped(now, "n c H W", "now")
     margin = window // 2 + (window // 2 if smooth else 0)
     if min(now.shape[-2:]) < window:
-        raise ValueError(f"images of {tuple(now.shape[-2:])} pixels are smaller than the SSIM window of {window}")
+        raise ValueError(
+            f"images of {tuple(now.shape[-2:])} pixels are smaller than the SSIM window of {window}"
+        )
     x, y = (F.pad(i, [margin] * 4, mode="replicate") for i in (now, later))
     mx, my, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y], 1), window, sigma).chunk(5, 1)
     c1, c2 = 0.01**2, 0.03**2
@@ -47,7 +59,14 @@ class Perceptual(nn.Module):
     printed: equation 1 to the letter, the sum over blocks of ||phi(S) - phi(S^)||_2, not squared, not normalized, mean over images.
     """
 
-    def __init__(self, network: str = "random", width: int = 16, decay: float = 0.99, seed: int = 0, printed: bool = False):
+    def __init__(
+        self,
+        network: str = "random",
+        width: int = 16,
+        decay: float = 0.99,
+        seed: int = 0,
+        printed: bool = False,
+    ):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -68,14 +87,20 @@ class Perceptual(nn.Module):
         """What each term is divided by, given the energies of the targets' features; in training the averages move first."""
         energy = ranks.mean(torch.stack(energy))
         if self.training and not self.printed:
-            self.energy.copy_(torch.where(self.energy > 0, self.decay * self.energy + (1 - self.decay) * energy, energy))
+            self.energy.copy_(
+                torch.where(
+                    self.energy > 0, self.decay * self.energy + (1 - self.decay) * energy, energy
+                )
+            )
         return torch.where(self.energy > 0, self.energy, energy).clamp(min=1e-8)
 
     def distance(self, recon: Tensor, wanted: list[Tensor], scale: Tensor) -> Tensor:
         """The loss of reconstructions (n, 1, H, W) whose targets have the features `wanted`."""
         found = self.features(recon)
         if self.printed:
-            return sum((wide(g) - wide(w)).flatten(1).norm(dim=1).mean() for g, w in zip(found, wanted))
+            return sum(
+                (wide(g) - wide(w)).flatten(1).norm(dim=1).mean() for g, w in zip(found, wanted)
+            )
         return torch.stack([mean_square(g, w) / s for g, w, s in zip(found, wanted, scale)]).mean()
 
     def forward(self, recon: Tensor, target: Tensor) -> Tensor:
@@ -90,7 +115,12 @@ def _blocks(network: str, width: int) -> nn.ModuleList:
         return nn.ModuleList()
     if network == "random":
         sizes = [3, width, 2 * width, 2 * width]
-        blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(a, b, 3, 1, 1), nn.ReLU(), nn.AvgPool2d(2)) for a, b in zip(sizes, sizes[1:])])
+        blocks = nn.ModuleList(
+            [
+                nn.Sequential(nn.Conv2d(a, b, 3, 1, 1), nn.ReLU(), nn.AvgPool2d(2))
+                for a, b in zip(sizes, sizes[1:])
+            ]
+        )
         for layer in blocks.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.orthogonal_(layer.weight, 2**0.5)
@@ -110,10 +140,17 @@ def _vgg19(known: bool) -> nn.ModuleList:
     net = torchvision.models.vgg19(weights=None)
     try:
         if known:
-            net.load_state_dict(torchvision.models.VGG19_Weights.DEFAULT.get_state_dict(progress=True, check_hash=True))
+            net.load_state_dict(
+                torchvision.models.VGG19_Weights.DEFAULT.get_state_dict(
+                    progress=True, check_hash=True
+                )
+            )
     except OSError as error:
-        warnings.warn(f"ImageNet weights for VGG-19 could not be loaded ({error}); using random features, "
-                      "which make a weaker perceptual loss", stacklevel=2)
+        warnings.warn(
+            f"ImageNet weights for VGG-19 could not be loaded ({error}); using random features, "
+            "which make a weaker perceptual loss",
+            stacklevel=2,
+        )
     ends = [0, 4, 9, 14, 23, 32]
     return nn.ModuleList([nn.Sequential(*list(net.features[a:b])) for a, b in zip(ends, ends[1:])])
 
@@ -151,7 +188,9 @@ def equivariance(turned: list[Tensor], ndc: Tensor) -> Tensor:
     """
     wanted, total = ndc.detach(), ndc.new_zeros(())
     for found in turned:
-        wanted = torch.stack([wanted[..., 1], -wanted[..., 0]], -1)  # the image's right edge becomes its top
+        wanted = torch.stack(
+            [wanted[..., 1], -wanted[..., 0]], -1
+        )  # the image's right edge becomes its top
         total = total + (found - wanted).square().sum(-1).mean()
     return total / len(turned)
 
@@ -163,7 +202,9 @@ def agreement(votes: Tensor, side: float) -> Tensor:
     """
     shaped(votes, "B V K 3", "votes")
     if votes.shape[1] < 2:
-        raise ValueError("agreement: 1 view has nobody to agree with; give at least 2 views (views) or set agree = 0")
+        raise ValueError(
+            "agreement: 1 view has nobody to agree with; give at least 2 views (views) or set agree = 0"
+        )
     return 2 * (votes / side).var(1, unbiased=True).sum(-1).mean()
 
 
@@ -212,7 +253,11 @@ class EdgeLength(nn.Module):
         now = lengths(world, pairs) / self.side
         if self.training:
             mean = ranks.mean(now.detach().mean(0))
-            self.average.copy_(torch.where(self.average > 0, self.decay * self.average + (1 - self.decay) * mean, mean))
+            self.average.copy_(
+                torch.where(
+                    self.average > 0, self.decay * self.average + (1 - self.decay) * mean, mean
+                )
+            )
         if self.printed:
             return ((now - self.average).abs() * (weights > 0)).sum(-1).mean()
         share = weights.detach() / weights.detach().sum().clamp(min=1e-9)

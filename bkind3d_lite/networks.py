@@ -1,4 +1,5 @@
 """Networks: the learned parts. Normalized by groups, so that a batch of one frame set is as good as any."""
+
 from __future__ import annotations
 
 import warnings
@@ -15,7 +16,11 @@ def over_views(network: nn.Module, images: Tensor):
     """Apply `network` to (B, V, ...) as one batch of B V images and give the views their axis back, in every output."""
     out = network(images.flatten(0, 1))
     lead = images.shape[:2]
-    return tuple(x.unflatten(0, lead) for x in out) if isinstance(out, tuple) else out.unflatten(0, lead)
+    return (
+        tuple(x.unflatten(0, lead) for x in out)
+        if isinstance(out, tuple)
+        else out.unflatten(0, lead)
+    )
 
 
 class Norm(nn.GroupNorm):
@@ -23,7 +28,11 @@ class Norm(nn.GroupNorm):
     voxels they are 0.4 % off, and it is slower."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return normalized(x, self) if x[0, 0].numel() >= PIECE // 2 and overwritable(x) else super().forward(x)
+        return (
+            normalized(x, self)
+            if x[0, 0].numel() >= PIECE // 2 and overwritable(x)
+            else super().forward(x)
+        )
 
 
 def _norm(channels: int, groups: int = 8) -> Norm:
@@ -33,11 +42,15 @@ def _norm(channels: int, groups: int = 8) -> Norm:
 def _convolution(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
     if kernel == stride == 1:
         return (Pixelwise if dims == 2 else Pointwise)(c_in, c_out, 1, bias=False)
-    return (nn.Conv2d if dims == 2 else Spatial)(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+    return (nn.Conv2d if dims == 2 else Spatial)(
+        c_in, c_out, kernel, stride, kernel // 2, bias=False
+    )
 
 
 def _conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(_convolution(dims, c_in, c_out, kernel, stride), _norm(c_out), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        _convolution(dims, c_in, c_out, kernel, stride), _norm(c_out), nn.ReLU(inplace=True)
+    )
 
 
 def _mixed(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
@@ -67,7 +80,11 @@ class Pointwise(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         mixed = _mixed(x, self.weight, self.bias)
-        return F.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1) if mixed is None else mixed
+        return (
+            F.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(-1, 1)
+            if mixed is None
+            else mixed
+        )
 
 
 class Spatial(nn.Conv3d):
@@ -88,8 +105,14 @@ class Residual(nn.Module):
 
     def __init__(self, dims: int, c_in: int, c_out: int):
         super().__init__()
-        self.body = nn.Sequential(_conv(dims, c_in, c_out), _convolution(dims, c_out, c_out), _norm(c_out))
-        self.skip = nn.Identity() if c_in == c_out else nn.Sequential(_convolution(dims, c_in, c_out, 1), _norm(c_out))
+        self.body = nn.Sequential(
+            _conv(dims, c_in, c_out), _convolution(dims, c_out, c_out), _norm(c_out)
+        )
+        self.skip = (
+            nn.Identity()
+            if c_in == c_out
+            else nn.Sequential(_convolution(dims, c_in, c_out, 1), _norm(c_out))
+        )
 
     def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
         """recompute: keep nothing but input and output for the backward pass."""
@@ -109,10 +132,18 @@ class Trunk(nn.Module):
     def __init__(self, channels: int, width: int):
         super().__init__()
         self.out = (width, 2 * width, 4 * width)
-        self.stem = nn.Sequential(_conv(2, channels, width // 2, 3, 2), _conv(2, width // 2, width, 3, 2))
-        self.levels = nn.ModuleList([Residual(2, width, width),
-                                     nn.Sequential(_conv(2, width, 2 * width, 3, 2), Residual(2, 2 * width, 2 * width)),
-                                     nn.Sequential(_conv(2, 2 * width, 4 * width, 3, 2), Residual(2, 4 * width, 4 * width))])
+        self.stem = nn.Sequential(
+            _conv(2, channels, width // 2, 3, 2), _conv(2, width // 2, width, 3, 2)
+        )
+        self.levels = nn.ModuleList(
+            [
+                Residual(2, width, width),
+                nn.Sequential(_conv(2, width, 2 * width, 3, 2), Residual(2, 2 * width, 2 * width)),
+                nn.Sequential(
+                    _conv(2, 2 * width, 4 * width, 3, 2), Residual(2, 4 * width, 4 * width)
+                ),
+            ]
+        )
 
     def forward(self, x: Tensor, recompute: bool = False) -> list[Tensor]:
         run, maps = recomputed if recompute else plainly, []
@@ -140,8 +171,11 @@ class ResNetTrunk(nn.Module):
             try:
                 net.load_state_dict(weights.get_state_dict(progress=True, check_hash=True))
             except OSError as error:
-                warnings.warn(f"ImageNet weights for {name} could not be loaded ({error}); starting from random weights, "
-                              "which costs accuracy and many more steps", stacklevel=2)
+                warnings.warn(
+                    f"ImageNet weights for {name} could not be loaded ({error}); starting from random weights, "
+                    "which costs accuracy and many more steps",
+                    stacklevel=2,
+                )
         if channels > 3:
             first = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
             with torch.no_grad():
@@ -163,13 +197,22 @@ class Pyramid(nn.Module):
     def __init__(self, channels: tuple[int, ...], maps: int, middle: int = 256):
         super().__init__()
         self.sides = nn.ModuleList([_conv(2, c, middle, 1) for c in channels])
-        self.rise = nn.ModuleList([nn.Sequential(Pixelwise(middle, middle, 1, bias=False), _norm(middle)) for _ in channels[1:]])
+        self.rise = nn.ModuleList(
+            [
+                nn.Sequential(Pixelwise(middle, middle, 1, bias=False), _norm(middle))
+                for _ in channels[1:]
+            ]
+        )
         self.head = nn.Sequential(_conv(2, middle, middle, 1), Pixelwise(middle, maps, 1))
 
     def forward(self, *levels: Tensor) -> Tensor:
         x = self.sides[-1](levels[-1])
-        for side, rise, level in zip(list(self.sides)[-2::-1], list(self.rise)[::-1], levels[-2::-1]):
-            x = rise(F.interpolate(x, level.shape[-2:], mode="bilinear", align_corners=False)) + side(level)
+        for side, rise, level in zip(
+            list(self.sides)[-2::-1], list(self.rise)[::-1], levels[-2::-1]
+        ):
+            x = rise(
+                F.interpolate(x, level.shape[-2:], mode="bilinear", align_corners=False)
+            ) + side(level)
         return self.head(x)
 
 
@@ -180,11 +223,23 @@ class Encoder(nn.Module):
     paper's pathway (`Pyramid`), without it a shorter one. recompute: keep nothing but the levels for the backward pass.
     """
 
-    def __init__(self, channels: int, maps: int, width: int = 32, backbone: str = "small", pretrained: bool = False,
-                 pyramid: bool = False, recompute: bool = False):
+    def __init__(
+        self,
+        channels: int,
+        maps: int,
+        width: int = 32,
+        backbone: str = "small",
+        pretrained: bool = False,
+        pyramid: bool = False,
+        recompute: bool = False,
+    ):
         super().__init__()
         self.channels, self.recompute = channels, recompute
-        self.trunk = Trunk(channels, width) if backbone == "small" else ResNetTrunk(channels, backbone, pretrained)
+        self.trunk = (
+            Trunk(channels, width)
+            if backbone == "small"
+            else ResNetTrunk(channels, backbone, pretrained)
+        )
         self.features = self.trunk.out[-1]
         middle = 2 * width if backbone == "small" else 256
         self.pyramid = Pyramid(self.trunk.out, maps, middle) if pyramid else None
@@ -194,21 +249,35 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         some = max(1, PIECE // images[0, :2].numel())
-        if self.recompute and not self.training and images.device.type == "cpu" and len(images) > some and not torch.is_grad_enabled():
-            return tuple(torch.cat(parts) for parts in zip(*map(self.forward, images.split(some))))  # less memory and no slower
+        if (
+            self.recompute
+            and not self.training
+            and images.device.type == "cpu"
+            and len(images) > some
+            and not torch.is_grad_enabled()
+        ):
+            return tuple(
+                torch.cat(parts) for parts in zip(*map(self.forward, images.split(some)))
+            )  # less memory and no slower
         levels = self.trunk(images, self.recompute)
         if self.pyramid is not None:
             return levels[-1], (recomputed if self.recompute else plainly)(self.pyramid, *levels)
         x = self.sides[-1](levels[-1])
         for side, level in zip(list(self.sides)[-2::-1], levels[-2::-1]):
-            x = F.interpolate(x, level.shape[-2:], mode="bilinear", align_corners=False) + side(level)
+            x = F.interpolate(x, level.shape[-2:], mode="bilinear", align_corners=False) + side(
+                level
+            )
         return levels[-1], self.head(x)
 
 
 def _halved(volume: Tensor) -> Tensor:
     """The largest of every 2 x 2 x 2 voxels, in the volume's own number format: autocast would widen it to no purpose."""
     kind = volume.device.type
-    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+    with (
+        torch.autocast(kind, enabled=False)
+        if torch.amp.is_autocast_available(kind)
+        else nullcontext()
+    ):
         return F.max_pool3d(volume, 2)
 
 
@@ -220,8 +289,16 @@ class V2V(nn.Module):
     recompute: what happens inside the blocks of the two finest levels is computed again in the backward pass.
     """
 
-    def __init__(self, channels: int, keypoints: int, width: int = 16, levels: int = 2, front: int = 3, full: bool = False,
-                 recompute: bool = False):
+    def __init__(
+        self,
+        channels: int,
+        keypoints: int,
+        width: int = 16,
+        levels: int = 2,
+        front: int = 3,
+        full: bool = False,
+        recompute: bool = False,
+    ):
         super().__init__()
         widths = [min(width * 2**i, 128) for i in range(levels + 1)]
         self.full, self.recompute = full, recompute
@@ -239,11 +316,18 @@ class V2V(nn.Module):
     def _step_up(self, a: int, b: int) -> nn.Module:
         if not self.full:
             return nn.ConvTranspose3d(b, a, 2, 2)
-        return nn.Sequential(Residual(3, b, b), nn.ConvTranspose3d(b, a, 2, 2, bias=False), _norm(a), nn.ReLU(inplace=True))
+        return nn.Sequential(
+            Residual(3, b, b),
+            nn.ConvTranspose3d(b, a, 2, 2, bias=False),
+            _norm(a),
+            nn.ReLU(inplace=True),
+        )
 
     def forward(self, volume: Tensor | list[Tensor]) -> Tensor:
         """A list hands its only volume over: it is emptied, and the volume's memory is free as soon as it is read."""
-        again = [self.recompute and level < 2 for level in range(len(self.up))]  # from fine to coarse
+        again = [
+            self.recompute and level < 2 for level in range(len(self.up))
+        ]  # from fine to coarse
         x, kept = self.front[0](volume.pop() if isinstance(volume, list) else volume), []
         for block in self.front[1:]:
             x = block(x, again[0])
@@ -255,7 +339,11 @@ class V2V(nn.Module):
         for recompute, up in zip(again[::-1], self.up[::-1]):
             if self.full:
                 x = (recomputed if recompute else plainly)(up[1:], up[0](x, recompute))
-                x = kept.pop().add_(x) if recompute or not torch.is_grad_enabled() else x + kept.pop()
+                x = (
+                    kept.pop().add_(x)
+                    if recompute or not torch.is_grad_enabled()
+                    else x + kept.pop()
+                )
             else:
                 x = (recomputed if recompute else plainly)(up, x).relu_() + kept.pop()
         x = self.back[0](x, again[0])
@@ -270,8 +358,15 @@ def _beside(layer: nn.Conv2d, x: Tensor, drawing: Tensor) -> Tensor:
     n, weight = x.shape[1], layer.weight
     if x.numel() < weight.numel():
         return layer(torch.cat([x, drawing], 1))
-    last = torch.channels_last if weight.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-    parts = (F.conv2d(part, w.contiguous(memory_format=last), None, 1, layer.padding) for part, w in ((x, weight[:, :n]), (drawing, weight[:, n:])))
+    last = (
+        torch.channels_last
+        if weight.is_contiguous(memory_format=torch.channels_last)
+        else torch.contiguous_format
+    )
+    parts = (
+        F.conv2d(part, w.contiguous(memory_format=last), None, 1, layer.padding)
+        for part, w in ((x, weight[:, :n]), (drawing, weight[:, n:]))
+    )
     return next(parts).add_(next(parts))
 
 
@@ -282,13 +377,30 @@ class Decoder(nn.Module):
     channels after each doubling; it reads the drawing before each doubling and so none at the full size.
     """
 
-    def __init__(self, features: int, width: int = 32, steps: int = 3, drawings: int = 2, out: int = 1, widths: tuple[int, ...] | None = None):
+    def __init__(
+        self,
+        features: int,
+        width: int = 32,
+        steps: int = 3,
+        drawings: int = 2,
+        out: int = 1,
+        widths: tuple[int, ...] | None = None,
+    ):
         super().__init__()
         self.early = bool(widths)
-        widths = (features, *widths) if widths else [max(width // 2, min(128, width * 2 ** (steps - i))) for i in range(steps + 1)]
+        widths = (
+            (features, *widths)
+            if widths
+            else [max(width // 2, min(128, width * 2 ** (steps - i))) for i in range(steps + 1)]
+        )
         if not self.early:
             self.enter = _conv(2, features + drawings, widths[0])
-        self.grow = nn.ModuleList([nn.Sequential(_conv(2, a + drawings, b), _conv(2, b, b)) for a, b in zip(widths, widths[1:])])
+        self.grow = nn.ModuleList(
+            [
+                nn.Sequential(_conv(2, a + drawings, b), _conv(2, b, b))
+                for a, b in zip(widths, widths[1:])
+            ]
+        )
         self.leave = nn.Conv2d(widths[-1], out, 1)
 
     def sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -306,12 +418,15 @@ class Decoder(nn.Module):
 
     def second_half(self) -> list[nn.Parameter]:
         """The parameters that `finish` uses."""
-        return [*self.grow[len(self.grow) // 2:].parameters(), *self.leave.parameters()]
+        return [*self.grow[len(self.grow) // 2 :].parameters(), *self.leave.parameters()]
 
     def _grown(self, x: Tensor, drawings: list[Tensor], steps: range) -> Tensor:
         for i in steps:
             if self.early:
-                x, drawing = (F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False) for y in (x, drawings[i]))
+                x, drawing = (
+                    F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)
+                    for y in (x, drawings[i])
+                )
             else:
                 drawing = drawings[i + 1]
                 x = F.interpolate(x, drawing.shape[-2:], mode="bilinear", align_corners=False)

@@ -1,9 +1,10 @@
 """Notebooks: tracked clean, checked small, executed as artefacts. Nothing imports this module.
 
-    python -m bkind3d_lite.notebooks clean              rewrite notebooks/*.ipynb without outputs
-    python -m bkind3d_lite.notebooks check              say what breaks the rules
-    python -m bkind3d_lite.notebooks run --html         execute into build/notebooks; fails on an error, a ✗, or lost time
+python -m bkind3d_lite.notebooks clean              rewrite notebooks/*.ipynb without outputs
+python -m bkind3d_lite.notebooks check              say what breaks the rules
+python -m bkind3d_lite.notebooks run --html         execute into build/notebooks; fails on an error, a ✗, or lost time
 """
+
 from __future__ import annotations
 
 import argparse
@@ -12,8 +13,8 @@ import os
 import re
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
@@ -55,7 +56,11 @@ def problems(path: str | Path) -> list[str]:
         tidy = cleaned(text)
     except Exception as error:  # nbformat raises several kinds for a file that is no notebook
         return [f"not a notebook: {type(error).__name__}"]
-    found = [] if text == tidy and b"\r" not in raw else ["not clean: run `python -m bkind3d_lite.notebooks clean`"]
+    found = (
+        []
+        if text == tidy and b"\r" not in raw
+        else ["not clean: run `python -m bkind3d_lite.notebooks clean`"]
+    )
     if len(nb.cells) > CELLS:
         found.append(f"{len(nb.cells)} cells, at most {CELLS}")
     if len(raw) > KILOBYTES * 1024:
@@ -68,7 +73,9 @@ def problems(path: str | Path) -> list[str]:
 
 def code_of(cell) -> str:
     """A code cell's Python without IPython's % and ! lines, which become blank so that line numbers stay."""
-    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in cell.source.split("\n"))
+    return "\n".join(
+        "" if line.lstrip().startswith(("%", "!")) else line for line in cell.source.split("\n")
+    )
 
 
 def tags_of(cell) -> list[str]:
@@ -84,13 +91,19 @@ def _cell_problems(cell) -> list[str]:
         tree = ast.parse(code_of(cell))
     except SyntaxError as error:
         return [*found, f"does not parse (line {error.lineno})"]
-    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)):
+    if any(
+        isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)
+    ):
         found.append("imports *")
     if "filterwarnings" in cell.source or "simplefilter" in cell.source:
         found.append("silences warnings")
-    if re.search(r"^\s*[!%].*\b(pip|wget|curl)\b", cell.source, re.M) and "setup" not in tags_of(cell):
+    if re.search(r"^\s*[!%].*\b(pip|wget|curl)\b", cell.source, re.M) and "setup" not in tags_of(
+        cell
+    ):
         found.append("installs or downloads outside the cell tagged setup")
-    if "exercise" in tags_of(cell) and not ("..." in cell.source and re.search(r"\bcheck\(", cell.source)):
+    if "exercise" in tags_of(cell) and not (
+        "..." in cell.source and re.search(r"\bcheck\(", cell.source)
+    ):
         found.append("tagged exercise without a stub `...` and a check(...)")
     return found
 
@@ -101,13 +114,15 @@ def _shape_problems(nb) -> list[str]:
     opening = first.source if first is not None and first.cell_type == "markdown" else ""
     code = [cell for cell in nb.cells if cell.cell_type == "code"]
     tags = [tag for cell in nb.cells for tag in tags_of(cell)]
-    needs = {"the first cell has no title (# ...)": opening.startswith("# "),
-             "the first cell asks no question (?)": "?" in opening,
-             "the first cell lists no objectives (- ...)": re.search(r"^\s*[-*] ", opening, re.M),
-             "the first cell does not say how many minutes it takes": re.search(r"\d+ minutes", opening),
-             "2 to 4 cells must be tagged exercise": 2 <= tags.count("exercise") <= 4,
-             "a cell must be tagged widget": "widget" in tags,
-             "the last code cell has no assert": code and "assert " in code[-1].source}
+    needs = {
+        "the first cell has no title (# ...)": opening.startswith("# "),
+        "the first cell asks no question (?)": "?" in opening,
+        "the first cell lists no objectives (- ...)": re.search(r"^\s*[-*] ", opening, re.M),
+        "the first cell does not say how many minutes it takes": re.search(r"\d+ minutes", opening),
+        "2 to 4 cells must be tagged exercise": 2 <= tags.count("exercise") <= 4,
+        "a cell must be tagged widget": "widget" in tags,
+        "the last code cell has no assert": code and "assert " in code[-1].source,
+    }
     return [what for what, met in needs.items() if not met]
 
 
@@ -122,7 +137,13 @@ class Executed:
     faults: tuple[str, ...]
 
 
-def run(path: str | Path, out: str | Path, limit: float | None = None, html: bool = False, threads: int = 2) -> Executed:
+def run(
+    path: str | Path,
+    out: str | Path,
+    limit: float | None = None,
+    html: bool = False,
+    threads: int = 2,
+) -> Executed:
     """Execute a notebook in its own folder, write the executed copy (and an HTML page) into `out`, and say how it went.
 
     `limit` in CPU seconds of the kernel (None: 90, and 300 for 08_training), which a busy machine does not stretch and which on an idle one are
@@ -134,17 +155,31 @@ def run(path: str | Path, out: str | Path, limit: float | None = None, html: boo
     path, out = Path(path), Path(out)
     limit = limit or SECONDS.get(path.stem, 90.0)
     nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    nb.cells.append(nbformat.v4.new_code_cell("import time; print(time.process_time())"))  # the kernel's own clock; taken out again
+    nb.cells.append(
+        nbformat.v4.new_code_cell("import time; print(time.process_time())")
+    )  # the kernel's own clock; taken out again
     begun, faults = time.monotonic(), []
-    client = NotebookClient(nb, timeout_func=lambda cell: max(1, int(3 * limit - (time.monotonic() - begun))), kernel_name="python3",
-                            resources={"metadata": {"path": str(path.parent.resolve())}})
+    client = NotebookClient(
+        nb,
+        timeout_func=lambda cell: max(1, int(3 * limit - (time.monotonic() - begun))),
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent.resolve())}},
+    )
     try:
-        client.execute(env=os.environ | {"PLOTLY_RENDERER": "plotly_mimetype", "OMP_NUM_THREADS": str(threads),
-                                        "OMP_WAIT_POLICY": "passive"})  # a thread that waits must not count as one that works
+        client.execute(
+            env=os.environ
+            | {
+                "PLOTLY_RENDERER": "plotly_mimetype",
+                "OMP_NUM_THREADS": str(threads),
+                "OMP_WAIT_POLICY": "passive",
+            }
+        )  # a thread that waits must not count as one that works
     except CellTimeoutError:
         faults.append(f"over {3 * limit:.0f} seconds on the wall")
     except CellExecutionError as error:
-        faults.append(f"error: {error.ename}: {error.evalue.splitlines()[0][:200] if error.evalue else ''}")
+        faults.append(
+            f"error: {error.ename}: {error.evalue.splitlines()[0][:200] if error.evalue else ''}"
+        )
     except DeadKernelError:
         faults.append("the kernel died (memory?)")
     clock = nb.cells.pop().outputs
@@ -154,7 +189,9 @@ def run(path: str | Path, out: str | Path, limit: float | None = None, html: boo
     faults += [f"wrong: {line}" for line in printed(nb) if line.startswith("✗")]
     freeze_widgets(nb)
     text = nbformat.writes(nb, version=4)
-    write_atomically(out / path.name, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_atomically(
+        out / path.name, lambda temporary: temporary.write_text(text, encoding="utf-8")
+    )
     megabytes = len(text.encode()) / 2**20
     if megabytes > EXECUTED_MB:
         faults.append(f"{megabytes:.1f} MB when executed, at most {EXECUTED_MB:.0f}")
@@ -165,7 +202,13 @@ def run(path: str | Path, out: str | Path, limit: float | None = None, html: boo
 
 def printed(nb) -> list[str]:
     """All lines that the code cells printed."""
-    texts = [output.text for cell in nb.cells if cell.cell_type == "code" for output in cell.outputs if output.output_type == "stream"]
+    texts = [
+        output.text
+        for cell in nb.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.output_type == "stream"
+    ]
     return [line for text in texts for line in text.split("\n")]
 
 
@@ -183,10 +226,16 @@ def _shown(model: str, models: dict) -> Iterator[dict]:
     """What a widget and the widgets inside it show: Plotly figures, and the contents of output areas."""
     state = models.get(model, {}).get("state", {})
     if state.get("_anywidget_id", "").endswith("FigureWidget"):
-        for buffer in models[model].get("buffers", []):  # arrays travel apart: back to their places, as base64
+        for buffer in models[model].get(
+            "buffers", []
+        ):  # arrays travel apart: back to their places, as base64
             *way, key, _ = buffer["path"]
             place = reduce(getitem, way, state)
-            place[key] = {"bdata": buffer["data"], "dtype": place[key]["dtype"], "shape": ", ".join(map(str, place[key]["shape"]))}
+            place[key] = {
+                "bdata": buffer["data"],
+                "dtype": place[key]["dtype"],
+                "shape": ", ".join(map(str, place[key]["shape"])),
+            }
         yield {PLOTLY: {"data": state["_widget_data"], "layout": state["_widget_layout"]}}
     for output in state.get("outputs", []):
         yield output.get("data", {})
@@ -205,12 +254,20 @@ def page(nb, path: Path) -> None:
         for output in cell.get("outputs", []):
             if figure := output.get("data", {}).get(PLOTLY):
                 made = {k: figure[k] for k in ("data", "layout", "frames") if k in figure}
-                output["data"]["text/html"] = to_html(made, full_html=False, include_plotlyjs="directory", validate=False, auto_play=False)
+                output["data"]["text/html"] = to_html(
+                    made,
+                    full_html=False,
+                    include_plotlyjs="directory",
+                    validate=False,
+                    auto_play=False,
+                )
     text, _ = HTMLExporter(embed_images=True).from_notebook_node(nb)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     script = path.with_name("plotly.min.js")
     if not script.is_file():
-        write_atomically(script, lambda temporary: temporary.write_text(get_plotlyjs(), encoding="utf-8"))
+        write_atomically(
+            script, lambda temporary: temporary.write_text(get_plotlyjs(), encoding="utf-8")
+        )
 
 
 # ---- the command -------------------------------------------------------------------------------------------------
@@ -235,23 +292,44 @@ def _run(paths: list[Path], out: str, limit: float | None, html: bool, jobs: int
         for done in pool.map(lambda path: run(path, out, limit, html, threads), paths):
             bad += bool(done.faults)
             mark = "✗" if done.faults else "✓"
-            print(f"{mark} {done.name:16} {done.seconds:6.1f} s {done.megabytes:5.2f} MB  {'; '.join(done.faults)}", flush=True)
+            print(
+                f"{mark} {done.name:16} {done.seconds:6.1f} s {done.megabytes:5.2f} MB  {'; '.join(done.faults)}",
+                flush=True,
+            )
     print(f"{len(paths) - bad} of {len(paths)} notebooks ran through; executed copies are in {out}")
     return bool(bad)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("bkind3d_lite.notebooks", description="clean, check or execute the lessons")
+    parser = argparse.ArgumentParser(
+        "bkind3d_lite.notebooks", description="clean, check or execute the lessons"
+    )
     parser.add_argument("verb", choices=("clean", "check", "run"))
-    parser.add_argument("files", nargs="*", type=Path, help="notebooks (default: notebooks/*.ipynb)")
+    parser.add_argument(
+        "files", nargs="*", type=Path, help="notebooks (default: notebooks/*.ipynb)"
+    )
     parser.add_argument("--out", default="build/notebooks", help="folder of executed copies")
     parser.add_argument("--html", action="store_true", help="also write HTML pages")
-    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time, which then share the cores (default: 1)")
-    parser.add_argument("--timeout", type=float, help="CPU seconds for each notebook (default: 90; 300 for 08_training)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="notebooks at a time, which then share the cores (default: 1)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        help="CPU seconds for each notebook (default: 90; 300 for 08_training)",
+    )
     given = parser.parse_args(arguments)
     paths = given.files or sorted(Path("notebooks").glob("*.ipynb"))
-    if missing := [str(path) for path in paths if not path.is_file()] or ([] if paths else ["notebooks/*.ipynb"]):
-        print(f"error: no notebook {', '.join(missing)}; run this from the repository's folder", file=sys.stderr)
+    if missing := [str(path) for path in paths if not path.is_file()] or (
+        [] if paths else ["notebooks/*.ipynb"]
+    ):
+        print(
+            f"error: no notebook {', '.join(missing)}; run this from the repository's folder",
+            file=sys.stderr,
+        )
         return 2
     if given.verb == "run":
         return _run(paths, given.out, given.timeout, given.html, max(1, given.jobs))

@@ -1,4 +1,5 @@
 """Overlays: keypoints and edges drawn into images, exactly where they project; and small matplotlib helpers."""
+
 from __future__ import annotations
 
 import base64
@@ -22,8 +23,21 @@ from .shapes import shaped
 from .videos import write_video
 
 GREY = "#8c8c8c"  # the truth, and whatever must not compete with the keypoints
-SAFE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#882255")  # Okabe and Ito 2008; wine for their black
-SIDES = {"left": ("#0072b2", "#56b4e9"), "right": ("#d55e00", "#e69f00"), "": ("#009e73", "#66c5ab")}
+SAFE = (
+    "#e69f00",
+    "#56b4e9",
+    "#009e73",
+    "#f0e442",
+    "#0072b2",
+    "#d55e00",
+    "#cc79a7",
+    "#882255",
+)  # Okabe and Ito 2008; wine for their black
+SIDES = {
+    "left": ("#0072b2", "#56b4e9"),
+    "right": ("#d55e00", "#e69f00"),
+    "": ("#009e73", "#66c5ab"),
+}
 LOST = 8.0  # |ndc| beyond which a projection is not drawn: behind the camera, or so far out that its edges would only cross the image
 
 
@@ -62,11 +76,19 @@ def keypoint_colours(names: Sequence[str], chosen: Sequence[str] = ()) -> list[s
 
 def rgb(colour: str) -> tuple[int, int, int]:
     """#rrggbb -> red, green, blue in 0..255."""
-    return tuple(int(colour[i:i + 2], 16) for i in (1, 3, 5))
+    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
 
 
 # ---- drawing -----------------------------------------------------------------------------------------------------
-def stroke(image: Tensor, a: Tensor, b: Tensor, radius: float, colour: str, alpha: float = 1.0, hollow: float = 0.0) -> None:
+def stroke(
+    image: Tensor,
+    a: Tensor,
+    b: Tensor,
+    radius: float,
+    colour: str,
+    alpha: float = 1.0,
+    hollow: float = 0.0,
+) -> None:
     """Blend a capsule from `a` to `b` (2) into `image` (H, W, 3) float, in place; a = b is a disc, `hollow` > 0 a ring so thick.
 
     Corner-origin pixels; a pixel's share of colour falls from 1 to 0 over the one pixel about the rim (antialiasing).
@@ -87,7 +109,16 @@ def stroke(image: Tensor, a: Tensor, b: Tensor, radius: float, colour: str, alph
     patch += alpha * cover[..., None] * (torch.tensor(rgb(colour)) - patch)
 
 
-def _skeleton(image: Tensor, px: Tensor, shown: Tensor, edges, colours: Sequence[str], weight: Tensor, unit: float, sure: float) -> None:
+def _skeleton(
+    image: Tensor,
+    px: Tensor,
+    shown: Tensor,
+    edges,
+    colours: Sequence[str],
+    weight: Tensor,
+    unit: float,
+    sure: float,
+) -> None:
     """Edges, then keypoints: a filled disc with a dark rim, or where the confidence is below `sure` a thin ring."""
     for i, j in edges:
         if shown[i] and shown[j]:
@@ -107,13 +138,26 @@ def _label(image: np.ndarray, text: str) -> np.ndarray:
     canvas = Image.fromarray(image)
     size = max(11, image.shape[0] // 26)
     edge = dict(stroke_width=max(1, size // 8), stroke_fill="black")
-    ImageDraw.Draw(canvas).text((size // 2, size // 3), text, "white", ImageFont.load_default(size), **edge)
+    ImageDraw.Draw(canvas).text(
+        (size // 2, size // 3), text, "white", ImageFont.load_default(size), **edge
+    )
     return np.asarray(canvas)
 
 
-def overlay(images: Tensor, ndc: Tensor | None, edges: Sequence[tuple[int, int]] = (), colours: Sequence[str] | None = None, frame: int | None = None,
-            scale: int = 2, truth_px: Tensor | None = None, truth_edges: Sequence[tuple[int, int]] = (), weight: Tensor | None = None,
-            names: Sequence[str] = (), columns: int | None = None, sure: float = 0.3) -> np.ndarray:
+def overlay(
+    images: Tensor,
+    ndc: Tensor | None,
+    edges: Sequence[tuple[int, int]] = (),
+    colours: Sequence[str] | None = None,
+    frame: int | None = None,
+    scale: int = 2,
+    truth_px: Tensor | None = None,
+    truth_edges: Sequence[tuple[int, int]] = (),
+    weight: Tensor | None = None,
+    names: Sequence[str] = (),
+    columns: int | None = None,
+    sure: float = 0.3,
+) -> np.ndarray:
     """All views in a grid, keypoints `ndc` (V, K, 2) and edges drawn in: images (V, H, W, 3) uint8 -> one uint8 RGB image.
 
     The images grow by `scale`, so lines are crisp. truth_px (V, J, 2) in pixels of `images`, in white below. weight (V, K) or (K) in
@@ -123,17 +167,35 @@ def overlay(images: Tensor, ndc: Tensor | None, edges: Sequence[tuple[int, int]]
     K = 0 if ndc is None else shaped(ndc, "V K 2", "ndc").shape[1]
     colours = palette(K) if colours is None else list(colours)
     ndc = torch.zeros(V, 0, 2) if ndc is None else ndc.detach().cpu()
-    weight = torch.ones(V, K) if weight is None else torch.as_tensor(weight).detach().cpu().expand(V, K)
+    weight = (
+        torch.ones(V, K) if weight is None else torch.as_tensor(weight).detach().cpu().expand(V, K)
+    )
     grown = torch.tensor([W * scale, H * scale])
     tiles = []
     for v, image in enumerate(np.asarray(images)):
-        canvas = torch.from_numpy(np.array(Image.fromarray(image).resize((W * scale, H * scale), Image.Resampling.BICUBIC))).float()
+        canvas = torch.from_numpy(
+            np.array(
+                Image.fromarray(image).resize((W * scale, H * scale), Image.Resampling.BICUBIC)
+            )
+        ).float()
         unit = max(1.0, min(H, W) * scale / 300)  # line widths follow the picture's size
         if truth_px is not None:
             _truth(canvas, truth_px[v] * scale, truth_edges, unit)
         shown = (ndc[v].abs() < LOST).all(-1)  # False for NaN, too
-        _skeleton(canvas, (ndc[v] + 1) / 2 * grown, shown, edges if K else (), colours, weight[v], unit, sure)
-        text = "  ".join(([names[v]] if len(names) else []) + ([f"frame {frame}"] if frame is not None and v == 0 else []))
+        _skeleton(
+            canvas,
+            (ndc[v] + 1) / 2 * grown,
+            shown,
+            edges if K else (),
+            colours,
+            weight[v],
+            unit,
+            sure,
+        )
+        text = "  ".join(
+            ([names[v]] if len(names) else [])
+            + ([f"frame {frame}"] if frame is not None and v == 0 else [])
+        )
         tiles.append(_label(canvas.round().clamp(0, 255).byte().numpy(), text))
     return mosaic(tiles, columns)
 
@@ -150,17 +212,27 @@ def _truth(image: Tensor, px: Tensor, edges, unit: float) -> None:
 
 def mosaic(tiles: Sequence[np.ndarray], columns: int | None = None) -> np.ndarray:
     """Equal pictures (H, W, 3) in rows: up to three side by side, 4 as 2 x 2, 6 as 3 x 2, 12 as 4 x 3; empty places are black."""
-    columns = (len(tiles) if len(tiles) <= 3 else math.ceil(math.sqrt(len(tiles)))) if columns is None else columns
+    columns = (
+        (len(tiles) if len(tiles) <= 3 else math.ceil(math.sqrt(len(tiles))))
+        if columns is None
+        else columns
+    )
     rows = math.ceil(len(tiles) / columns)
     H, W, _ = tiles[0].shape
     sheet = np.zeros((rows * H, columns * W, 3), np.uint8)
     for n, tile in enumerate(tiles):
         y, x = divmod(n, columns)
-        sheet[y * H:(y + 1) * H, x * W:(x + 1) * W] = tile
+        sheet[y * H : (y + 1) * H, x * W : (x + 1) * W] = tile
     return sheet
 
 
-def drawn_frames(clip: MultiViewClip, track: Track, times: Sequence[int] | None = None, truth: bool = False, **style) -> Iterator[np.ndarray]:
+def drawn_frames(
+    clip: MultiViewClip,
+    track: Track,
+    times: Sequence[int] | None = None,
+    truth: bool = False,
+    **style,
+) -> Iterator[np.ndarray]:
     """The clip's frames at `times` (default: all) with the track projected into them by the clip's own rig, distortion included.
 
     The track has a row for each frame of the clip, or for each of `times`. truth: draw the clip's truth below, in white.
@@ -168,26 +240,49 @@ def drawn_frames(clip: MultiViewClip, track: Track, times: Sequence[int] | None 
     style = dict(colours=keypoint_colours(track.skeleton.names, track.skeleton.colours)) | style
     for row, t in _rows(clip, track, times):
         known = clip.rig.px_from_world(clip.truth[t]) if truth and clip.truth is not None else None
-        yield overlay(clip.frames[t], clip.rig.ndc_from_world(track.world[row]), track.skeleton.edges, frame=t, truth_px=known,
-                      truth_edges=clip.skeleton.edges if clip.skeleton else (), weight=track.weight[row], names=clip.rig.names, **style)
+        yield overlay(
+            clip.frames[t],
+            clip.rig.ndc_from_world(track.world[row]),
+            track.skeleton.edges,
+            frame=t,
+            truth_px=known,
+            truth_edges=clip.skeleton.edges if clip.skeleton else (),
+            weight=track.weight[row],
+            names=clip.rig.names,
+            **style,
+        )
 
 
 def _rows(clip: MultiViewClip, track: Track, times: Sequence[int] | None) -> list[tuple[int, int]]:
     """Pairs (row of the track, frame of the clip)."""
     times = range(len(clip)) if times is None else [int(t) for t in times]
     if len(track.world) not in (len(clip), len(times)):
-        raise ValueError(f"a track of {len(track.world)} frames fits neither the clip's {len(clip)} nor the {len(times)} asked for")
+        raise ValueError(
+            f"a track of {len(track.world)} frames fits neither the clip's {len(clip)} nor the {len(times)} asked for"
+        )
     return [(t if len(track.world) == len(clip) else i, t) for i, t in enumerate(times)]
 
 
-def cutouts(clip: MultiViewClip, track: Track, row: int, time: int, views: Sequence[int], side: float, pixels: int) -> tuple[Tensor, CameraRig]:
+def cutouts(
+    clip: MultiViewClip,
+    track: Track,
+    row: int,
+    time: int,
+    views: Sequence[int],
+    side: float,
+    pixels: int,
+) -> tuple[Tensor, CameraRig]:
     """Views cut to the square that a ball of diameter `side` about the keypoints of `row` fills: images (V, pixels, pixels, 3) uint8, their rig (1, V)."""
     whole = clip.rig.take(list(views)).batched(1)
     middle = (track.world[row].amax(0) + track.world[row].amin(0))[None] / 2
     corner, window = footprint(whole, middle, side)
     boxes = torch.cat([corner, corner + window], -1)[0].tolist()
-    cut = [Image.fromarray(np.asarray(clip.frames[time][v])).transform((pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
-           for v, box in zip(views, boxes)]
+    cut = [
+        Image.fromarray(np.asarray(clip.frames[time][v])).transform(
+            (pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC
+        )
+        for v, box in zip(views, boxes)
+    ]
     return torch.from_numpy(np.stack(cut)), whole.cropped(corner, window, (pixels, pixels))
 
 
@@ -196,8 +291,14 @@ def extent(track: Track) -> float:
     return 1.2 * float((track.world.amax(1) - track.world.amin(1)).amax(-1).nanmedian())
 
 
-def closeups(clip: MultiViewClip, track: Track, times: Sequence[int], side: float | None = None, views: Sequence[int] | None = None,
-             pixels: int = 240) -> np.ndarray:
+def closeups(
+    clip: MultiViewClip,
+    track: Track,
+    times: Sequence[int],
+    side: float | None = None,
+    views: Sequence[int] | None = None,
+    pixels: int = 240,
+) -> np.ndarray:
     """A row per time, a column per view, each cut to the square that a ball of diameter `side` about the keypoints fills.
 
     side: world units (default: `extent(track)`). `pixels`: width of each picture. One RGB image.
@@ -206,9 +307,19 @@ def closeups(clip: MultiViewClip, track: Track, times: Sequence[int], side: floa
     side, sheets = extent(track) if side is None else side, []
     for row, t in _rows(clip, track, times):
         cut, near = cutouts(clip, track, row, t, views, side, pixels)
-        sheets.append(overlay(cut, near.ndc_from_world(track.world[row][None])[0], track.skeleton.edges, frame=t, scale=1,
-                              weight=track.weight[row], names=near.names, columns=len(views),
-                              colours=keypoint_colours(track.skeleton.names, track.skeleton.colours)))
+        sheets.append(
+            overlay(
+                cut,
+                near.ndc_from_world(track.world[row][None])[0],
+                track.skeleton.edges,
+                frame=t,
+                scale=1,
+                weight=track.weight[row],
+                names=near.names,
+                columns=len(views),
+                colours=keypoint_colours(track.skeleton.names, track.skeleton.colours),
+            )
+        )
     return np.concatenate(sheets)
 
 
@@ -219,8 +330,14 @@ def data_uri(image: np.ndarray, quality: int = 78) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def filmstrip(clip: MultiViewClip, track: Track, times: Sequence[int], views: Sequence[int], pixels: int = 112,
-              total: int = 2_000_000) -> tuple[list[str], Tensor, tuple[int, int]]:
+def filmstrip(
+    clip: MultiViewClip,
+    track: Track,
+    times: Sequence[int],
+    views: Sequence[int],
+    pixels: int = 112,
+    total: int = 2_000_000,
+) -> tuple[list[str], Tensor, tuple[int, int]]:
     """Small pictures of some views that stand still around all the places where the animal goes: for players in a page.
 
     Returns a JPEG address per time (the views as one mosaic), the keypoints in the mosaic's pixels (T, V, K, 2), NaN where they
@@ -228,7 +345,11 @@ def filmstrip(clip: MultiViewClip, track: Track, times: Sequence[int], views: Se
     total: characters that all addresses may take together; the JPEG quality is the best that keeps to it.
     """
     rows = [row for row, _ in _rows(clip, track, times)]
-    px = clip.rig.take(list(views)).px_from_world(track.world[rows].flatten(0, 1)).unflatten(1, (len(rows), -1))  # (V, T, K, 2)
+    px = (
+        clip.rig.take(list(views))
+        .px_from_world(track.world[rows].flatten(0, 1))
+        .unflatten(1, (len(rows), -1))
+    )  # (V, T, K, 2)
     bounds = torch.tensor([0.02, 0.98])
     low, high = px.flatten(1, 2).nan_to_num().quantile(bounds, 1)
     side = (1.35 * (high - low).amax(-1, keepdim=True)).clamp(min=16)
@@ -237,35 +358,72 @@ def filmstrip(clip: MultiViewClip, track: Track, times: Sequence[int], views: Se
     small = ((px - corner[:, None, None]) / side[:, None, None] * pixels).movedim(0, 1)
     small[((small < 0) | (small > pixels)).any(-1)] = torch.nan
     shape = mosaic([np.zeros((1, 1, 3), np.uint8)] * len(boxes)).shape[:2]
-    small = small + pixels * torch.tensor([[n % shape[1], n // shape[1]] for n in range(len(boxes))])[:, None]
+    small = (
+        small
+        + pixels * torch.tensor([[n % shape[1], n // shape[1]] for n in range(len(boxes))])[:, None]
+    )
 
     def sheet(t: int) -> np.ndarray:
-        cut = [Image.fromarray(np.asarray(clip.frames[int(t)][v])).transform((pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
-               for v, box in zip(views, boxes)]
+        cut = [
+            Image.fromarray(np.asarray(clip.frames[int(t)][v])).transform(
+                (pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC
+            )
+            for v, box in zip(views, boxes)
+        ]
         return mosaic([np.asarray(c) for c in cut])
 
     trial = [sheet(times[n]) for n in {0, len(times) // 2, len(times) - 1}]
     room = 0.95 * total / len(times)
-    quality = next((q for q in range(80, 5, -5) if max(len(data_uri(image, q)) for image in trial) <= room), 5)
+    quality = next(
+        (q for q in range(80, 5, -5) if max(len(data_uri(image, q)) for image in trial) <= room), 5
+    )
     return [data_uri(sheet(t), quality) for t in times], small, shape
 
 
-def overlay_video(clip: MultiViewClip, track: Track, path: str | Path, times: Sequence[int] | None = None, fps: float | None = None, **style) -> Path:
+def overlay_video(
+    clip: MultiViewClip,
+    track: Track,
+    path: str | Path,
+    times: Sequence[int] | None = None,
+    fps: float | None = None,
+    **style,
+) -> Path:
     """Write `drawn_frames` as an H.264 mp4; `fps` of the film (default: the clip's)."""
-    return write_video(path, drawn_frames(clip, track, times, **style), clip.fps if fps is None else fps)
+    return write_video(
+        path, drawn_frames(clip, track, times, **style), clip.fps if fps is None else fps
+    )
 
 
 # ---- matplotlib --------------------------------------------------------------------------------------------------
-def strip(images: Tensor, ndc: Tensor | None = None, edges: Sequence[tuple[int, int]] = (), ax: Axes | None = None, **style) -> Axes:
+def strip(
+    images: Tensor,
+    ndc: Tensor | None = None,
+    edges: Sequence[tuple[int, int]] = (),
+    ax: Axes | None = None,
+    **style,
+) -> Axes:
     """A row of views (V, H, W, 3) uint8 in one matplotlib axes, with keypoints `ndc` (V, K, 2); `style` as in `overlay`."""
     picture = overlay(images, ndc, edges, **dict(columns=len(images)) | style)
-    ax = plt.subplots(figsize=(12, 12 * picture.shape[0] / picture.shape[1]), layout="constrained")[1] if ax is None else ax
+    ax = (
+        plt.subplots(figsize=(12, 12 * picture.shape[0] / picture.shape[1]), layout="constrained")[
+            1
+        ]
+        if ax is None
+        else ax
+    )
     ax.imshow(picture)
     ax.set_axis_off()
     return ax
 
 
-def pose(ax: Axes, points, edges: Sequence[tuple[int, int]], colours: Sequence[str], width: float = 2, size: float = 22) -> None:
+def pose(
+    ax: Axes,
+    points,
+    edges: Sequence[tuple[int, int]],
+    colours: Sequence[str],
+    width: float = 2,
+    size: float = 22,
+) -> None:
     """Keypoints (K, D) and bones in axes of D = 2 or 3 dimensions, each half of a bone in its end's colour; unknown points are left out."""
     points = np.asarray(points.detach().cpu() if isinstance(points, Tensor) else points, np.float64)
     for i, j in edges:
@@ -288,19 +446,31 @@ def boxed(ax: Axes, middle, half: float, unit: str) -> Axes:
     return ax
 
 
-def loss_curves(rows: Sequence[Mapping], ax: Axes | None = None, skip: Sequence[str] = ("step", "seconds", "rate")) -> Axes:
+def loss_curves(
+    rows: Sequence[Mapping],
+    ax: Axes | None = None,
+    skip: Sequence[str] = ("step", "seconds", "rate"),
+) -> Axes:
     """One curve a term from the rows of losses.csv (`step` and a column per term; text is read as numbers), smoothed over 2 % of the rows.
 
     A logarithmic axis where values are positive; terms that are still zero (a warm-up) begin where they begin.
     """
     ax = plt.subplots(figsize=(7, 3.6), layout="constrained")[1] if ax is None else ax
-    terms = [key for key in dict.fromkeys(k for row in rows for k in row) if key not in skip]  # some begin after a warm-up
+    terms = [
+        key for key in dict.fromkeys(k for row in rows for k in row) if key not in skip
+    ]  # some begin after a warm-up
     steps = np.array([float(row["step"]) for row in rows])
-    for term, colour in zip(terms, (c for c in palette(len(terms) + 1) if c != SAFE[3])):  # yellow is lost on white
-        values = np.array([float(row[term] or "nan") if row.get(term) is not None else np.nan for row in rows])
+    for term, colour in zip(
+        terms, (c for c in palette(len(terms) + 1) if c != SAFE[3])
+    ):  # yellow is lost on white
+        values = np.array(
+            [float(row[term] or "nan") if row.get(term) is not None else np.nan for row in rows]
+        )
         values[values <= 0] = np.nan
         ax.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-        ax.plot(steps, _smooth(values, max(1, len(rows) // 50)), color=colour, linewidth=1.8, label=term)
+        ax.plot(
+            steps, _smooth(values, max(1, len(rows) // 50)), color=colour, linewidth=1.8, label=term
+        )
     ax.set(xlabel="step", ylabel="loss (weighted)", yscale="log")
     ax.spines[["top", "right"]].set_visible(False)
     if terms:
@@ -312,5 +482,7 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
     """Centred mean over 2 `width` + 1 values, NaN left out and kept."""
     known = np.isfinite(values)
     kernel = np.ones(min(2 * width + 1, len(values)))
-    total, count = (np.convolve(a, kernel, "same") for a in (np.where(known, values, 0.0), known.astype(float)))
+    total, count = (
+        np.convolve(a, kernel, "same") for a in (np.where(known, values, 0.0), known.astype(float))
+    )
     return np.where(known, total / np.maximum(count, 1), np.nan)

@@ -1,4 +1,5 @@
 """Planning: how much memory a recipe will need, before it is run, and what to turn when that is too much."""
+
 from __future__ import annotations
 
 import os
@@ -19,10 +20,19 @@ from .model import build, build_model
 from .recipes import LEAN, QUICK_RAT, Recipe
 from .training import Run, Step
 
-LADDER = ({}, {"one_by_one": True}, {"checkpointing": True, "one_by_one": True})  # from fast to frugal, same results
+LADDER = (
+    {},
+    {"one_by_one": True},
+    {"checkpointing": True, "one_by_one": True},
+)  # from fast to frugal, same results
 SPARE = 1.05  # an allocator's rounding, and what convolutions rearrange for themselves
-MAPPED = 32 << 20  # bytes from which glibc maps a tensor by itself, gone when it is freed, where `settle` does not say otherwise
-HOLES = {MAPPED: 0.4, LARGE: 1.0}  # what a heap of smaller tensors keeps in holes between them, as a share of the tensors (of half of
+MAPPED = (
+    32 << 20
+)  # bytes from which glibc maps a tensor by itself, gone when it is freed, where `settle` does not say otherwise
+HOLES = {
+    MAPPED: 0.4,
+    LARGE: 1.0,
+}  # what a heap of smaller tensors keeps in holes between them, as a share of the tensors (of half of
 # them in half precision); measured on reduced recipes
 
 
@@ -81,11 +91,31 @@ def memory(recipe: Recipe, views: int = 4, device: str = "cpu") -> Need:
 
 
 def _walked(recipe: Recipe, views: int, training: bool, device: str = "cpu") -> int:
-    perceptual = "pixels" if not training else "vgg19-seeded" if recipe.perceptual == "vgg19" else recipe.perceptual  # shapes alone: no download
-    recipe = replace(recipe, side=recipe.side or 1.0, centre=recipe.centre or (0.0, 0.0, 0.0), pretrained=False, perceptual=perceptual)
+    perceptual = (
+        "pixels"
+        if not training
+        else "vgg19-seeded"
+        if recipe.perceptual == "vgg19"
+        else recipe.perceptual
+    )  # shapes alone: no download
+    recipe = replace(
+        recipe,
+        side=recipe.side or 1.0,
+        centre=recipe.centre or (0.0, 0.0, 0.0),
+        pretrained=False,
+        perceptual=perceptual,
+    )
     mapped = LARGE if recipe.checkpointing else MAPPED  # as `settle` is asked for
-    half = torch.device(device).type == "cuda" and not torch.cuda.is_available() and recipe.precision == "auto"  # a GPU of another machine
-    recipe = replace(recipe, precision="bfloat16" if half else str(precision(recipe, device)).removeprefix("torch."), compile=False)
+    half = (
+        torch.device(device).type == "cuda"
+        and not torch.cuda.is_available()
+        and recipe.precision == "auto"
+    )  # a GPU of another machine
+    recipe = replace(
+        recipe,
+        precision="bfloat16" if half else str(precision(recipe, device)).removeprefix("torch."),
+        compile=False,
+    )
     with FakeTensorMode(allow_non_fake_inputs=True), _Ledger(mapped) as ledger:
         if not training:
             model, batch = build_model(recipe).eval(), _fake_batch(recipe, views, training)
@@ -104,7 +134,11 @@ def _walked(recipe: Recipe, views: int, training: bool, device: str = "cpu") -> 
         losses = objective(batch, out, model.edges, recipe.warmup)
         sum(losses.values()).backward()
         del state
-    holes = HOLES[mapped] * DTYPES[recipe.precision].itemsize / 4 if torch.device(device).type == "cpu" else 0
+    holes = (
+        HOLES[mapped] * DTYPES[recipe.precision].itemsize / 4
+        if torch.device(device).type == "cpu"
+        else 0
+    )
     return int(SPARE * ledger.largest + holes * ledger.most)
 
 
@@ -132,10 +166,20 @@ class Plan:
     knobs: tuple[tuple[str, int], ...]  # change, bytes that it saves of a step
 
     def __str__(self) -> str:
-        lines = [f"{'recipe':44s} {'step GB':>8s} {'inference GB':>13s}   (budget {self.budget / 1e9:.1f} GB on {self.device})"]
-        lines += [f"{name:44s} {need.step / 1e9:8.2f} {need.inference / 1e9:13.2f}" for name, need in self.considered]
-        lines += [f"-> {self.recipe.name}, batch {self.recipe.batch}: " + ("fits" if self.fits else "does not fit; nothing smaller is planned")]
-        return "\n".join(lines + [f"   {change:38s} saves {saved / 1e9:.2f} GB" for change, saved in self.knobs])
+        lines = [
+            f"{'recipe':44s} {'step GB':>8s} {'inference GB':>13s}   (budget {self.budget / 1e9:.1f} GB on {self.device})"
+        ]
+        lines += [
+            f"{name:44s} {need.step / 1e9:8.2f} {need.inference / 1e9:13.2f}"
+            for name, need in self.considered
+        ]
+        lines += [
+            f"-> {self.recipe.name}, batch {self.recipe.batch}: "
+            + ("fits" if self.fits else "does not fit; nothing smaller is planned")
+        ]
+        return "\n".join(
+            lines + [f"   {change:38s} saves {saved / 1e9:.2f} GB" for change, saved in self.knobs]
+        )
 
 
 def room(device: str | torch.device = "cpu") -> int:
@@ -159,7 +203,15 @@ def plan(recipe: Recipe, rig: CameraRig, device: str = "cpu", budget: int | None
         considered.append((name, need))
         if fits := need.step <= budget:
             break
-    return Plan(option, need, budget, str(device), fits, tuple(considered), tuple(knobs(option, views, need, str(device))))
+    return Plan(
+        option,
+        need,
+        budget,
+        str(device),
+        fits,
+        tuple(considered),
+        tuple(knobs(option, views, need, str(device))),
+    )
 
 
 def _options(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
@@ -167,24 +219,50 @@ def _options(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     while batch >= 1:
         for how in LADDER:
             words = ", ".join(how) or "everything kept"
-            yield f"{recipe.name}, batch {batch}, {words}", replace(recipe, **({"checkpointing": False, "one_by_one": False} | how), batch=batch)
+            yield (
+                f"{recipe.name}, batch {batch}, {words}",
+                replace(
+                    recipe, **({"checkpointing": False, "one_by_one": False} | how), batch=batch
+                ),
+            )
         batch //= 2
     for smaller in (LEAN, QUICK_RAT):
         if smaller.name != recipe.name:
-            yield f"{smaller.name}, batch 1", replace(smaller, keypoints=recipe.keypoints, gaps=recipe.gaps, follow=recipe.follow or smaller.follow)
+            yield (
+                f"{smaller.name}, batch 1",
+                replace(
+                    smaller,
+                    keypoints=recipe.keypoints,
+                    gaps=recipe.gaps,
+                    follow=recipe.follow or smaller.follow,
+                ),
+            )
 
 
-def knobs(recipe: Recipe, views: int, need: Need | None = None, device: str = "cpu") -> list[tuple[str, int]]:
+def knobs(
+    recipe: Recipe, views: int, need: Need | None = None, device: str = "cpu"
+) -> list[tuple[str, int]]:
     """The three changes that save most memory of a training step, and the bytes that each saves."""
     now = (need or memory(recipe, views, device)).step
     W, H = recipe.size
-    changes = {"one_by_one = true": {"one_by_one": True}, "checkpointing = true": {"checkpointing": True}, f"batch = {recipe.batch // 2}": {"batch": recipe.batch // 2},
-               f"voxels = {recipe.voxels // 2}": {"voxels": recipe.voxels // 2}, f"size = ({W // 2}, {H // 2})": {"size": (W // 2, H // 2)},
-               f"views = {max(2, views // 2)}": {"views": max(2, views // 2)}}
+    changes = {
+        "one_by_one = true": {"one_by_one": True},
+        "checkpointing = true": {"checkpointing": True},
+        f"batch = {recipe.batch // 2}": {"batch": recipe.batch // 2},
+        f"voxels = {recipe.voxels // 2}": {"voxels": recipe.voxels // 2},
+        f"size = ({W // 2}, {H // 2})": {"size": (W // 2, H // 2)},
+        f"views = {max(2, views // 2)}": {"views": max(2, views // 2)},
+    }
     saved = []
     for words, change in changes.items():
         other = replace(recipe, **change)
-        if other == recipe or other.batch < 1 or other.voxels % 2**other.v2v_levels or (other.views or views) >= views and "views" in change:
+        if (
+            other == recipe
+            or other.batch < 1
+            or other.voxels % 2**other.v2v_levels
+            or (other.views or views) >= views
+            and "views" in change
+        ):
             continue
         saved.append((words, now - _walked(other, views, True, device)))
     return sorted((s for s in saved if s[1] > 0), key=lambda s: -s[1])[:3]
@@ -195,10 +273,17 @@ def advised(steps: Iterator[Step], run: Run, views: int) -> Iterator[Step]:
     try:
         yield from steps
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in str(error):
+        if not isinstance(
+            error, (torch.OutOfMemoryError, MemoryError)
+        ) and "allocate memory" not in str(error):
             raise
         device = next(run.model.parameters()).device.type
         needed = memory(run.recipe, views, device)
-        choices = "; ".join(f"{change} saves {saved / 1e9:.2f} GB" for change, saved in knobs(run.recipe, views, needed, device))
-        raise MemoryError(f"out of memory at step {run.step + 1} of {run.recipe.name}, which needs {needed.step / 1e9:.1f} GB beside the "
-                          f"libraries. Turn one of: {choices or 'a smaller preset (lean, quick-rat)'}") from error
+        choices = "; ".join(
+            f"{change} saves {saved / 1e9:.2f} GB"
+            for change, saved in knobs(run.recipe, views, needed, device)
+        )
+        raise MemoryError(
+            f"out of memory at step {run.step + 1} of {run.recipe.name}, which needs {needed.step / 1e9:.1f} GB beside the "
+            f"libraries. Turn one of: {choices or 'a smaller preset (lean, quick-rat)'}"
+        ) from error

@@ -1,4 +1,5 @@
 """Prescription: what to train a recording with - volume, preset, memory, time - found by looking, counting and a few true steps."""
+
 from __future__ import annotations
 
 import time
@@ -36,17 +37,22 @@ class Prescription:
     def said(self, unit: str) -> str:
         """In words, with how the time was found."""
         x, y, z = self.centre
-        return (f"the animal is about {self.length:.4g} {unit} long and stays in a cube of {self.side:.4g} {unit} around ({x:.4g}, {y:.4g}, {z:.4g}); preset "
-                f"{self.recipe.name}: {self.need.step / 1e9:.2f} GB a step beside the libraries" + ("" if self.fits else ", more than there is free")
-                + f", {self.minutes:.0f} minutes for its {self.recipe.steps} steps on this {self.device} ({self.step:.2g} s a step, the fastest of {STEPS} made "
-                f"here with {torch.get_num_threads()} threads; reading the videos comes on top)")
+        return (
+            f"the animal is about {self.length:.4g} {unit} long and stays in a cube of {self.side:.4g} {unit} around ({x:.4g}, {y:.4g}, {z:.4g}); preset "
+            f"{self.recipe.name}: {self.need.step / 1e9:.2f} GB a step beside the libraries"
+            + ("" if self.fits else ", more than there is free")
+            + f", {self.minutes:.0f} minutes for its {self.recipe.steps} steps on this {self.device} ({self.step:.2g} s a step, the fastest of {STEPS} made "
+            f"here with {torch.get_num_threads()} threads; reading the videos comes on top)"
+        )
 
     @property
     def minutes(self) -> float:
         return self.step * self.recipe.steps / 60
 
 
-def prescribe(clip: MultiViewClip, seen: Survey, preset: str = PRESET, device: str | None = None) -> Prescription:
+def prescribe(
+    clip: MultiViewClip, seen: Survey, preset: str = PRESET, device: str | None = None
+) -> Prescription:
     """What to train `clip` with. Takes some seconds: some moments are located, a step is walked through for its memory, and a few are made.
 
     Raises `ValueError` where the preset cannot be trained on the recording, for example if its gaps are longer than the unbroken stretches.
@@ -59,7 +65,16 @@ def prescribe(clip: MultiViewClip, seen: Survey, preset: str = PRESET, device: s
     if not (fits := need.step <= room(device)):
         chosen = plan(recipe, clip.rig, device)
         recipe, need, fits = chosen.recipe, chosen.need, chosen.fits
-    return Prescription(recipe, tuple(centre.tolist()), side, length, need, fits, _timed(recipe, clip, seen, device), device)
+    return Prescription(
+        recipe,
+        tuple(centre.tolist()),
+        side,
+        length,
+        need,
+        fits,
+        _timed(recipe, clip, seen, device),
+        device,
+    )
 
 
 def _located(clip: MultiViewClip, seen: Survey, times: torch.Tensor) -> Survey:
@@ -67,7 +82,9 @@ def _located(clip: MultiViewClip, seen: Survey, times: torch.Tensor) -> Survey:
     thumbs = seen.thumbs[times]
     middle, width = overlap(clip.rig)
     centre = locate(thumbs, clip.rig, Grid(middle, width, 28))
-    return replace(seen, thumbs=thumbs, centre=locate(thumbs, clip.rig, Grid(centre, width / 3, 20)))
+    return replace(
+        seen, thumbs=thumbs, centre=locate(thumbs, clip.rig, Grid(centre, width / 3, 20))
+    )
 
 
 def _timed(recipe: Recipe, clip: MultiViewClip, seen: Survey, device: str) -> float:

@@ -1,4 +1,5 @@
 """Quickstart: the whole street on a bundled clip, with an honest score beside it."""
+
 from __future__ import annotations
 
 from dataclasses import asdict, replace
@@ -24,10 +25,14 @@ def opened(clip: str) -> tuple[Part, Part]:
     """Training and held-out part of a bundled clip, surveyed; the held-out part with the background of the training part."""
     folder = SAMPLES / clip
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such bundled clip; run from a clone of the repository (pip install -e .)")
+        raise FileNotFoundError(
+            f"{folder}: no such bundled clip; run from a clone of the repository (pip install -e .)"
+        )
     first, second = (open_clip(folder / name, budget=MEMORY) for name in ("train", "test"))
     seen = survey(first)
-    return Part(first, seen), Part(second, survey(second, background=seen.background))  # the same cameras, the same empty room
+    return Part(first, seen), Part(
+        second, survey(second, background=seen.background)
+    )  # the same cameras, the same empty room
 
 
 def shipped(clip: str) -> Path:
@@ -35,7 +40,13 @@ def shipped(clip: str) -> Path:
     return SAMPLES / "checkpoints" / f"{clip}.safetensors"
 
 
-def quickstart(clip: str = "rat", steps: int | None = None, out: str | Path = "runs/quickstart", seed: int = 0, again: bool = False) -> dict:
+def quickstart(
+    clip: str = "rat",
+    steps: int | None = None,
+    out: str | Path = "runs/quickstart",
+    seed: int = 0,
+    again: bool = False,
+) -> dict:
     """Train, track, score and draw; writes everything into `out` and returns the report.
 
     again: resume from `out/checkpoint.safetensors` if it is there.
@@ -57,9 +68,21 @@ def quickstart(clip: str = "rat", steps: int | None = None, out: str | Path = "r
         model, its_recipe, _ = load(shipped(clip))
         results["checkpoint"] = judge(model, its_recipe, parts)[1]
     results |= baselines(parts[0].clip.truth, parts[1].clip.truth)
-    report = score_report(clip, run.recipe, results, seed=run.seed, steps=run.step, seconds_training=round(seconds, 1),
-                          seconds_per_step=round(seconds / max(1, run.step - begun), 4))
+    report = score_report(
+        clip,
+        run.recipe,
+        results,
+        seed=run.seed,
+        steps=run.step,
+        seconds_training=round(seconds, 1),
+        seconds_per_step=round(seconds / max(1, run.step - begun), 4),
+    )
     write_track(out, found, parts[1], run.recipe, clip)
-    write_report(out, report, pictures(parts[1].clip, found, read_rows(out / "losses.csv")), asdict(run.recipe))
+    write_report(
+        out,
+        report,
+        pictures(parts[1].clip, found, read_rows(out / "losses.csv")),
+        asdict(run.recipe),
+    )
     print("\n" + score_table(report) + f"\n\nopen {out / 'report.html'}")
     return report

@@ -5,6 +5,7 @@
 R ranks with a batch of b take the steps of one process with a batch of R b: each takes its own share of the same pairs,
 DistributedDataParallel averages the gradients, and what is averaged over a batch besides (`mean`) is averaged over ranks, too.
 """
+
 from __future__ import annotations
 
 import os
@@ -58,7 +59,9 @@ def joined(device: str = "auto") -> Iterator[str]:
     """
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device = {device}: PyTorch finds no GPU here; use --device cpu, or install a CUDA build of PyTorch")
+        raise ValueError(
+            f"device = {device}: PyTorch finds no GPU here; use --device cpu, or install a CUDA build of PyTorch"
+        )
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         yield device
         return
@@ -72,7 +75,9 @@ def joined(device: str = "auto") -> Iterator[str]:
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             reason = str(error).splitlines()[0][:200]
-            raise ConnectionError(f"another rank was lost ({reason}); start all of them again, with --resume") from error
+            raise ConnectionError(
+                f"another rank was lost ({reason}); start all of them again, with --resume"
+            ) from error
         raise
     finally:
         dist.destroy_process_group()
@@ -87,6 +92,9 @@ def spread(module: nn.Module) -> nn.Module:
         if device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         else:
-            warnings.warn("batch normalization on CPU ranks uses each rank's own batch (PyTorch's SyncBatchNorm is for CUDA only): the "
-                          "steps differ from those of one process with the whole batch", stacklevel=2)
+            warnings.warn(
+                "batch normalization on CPU ranks uses each rank's own batch (PyTorch's SyncBatchNorm is for CUDA only): the "
+                "steps differ from those of one process with the whole batch",
+                stacklevel=2,
+            )
     return DistributedDataParallel(module, [device] if device.type == "cuda" else None)

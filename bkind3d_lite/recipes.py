@@ -1,4 +1,5 @@
 """Recipes: every choice of a run as one flat, frozen value."""
+
 from __future__ import annotations
 
 import json
@@ -32,7 +33,9 @@ class Recipe:
     side: float | None = None  # world units; None: where the views overlap
     centre: tuple[float, float, float] | None = None  # None: where the views overlap
     voxels: int = 64
-    near: float | None = None  # depths that the depth lift considers, world units; None: the volume's, from each camera
+    near: float | None = (
+        None  # depths that the depth lift considers, world units; None: the volume's, from each camera
+    )
     far: float | None = None
     # networks
     backbone: str = "small"
@@ -46,7 +49,9 @@ class Recipe:
     pyramid: bool = False  # the paper's geometry decoder
     decoder_width: int = 32
     decoder_steps: int = 3
-    decoder_widths: tuple[int, ...] | None = None  # the paper's decoder: channels after each doubling (then the two above do not count)
+    decoder_widths: tuple[int, ...] | None = (
+        None  # the paper's decoder: channels after each doubling (then the two above do not count)
+    )
     # bottleneck
     sigma: float = 0.06  # width of an edge in half image widths
     active: str = "softplus"
@@ -77,17 +82,25 @@ class Recipe:
     compile: bool = False  # torch.compile the networks
     # beyond the paper, each a switch (off: the paper)
     background: bool = False  # foreground |frame - median frame| as a fourth input channel
-    follow: float | None = None  # side of a cube that follows the visual hull, images cropped to it (None: one cube for the room)
-    reach: float | None = None  # the same as a multiple of the animal's own extent, for recordings of unknown size: `placed` measures it
+    follow: float | None = (
+        None  # side of a cube that follows the visual hull, images cropped to it (None: one cube for the room)
+    )
+    reach: float | None = (
+        None  # the same as a multiple of the animal's own extent, for recordings of unknown size: `placed` measures it
+    )
     sharpness: float = 1.0  # factor on the volume logits before the softmax
     hull: float = 0.0  # weight of the visual hull as a prior on the volume
     hull_blur: int = 1  # pixels; more draws the prior to the middle of the body
     cover: float = 0.0  # weight of the squared distance of the foreground to its nearest keypoint (k-means on the silhouettes)
     steady: float = 0.0  # weight of the change of the keypoints' shape from now to later: who is who must not depend on the turn
     sure: float = 0.0  # weight of 1 - confidence: no keypoint may be the mean of several places
-    mask: bool = False  # explain change on the foreground only: shadows on the floor are not the animal
+    mask: bool = (
+        False  # explain change on the foreground only: shadows on the floor are not the animal
+    )
     by_motion: bool = False  # draw pairs in proportion to how much moves in them
-    turn: bool = False  # turn the volume about the vertical at random, differently for now and later
+    turn: bool = (
+        False  # turn the volume about the vertical at random, differently for now and later
+    )
     jitter: float = 0.0  # random shift of the following cube, up to this share of its side
     views: int | None = None  # views drawn at each step (None: all)
 
@@ -98,26 +111,103 @@ class Recipe:
         return where or self.background or self.mask or self.hull > 0 or self.cover > 0
 
 
-QUICK_RAT = Recipe("quick-rat", keypoints=18, size=(96, 96), gaps=(0.1, 0.2, 0.4), voxels=24, width=24, channels=16, v2v_width=16,
-                   decoder_width=24, warmup=50, length=20.0, steps=900, background=True, follow=460.0, sharpness=4.0, hull=9.0, hull_blur=3,
-                   cover=20.0, steady=5.0, sure=0.1, mask=True, by_motion=True, turn=True, views=4, precision="float32")  # too small to gain by less
-QUICK_HUMAN = replace(QUICK_RAT, name="quick-human", keypoints=24, follow=2000.0, hull=4.0, hull_blur=1, cover=300.0, steady=4.0, views=None,
-                      steps=2400)
+QUICK_RAT = Recipe(
+    "quick-rat",
+    keypoints=18,
+    size=(96, 96),
+    gaps=(0.1, 0.2, 0.4),
+    voxels=24,
+    width=24,
+    channels=16,
+    v2v_width=16,
+    decoder_width=24,
+    warmup=50,
+    length=20.0,
+    steps=900,
+    background=True,
+    follow=460.0,
+    sharpness=4.0,
+    hull=9.0,
+    hull_blur=3,
+    cover=20.0,
+    steady=5.0,
+    sure=0.1,
+    mask=True,
+    by_motion=True,
+    turn=True,
+    views=4,
+    precision="float32",
+)  # too small to gain by less
+QUICK_HUMAN = replace(
+    QUICK_RAT,
+    name="quick-human",
+    keypoints=24,
+    follow=2000.0,
+    hull=4.0,
+    hull_blur=1,
+    cover=300.0,
+    steady=4.0,
+    views=None,
+    steps=2400,
+)
 # For recordings of one's own: the cube's side comes from the animal itself, and three views a step keep every view's part small.
 QUICK = replace(QUICK_RAT, name="quick", keypoints=16, follow=None, reach=1.4, views=3, steps=1200)
 # The paper at its own size (its section 4; constants that it does not print are the released code's). One pair every 10 frames
 # of Human3.6M's training subjects makes about 39 000 steps an epoch at batch 1: 5 epochs, both curriculum losses from the third on.
 # length: 2 x 1e-6 per mm^2 there, in units of the side here; separate: 0.05 for each of the two moments, sigma 0.08 of half a side.
-PAPER_H36M = Recipe("paper-h36m", gaps=(0.4,), side=7500.0, backbone="resnet50", pretrained=True, v2v_levels=5, v2v_front=7, v2v_full=True,
-                    pyramid=True, decoder_widths=(1024, 512, 256, 128, 64), active="relu", perceptual="vgg19", separate=0.1,
-                    separate_sigma=0.04, length=112.5, steps=195_000, warmup=78_000, optimizer="sgd", rate=1e-3, edge_rate=0.512,
-                    channels_last=True, checkpointing=True, one_by_one=True)
+PAPER_H36M = Recipe(
+    "paper-h36m",
+    gaps=(0.4,),
+    side=7500.0,
+    backbone="resnet50",
+    pretrained=True,
+    v2v_levels=5,
+    v2v_front=7,
+    v2v_full=True,
+    pyramid=True,
+    decoder_widths=(1024, 512, 256, 128, 64),
+    active="relu",
+    perceptual="vgg19",
+    separate=0.1,
+    separate_sigma=0.04,
+    length=112.5,
+    steps=195_000,
+    warmup=78_000,
+    optimizer="sgd",
+    rate=1e-3,
+    edge_rate=0.512,
+    channels_last=True,
+    checkpointing=True,
+    one_by_one=True,
+)
 PAPER_RAT7M = replace(PAPER_H36M, name="paper-rat7m", gaps=(0.66,), side=1000.0, length=2.0)
 # For people without a data centre: the visual hull finds the animal for nothing, and only a small fine cube around it is
 # computed, 32^3 with 3^3 kernels, from crops that show it large; a smaller trunk, and a decoder to half the size. 1 / 7 of the arithmetic.
-LEAN = replace(PAPER_RAT7M, name="lean", backbone="resnet18", voxels=32, v2v_levels=4, v2v_front=3, decoder_widths=(256, 128, 64, 32),
-               active="softplus", optimizer="adam", edge_rate=1e-2, steps=4000, warmup=200, separate_sigma=0.05, background=True, follow=460.0,
-               sharpness=4.0, hull=9.0, hull_blur=3, mask=True, by_motion=True, cover=20.0, checkpointing=False, one_by_one=False)
+LEAN = replace(
+    PAPER_RAT7M,
+    name="lean",
+    backbone="resnet18",
+    voxels=32,
+    v2v_levels=4,
+    v2v_front=3,
+    decoder_widths=(256, 128, 64, 32),
+    active="softplus",
+    optimizer="adam",
+    edge_rate=1e-2,
+    steps=4000,
+    warmup=200,
+    separate_sigma=0.05,
+    background=True,
+    follow=460.0,
+    sharpness=4.0,
+    hull=9.0,
+    hull_blur=3,
+    mask=True,
+    by_motion=True,
+    cover=20.0,
+    checkpointing=False,
+    one_by_one=False,
+)
 
 # The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base; `variant` applies them.
 VARIANTS: dict[str, dict] = {
@@ -141,9 +231,30 @@ def variant(base: Recipe, name: str) -> Recipe:
 
 
 SIBLINGS = tuple(variant(PAPER_H36M, name) for name in VARIANTS)
-TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT, FLAT_ROTATE, POINTS, NO_LENGTH, KEYPOINTS_8, KEYPOINTS_30 = SIBLINGS
-RECIPES = {recipe.name: recipe for recipe in (QUICK, QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, LEAN, *SIBLINGS,
-                                              *(variant(PAPER_RAT7M, name) for name in VARIANTS))}
+(
+    TRIANG_REPROJ,
+    DEPTH_MAP,
+    KEYPOINT3D,
+    FLAT,
+    FLAT_ROTATE,
+    POINTS,
+    NO_LENGTH,
+    KEYPOINTS_8,
+    KEYPOINTS_30,
+) = SIBLINGS
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        QUICK,
+        QUICK_RAT,
+        QUICK_HUMAN,
+        PAPER_H36M,
+        PAPER_RAT7M,
+        LEAN,
+        *SIBLINGS,
+        *(variant(PAPER_RAT7M, name) for name in VARIANTS),
+    )
+}
 
 
 # ---- recipes as plain values, files and words ------------------------------------------------------------------------
@@ -153,7 +264,10 @@ def load_recipe(values: dict) -> Recipe:
     for key in values:
         if key not in kinds:
             near = get_close_matches(key, kinds, 1, 0.5)
-            raise TypeError(f"unknown recipe key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(kinds)}"))
+            raise TypeError(
+                f"unknown recipe key {key!r}; "
+                + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(kinds)}")
+            )
     return Recipe(**{key: _typed(key, value, kinds[key]) for key, value in values.items()})
 
 
@@ -169,7 +283,12 @@ def _typed(key: str, value, kind):
                 return tuple(_typed(key, v, p) for v, p in zip(value, parts))
         if option is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
-        if isinstance(option, type) and isinstance(value, option) and (option is bool or not isinstance(value, bool)) and get_origin(option) is None:
+        if (
+            isinstance(option, type)
+            and isinstance(value, option)
+            and (option is bool or not isinstance(value, bool))
+            and get_origin(option) is None
+        ):
             return value
     wanted = kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
     raise TypeError(f"recipe key {key!r} is {value!r}; expected {wanted}")
@@ -189,7 +308,9 @@ def read_recipe(path: str | Path) -> Recipe:
 def write_recipe(recipe: Recipe, path: str | Path) -> Path:
     """Write every key to a TOML file, one a line; TOML knows no None, so that is "none"."""
     values = {key: "none" if value is None else value for key, value in asdict(recipe).items()}
-    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())  # numbers, text and lists: JSON is TOML
+    text = "".join(
+        f"{key} = {json.dumps(value)}\n" for key, value in values.items()
+    )  # numbers, text and lists: JSON is TOML
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -200,7 +321,10 @@ def find_recipe(name: str) -> Recipe:
     if name.endswith(".toml"):
         return read_recipe(name)
     near = get_close_matches(name, RECIPES, 1, 0.5)
-    raise ValueError(f"recipe {name!r}: neither a preset ({', '.join(RECIPES)}) nor a .toml file" + (f"; did you mean {near[0]!r}?" if near else ""))
+    raise ValueError(
+        f"recipe {name!r}: neither a preset ({', '.join(RECIPES)}) nor a .toml file"
+        + (f"; did you mean {near[0]!r}?" if near else "")
+    )
 
 
 def altered(recipe: Recipe, words: Sequence[str]) -> Recipe:

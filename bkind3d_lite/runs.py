@@ -3,6 +3,7 @@
 A run's folder holds recipe.toml, volume.html and volume.png (before the first step), losses.csv, health.csv, pictures/,
 checkpoint.safetensors, and TensorBoard's events where that is installed.
 """
+
 from __future__ import annotations
 
 import math
@@ -37,8 +38,27 @@ EVERY = 100  # steps between checkpoints
 MOST = 12_000  # frames trained on
 STRETCHES = 20  # pieces of a longer recording that make them up
 PICTURES = 250  # steps between contact sheets
-LATER = ("steps", "batch", "rate", "edge_rate", "decay", "clip", "separate", "length", "cover", "steady", "sure", "reproject", "agree", "rotate",
-         "channels_last", "checkpointing", "one_by_one", "precision", "compile")  # may change when a run resumes
+LATER = (
+    "steps",
+    "batch",
+    "rate",
+    "edge_rate",
+    "decay",
+    "clip",
+    "separate",
+    "length",
+    "cover",
+    "steady",
+    "sure",
+    "reproject",
+    "agree",
+    "rotate",
+    "channels_last",
+    "checkpointing",
+    "one_by_one",
+    "precision",
+    "compile",
+)  # may change when a run resumes
 
 
 def say(text: str) -> None:
@@ -48,7 +68,14 @@ def say(text: str) -> None:
 
 
 # ---- the loop ----------------------------------------------------------------------------------------------------
-def fit(run: Run, part: Part, out: str | Path, steps: int | None = None, every: int = EVERY, pictures: int = 0) -> float:
+def fit(
+    run: Run,
+    part: Part,
+    out: str | Path,
+    steps: int | None = None,
+    every: int = EVERY,
+    pictures: int = 0,
+) -> float:
     """Train up to `steps` (default: the recipe's) with a bar and its ETA; everything that happens is written to `out`. Returns seconds.
 
     A checkpoint every `every` steps and at the end, a contact sheet every `pictures` steps (0: none). Ctrl-C and SIGTERM let the
@@ -58,10 +85,23 @@ def fit(run: Run, part: Part, out: str | Path, steps: int | None = None, every: 
     out, steps, start = Path(out), steps or run.recipe.steps, time.perf_counter()
     first = ranks.mine() == 0
     stopped = False
-    bar = tqdm(total=steps, initial=run.step, desc="training", unit="step", mininterval=0.5, disable=not first)
-    with interrupts() as asked, Logbook(run, part, out, pictures) if first else nullcontext() as logbook, bar:
+    bar = tqdm(
+        total=steps,
+        initial=run.step,
+        desc="training",
+        unit="step",
+        mininterval=0.5,
+        disable=not first,
+    )
+    with (
+        interrupts() as asked,
+        Logbook(run, part, out, pictures) if first else nullcontext() as logbook,
+        bar,
+    ):
         pairs = ahead(batches(run, part.clip, part.survey), next(run.model.parameters()).device)
-        for step in advised(train(run, pairs), run, part.clip.rig.views) if run.step < steps else ():
+        for step in (
+            advised(train(run, pairs), run, part.clip.rig.views) if run.step < steps else ()
+        ):
             if first:
                 logbook.write(step)
             bar.update()
@@ -72,7 +112,9 @@ def fit(run: Run, part: Part, out: str | Path, steps: int | None = None, every: 
             if stopped or step.index >= steps:
                 break
     if stopped and run.step < steps:
-        raise KeyboardInterrupt(f"stopped after step {run.step} of {steps}; the checkpoint is in {out}, continue with --resume")
+        raise KeyboardInterrupt(
+            f"stopped after step {run.step} of {steps}; the checkpoint is in {out}, continue with --resume"
+        )
     return time.perf_counter() - start
 
 
@@ -86,7 +128,9 @@ def interrupts() -> Iterator[list[int]]:
             raise KeyboardInterrupt("stopped in the middle of a step; the last checkpoint stands")
         asked.append(number)
 
-    if threading.current_thread() is not threading.main_thread():  # signals reach the main thread alone
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # signals reach the main thread alone
         yield asked
         return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -102,7 +146,10 @@ class Logbook:
 
     def __init__(self, run: Run, part: Part, out: Path, pictures: int):
         self.run, self.out, self.pictures = run, out, pictures
-        self.losses, self.signals = Table(out / "losses.csv", run.step), Table(out / "health.csv", run.step)
+        self.losses, self.signals = (
+            Table(out / "losses.csv", run.step),
+            Table(out / "health.csv", run.step),
+        )
         self.health = Health(run, part.survey)
         self.board = _board(out, run.step)
         for complaint in self.health.before(part.clip.fps):
@@ -123,7 +170,11 @@ class Logbook:
             self.signals.add(row)
         for complaint in complaints:
             say(f"health, step {step.index}: {complaint}")
-        sheet = self._sheet(step) if self.pictures and (step.index == 1 or step.index % self.pictures == 0) else None
+        sheet = (
+            self._sheet(step)
+            if self.pictures and (step.index == 1 or step.index % self.pictures == 0)
+            else None
+        )
         if self.board is not None:
             for name, value in step.losses.items():
                 self.board.add_scalar(f"losses/{name}", value, step.index)
@@ -150,9 +201,22 @@ def _board(out: Path, step: int):
 
 
 # ---- the verb ----------------------------------------------------------------------------------------------------
-def train_folder(clip: str | Path, recipe: str | None, out: str | Path, sets: Sequence[str] = (), seed: int = 0, steps: int | None = None,
-                 again: bool = False, device: str = "auto", every: int = EVERY, pictures: int = PICTURES, force: bool = False,
-                 most: int = MOST, cache: str | Path | None = None, **how) -> Run:
+def train_folder(
+    clip: str | Path,
+    recipe: str | None,
+    out: str | Path,
+    sets: Sequence[str] = (),
+    seed: int = 0,
+    steps: int | None = None,
+    again: bool = False,
+    device: str = "auto",
+    every: int = EVERY,
+    pictures: int = PICTURES,
+    force: bool = False,
+    most: int = MOST,
+    cache: str | Path | None = None,
+    **how,
+) -> Run:
     """Train `recipe` (a preset's name or a TOML file, with `key=value` words) on a clip's folder; `again` resumes from `out`.
 
     A recording that the doctor finds unfit is refused before the first step, unless `force`.
@@ -169,7 +233,9 @@ def train_folder(clip: str | Path, recipe: str | None, out: str | Path, sets: Se
             for leftover in out.glob(".*.tmp.*"):  # of a process that was killed while it wrote
                 leftover.unlink(missing_ok=True)
         if path.is_file() and not again:
-            raise ValueError(f"{path}: a run is here already; continue it with --resume, or choose another --out")
+            raise ValueError(
+                f"{path}: a run is here already; continue it with --resume, or choose another --out"
+            )
         if again and path.is_file():
             about, changes = header(path), _changes(path, recipe, words)
             refuse_others(path, about, opened, ("size",) if cache else ())
@@ -177,14 +243,24 @@ def train_folder(clip: str | Path, recipe: str | None, out: str | Path, sets: Se
         else:
             about, wanted = None, None if recipe is None else altered(find_recipe(recipe), words)
             if wanted is None:
-                raise ValueError(f"{path}: no run to resume here; give --recipe to begin one" if again else "give --recipe to begin a run")
+                raise ValueError(
+                    f"{path}: no run to resume here; give --recipe to begin one"
+                    if again
+                    else "give --recipe to begin a run"
+                )
         part, wanted = _prepared(opened, wanted, cache)
-        run = begin(wanted, part.clip, seed, device) if about is None else resume(path, part.clip, device, **changes)
+        run = (
+            begin(wanted, part.clip, seed, device)
+            if about is None
+            else resume(path, part.clip, device, **changes)
+        )
         say(f"resuming {out} after step {run.step}") if about else None
         for check in [] if run.step else obstacles(opened, part.survey):
             if not force:
-                raise ValueError(f"{clip}: {check.name}: {check.said}; {check.remedy}. See `python -m bkind3d_lite doctor {clip}`, or train all the "
-                                 "same with --force")
+                raise ValueError(
+                    f"{clip}: {check.name}: {check.said}; {check.remedy}. See `python -m bkind3d_lite doctor {clip}`, or train all the "
+                    "same with --force"
+                )
             say(f"warning: {check.name}: {check.said}; {check.remedy}")
         if ranks.mine() == 0:
             write_recipe(run.recipe, out / "recipe.toml")
@@ -199,7 +275,9 @@ def _opened(folder: str | Path, most: int, budget: int = 2 << 30, **how) -> Mult
     clip = open_clip(folder, budget=budget, **how)
     most = min(most, budget // 2 // (clip.rig.views * math.prod(thumb_size(clip.rig))))
     if len(clip) > most:
-        say(f"{folder}: {len(clip)} frames; training on {most} of them, in {STRETCHES} stretches spread over the recording (--frames, --memory)")
+        say(
+            f"{folder}: {len(clip)} frames; training on {most} of them, in {STRETCHES} stretches spread over the recording (--frames, --memory)"
+        )
         clip = clip.thinned(most, STRETCHES)
     return clip
 
@@ -226,8 +304,10 @@ def _changes(path: Path, recipe: str | None, words: Sequence[str]) -> dict:
         asked = replace(asked, **{key: getattr(was, key)}) if getattr(asked, key) is None else asked
     new = {key: value for key, value in asdict(asked).items() if value != asdict(was)[key]}
     if refused := [key for key in new if key not in LATER]:
-        raise ValueError(f"{path}: resuming cannot change {', '.join(f'{k} from {getattr(was, k)} to {new[k]}' for k in refused)}; begin a new run "
-                         f"with another --out. What may change: {', '.join(LATER)}")
+        raise ValueError(
+            f"{path}: resuming cannot change {', '.join(f'{k} from {getattr(was, k)} to {new[k]}' for k in refused)}; begin a new run "
+            f"with another --out. What may change: {', '.join(LATER)}"
+        )
     for key, value in new.items():
         say(f"{key}: {getattr(was, key)} -> {value} from here on")
     return new

@@ -3,6 +3,7 @@
 The alphabet of axes, used in every docstring and message of this package:
 B batch, V views, K keypoints, E edges, C channels, T time, J joints, P points, h w maps, H W images, N voxels per side.
 """
+
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ def shaped(x: Tensor, axes: str, name: str = "input") -> Tensor:
     tail = wanted[1:] if wanted[0] == "..." else wanted
     fits = len(sizes) >= len(tail) if len(tail) < len(wanted) else len(sizes) == len(tail)
     bound: dict[str, int] = {}
-    for letter, size in zip(tail, sizes[len(sizes) - len(tail):]) if fits else ():
+    for letter, size in zip(tail, sizes[len(sizes) - len(tail) :]) if fits else ():
         fits &= size == (int(letter) if letter.isdigit() else bound.setdefault(letter, size))
     if not fits:
         raise ValueError(f"{name}: expected shape ({axes}), got {sizes}")

@@ -2,6 +2,7 @@
 
 The centre of the animal's silhouette in every view is a correspondence that needs no label. If the cameras are as the file says, its rays meet.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -18,8 +19,14 @@ FITS = 0.05  # misfit, in image widths, up to which a calibration is believed: s
 BETTER = 0.6  # a suspect is named if it leaves less than this share of the misfit
 MOMENTS = 100  # frames looked at
 UNITS = (1000.0, 100.0, 10.0, 0.1, 0.01, 0.001)
-AXES = {"x, z, -y": ((1, 0, 0), (0, 0, -1), (0, 1, 0)), "x, -z, y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)), "y, z, x": ((0, 0, 1), (1, 0, 0), (0, 1, 0)),
-        "z, x, y": ((0, 1, 0), (0, 0, 1), (1, 0, 0)), "x, -y, -z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)), "x, y, -z": ((1, 0, 0), (0, 1, 0), (0, 0, -1))}
+AXES = {
+    "x, z, -y": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
+    "x, -z, y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
+    "y, z, x": ((0, 0, 1), (1, 0, 0), (0, 1, 0)),
+    "z, x, y": ((0, 1, 0), (0, 0, 1), (1, 0, 0)),
+    "x, -y, -z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
+    "x, y, -z": ((1, 0, 0), (0, 1, 0), (0, 0, -1)),
+}
 SCALES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)
 
 
@@ -42,7 +49,9 @@ class Suspect:
 
 def sightings(survey: Survey, rig: CameraRig, least: float = 5e-4) -> Sightings:
     """From the foreground thumbnails of a survey; `least`: share of the image below which nothing is seen."""
-    some = [_sightings(thumbs, rig, least) for thumbs in survey.thumbs.split(512)]  # of a long film not all at once
+    some = [
+        _sightings(thumbs, rig, least) for thumbs in survey.thumbs.split(512)
+    ]  # of a long film not all at once
     return Sightings(torch.cat([s.px for s in some]), torch.cat([s.seen for s in some]))
 
 
@@ -72,9 +81,13 @@ def misfits(rig: CameraRig, found: Sightings) -> Tensor:
         if V > 2:
             weight[:, v] = 0
         point = triangulate(rig, px, weight)
-        away = (rig.px_from_world(point.nan_to_num(0.0))[:, v, 0] - found.px[:, v]).norm(dim=-1) / rig.size[0]
+        away = (rig.px_from_world(point.nan_to_num(0.0))[:, v, 0] - found.px[:, v]).norm(
+            dim=-1
+        ) / rig.size[0]
         good = found.seen[:, v] & point.isfinite().all(-1)[:, 0]
-        out.append(away[good].clamp(max=1.0).median() if good.sum() >= 5 else away.new_tensor(float("nan")))
+        out.append(
+            away[good].clamp(max=1.0).median() if good.sum() >= 5 else away.new_tensor(float("nan"))
+        )
     return torch.stack(out)
 
 
@@ -90,33 +103,72 @@ def _of_the_rig(rig: CameraRig) -> Iterator[tuple[str, str, CameraRig]]:
     def turned(A: Tensor, b: Tensor) -> Tensor:
         return -(A @ b[..., None])[..., 0]
 
-    yield "the rotations are transposed", "write each rotation as world to camera (its transpose)", replace(rig, R=R.mT)
+    yield (
+        "the rotations are transposed",
+        "write each rotation as world to camera (its transpose)",
+        replace(rig, R=R.mT),
+    )
     yield "the translations are camera centres", "write t = -R C", replace(rig, t=turned(R, t))
-    yield "the poses are camera to world", "write R transposed and t = -R^T t", replace(rig, R=R.mT, t=turned(R.mT, t))
-    yield "the cameras' y and z axes are turned (OpenGL's convention)", "multiply R and t by diag(1, -1, -1)", replace(rig, R=flip @ R, t=(flip @ t[..., None])[..., 0])
+    yield (
+        "the poses are camera to world",
+        "write R transposed and t = -R^T t",
+        replace(rig, R=R.mT, t=turned(R.mT, t)),
+    )
+    yield (
+        "the cameras' y and z axes are turned (OpenGL's convention)",
+        "multiply R and t by diag(1, -1, -1)",
+        replace(rig, R=flip @ R, t=(flip @ t[..., None])[..., 0]),
+    )
     for s in SCALES:
         K = rig.K.clone()
         K[..., :2, :] *= s
-        yield (f"the calibration is of images {1 / s:.3g} x as large as these", f"multiply fx, fy, cx, cy by {s:.3g}, or give the size of the images "
-               "that were calibrated", replace(rig, K=K))
+        yield (
+            f"the calibration is of images {1 / s:.3g} x as large as these",
+            f"multiply fx, fy, cx, cy by {s:.3g}, or give the size of the images "
+            "that were calibrated",
+            replace(rig, K=K),
+        )
     K = rig.K.clone()
     K[..., 0, 2], K[..., 1, 2] = rig.K[..., 1, 2], rig.K[..., 0, 2]
     yield "cx and cy are swapped", "swap them", replace(rig, K=K)
     if rig.distortion.any():
-        yield "the videos are undistorted already", "set all distortions to 0", replace(rig, distortion=torch.zeros_like(rig.distortion))
-        yield "the distortion has the opposite sign", "multiply the distortions by -1", replace(rig, distortion=-rig.distortion)
+        yield (
+            "the videos are undistorted already",
+            "set all distortions to 0",
+            replace(rig, distortion=torch.zeros_like(rig.distortion)),
+        )
+        yield (
+            "the distortion has the opposite sign",
+            "multiply the distortions by -1",
+            replace(rig, distortion=-rig.distortion),
+        )
 
 
 def of_the_points(rig: CameraRig) -> Iterator[tuple[str, str, CameraRig, Tensor]]:
     """Mistakes that given 3D points can show: (name, remedy, rig, A (3, 3)); if it was made, the rig sees A x where the points are said to be at x."""
     eye = torch.eye(3)
     for s in UNITS:
-        yield f"the points' unit is {s:g} x the calibration's", f"multiply the positions in truth.npz by {s:g}", rig, s * eye
+        yield (
+            f"the points' unit is {s:g} x the calibration's",
+            f"multiply the positions in truth.npz by {s:g}",
+            rig,
+            s * eye,
+        )
     for axes, rows in AXES.items():
         turn = torch.tensor(rows).float()
-        yield f"the points' axes are {axes} of the calibration's", f"write ({axes}) turned back into the calibration's x, y, z", rig, turn
+        yield (
+            f"the points' axes are {axes} of the calibration's",
+            f"write ({axes}) turned back into the calibration's x, y, z",
+            rig,
+            turn,
+        )
     for i, j in combinations(range(rig.views), 2):
-        yield f"cameras {rig.names[i]} and {rig.names[j]} are swapped", "swap their names in the calibration, or their videos", swapped(rig, i, j), eye
+        yield (
+            f"cameras {rig.names[i]} and {rig.names[j]} are swapped",
+            "swap their names in the calibration, or their videos",
+            swapped(rig, i, j),
+            eye,
+        )
     for name, remedy, other in _of_the_rig(rig):
         yield name, remedy, other, eye
 
@@ -128,19 +180,38 @@ def swapped(rig: CameraRig, i: int, j: int) -> CameraRig:
     return replace(rig.take(order), names=rig.names)
 
 
-def _of_a_camera(rig: CameraRig, found: Sightings, most: int) -> Iterator[tuple[str, str, CameraRig, Sightings]]:
+def _of_a_camera(
+    rig: CameraRig, found: Sightings, most: int
+) -> Iterator[tuple[str, str, CameraRig, Sightings]]:
     """Mistakes of one camera or two: swapped, mirrored, upside down, late."""
     size = found.px.new_tensor(rig.size)
     for i, j in combinations(range(rig.views), 2):
-        yield f"cameras {rig.names[i]} and {rig.names[j]} are swapped", "swap their names in the calibration, or their videos", swapped(rig, i, j), found
+        yield (
+            f"cameras {rig.names[i]} and {rig.names[j]} are swapped",
+            "swap their names in the calibration, or their videos",
+            swapped(rig, i, j),
+            found,
+        )
     for v, (name, lag) in enumerate(zip(rig.names, lags(rig, found, most))):
-        for what, moved in (("mirrored", torch.stack([size[0] - found.px[:, v, 0], found.px[:, v, 1]], -1)), ("upside down", size - found.px[:, v])):
+        for what, moved in (
+            ("mirrored", torch.stack([size[0] - found.px[:, v, 0], found.px[:, v, 1]], -1)),
+            ("upside down", size - found.px[:, v]),
+        ):
             px = found.px.clone()
             px[:, v] = moved
-            yield f"the video of {name} is {what}", "turn it back, or calibrate it as it is", rig, replace(found, px=px)
+            yield (
+                f"the video of {name} is {what}",
+                "turn it back, or calibrate it as it is",
+                rig,
+                replace(found, px=px),
+            )
         if lag:
-            yield (f"{name} runs {abs(lag)} frames {'late' if lag > 0 else 'early'}",
-                   f"read it so many frames {'later' if lag > 0 else 'earlier'}: --offset {name}={lag}", rig, late(found, v, lag))
+            yield (
+                f"{name} runs {abs(lag)} frames {'late' if lag > 0 else 'early'}",
+                f"read it so many frames {'later' if lag > 0 else 'earlier'}: --offset {name}={lag}",
+                rig,
+                late(found, v, lag),
+            )
 
 
 def late(found: Sightings, view: int, lag: int) -> Sightings:
@@ -180,6 +251,11 @@ def suspects(rig: CameraRig, found: Sightings, most: int = 60) -> list[Suspect]:
     most: largest shift between cameras that is tried, in frames.
     """
     given = misfit(rig, found)
-    tried = [Suspect(name, remedy, misfit(other, found)) for name, remedy, other in _of_the_rig(rig)]
-    tried += [Suspect(name, remedy, misfit(other, moved)) for name, remedy, other, moved in _of_a_camera(rig, found, most)]
+    tried = [
+        Suspect(name, remedy, misfit(other, found)) for name, remedy, other in _of_the_rig(rig)
+    ]
+    tried += [
+        Suspect(name, remedy, misfit(other, moved))
+        for name, remedy, other, moved in _of_a_camera(rig, found, most)
+    ]
     return sorted((s for s in tried if s.misfit < BETTER * given), key=lambda s: s.misfit)

@@ -1,4 +1,5 @@
 """Training: a generator of steps that the caller owns; tracking with what it has learned."""
+
 from __future__ import annotations
 
 import math
@@ -42,7 +43,9 @@ class Run:
     seed: int = 0
     step: int = 0
     clip: dict = field(default_factory=dict)  # fingerprint of the clip it is trained on
-    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))  # of the loss, for float16
+    scaler: torch.amp.GradScaler = field(
+        default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False)
+    )  # of the loss, for float16
 
 
 class Together(nn.Module):
@@ -64,11 +67,26 @@ def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu
     equip(model, objective, recipe, device)
     edges = [p for n, p in model.named_parameters() if n.startswith("edges.")]
     rest = [p for n, p in model.named_parameters() if not n.startswith("edges.")]
-    groups = [{"params": rest, "lr": recipe.rate, "weight_decay": recipe.decay}, {"params": edges, "lr": recipe.edge_rate, "weight_decay": 0.0}]
+    groups = [
+        {"params": rest, "lr": recipe.rate, "weight_decay": recipe.decay},
+        {"params": edges, "lr": recipe.edge_rate, "weight_decay": 0.0},
+    ]
     if recipe.optimizer not in ("adam", "sgd"):
         raise ValueError(f"optimizer = {recipe.optimizer!r}; expected adam or sgd")
-    optimizer = torch.optim.AdamW(groups, fused=True) if recipe.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.9)
-    return Run(recipe, model, objective, optimizer, seed, clip=clip.fingerprint, scaler=scaler(recipe, device))
+    optimizer = (
+        torch.optim.AdamW(groups, fused=True)
+        if recipe.optimizer == "adam"
+        else torch.optim.SGD(groups, momentum=0.9)
+    )
+    return Run(
+        recipe,
+        model,
+        objective,
+        optimizer,
+        seed,
+        clip=clip.fingerprint,
+        scaler=scaler(recipe, device),
+    )
 
 
 def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Batch]:
@@ -76,7 +94,20 @@ def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Ba
     r = run.recipe
     gaps = [max(1, round(gap * clip.fps)) for gap in r.gaps]
     share, survey = (ranks.mine(), ranks.count()), survey if r.surveyed else None
-    return clip.batches(r.size, gaps, r.batch, run.seed, run.step, survey, r.follow, r.views, r.by_motion, r.turn, r.jitter, share)
+    return clip.batches(
+        r.size,
+        gaps,
+        r.batch,
+        run.seed,
+        run.step,
+        survey,
+        r.follow,
+        r.views,
+        r.by_motion,
+        r.turn,
+        r.jitter,
+        share,
+    )
 
 
 def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
@@ -93,14 +124,25 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
     for batch in pairs:
         batch = batch.to(device)
         out, losses = together(batch, run.step)
-        values = dict(zip(losses, ranks.mean(torch.stack([v.detach().float() for v in losses.values()])).tolist()))
+        values = dict(
+            zip(
+                losses,
+                ranks.mean(torch.stack([v.detach().float() for v in losses.values()])).tolist(),
+            )
+        )
         if not math.isfinite(sum(values.values())):
             said = ", ".join(f"{k} = {v:.3g}" for k, v in values.items())
-            raise FloatingPointError(f"the loss is not finite at step {run.step + 1} ({said}); the weights of step {run.step} are "
-                                     "untouched. Lower the learning rate (rate) and resume from the last checkpoint")
+            raise FloatingPointError(
+                f"the loss is not finite at step {run.step + 1} ({said}); the weights of step {run.step} are "
+                "untouched. Lower the learning rate (rate) and resume from the last checkpoint"
+            )
         for group, rate in zip(run.optimizer.param_groups, base):
             done = min(1.0, run.step / max(1, run.recipe.steps))
-            group["lr"] = rate * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))) * min(1.0, (run.step + 1) / 20)
+            group["lr"] = (
+                rate
+                * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+                * min(1.0, (run.step + 1) / 20)
+            )
         scaled.scale(sum(losses.values())).backward()
         scaled.unscale_(run.optimizer)
         torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.clip)
@@ -122,8 +164,15 @@ def enough(recipe: Recipe, rig: CameraRig) -> tuple[int, int]:
 
 # ---- tracking ----------------------------------------------------------------------------------------------------
 @torch.no_grad()
-def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey | None = None, times=None, batch: int | None = None,
-          turns: int = 1) -> Track:
+def track(
+    model: Discoverer,
+    recipe: Recipe,
+    clip: MultiViewClip,
+    survey: Survey | None = None,
+    times=None,
+    batch: int | None = None,
+    turns: int = 1,
+) -> Track:
     """Keypoints of every frame (or of `times`): world (T, K, 3), confidence (T, K), the strongest learned edges as skeleton.
 
     Keypoints that know images alone (lift flat) are triangulated here, by confidence. turns: average the keypoints over so
@@ -139,16 +188,27 @@ def track(model: Discoverer, recipe: Recipe, clip: MultiViewClip, survey: Survey
     world, weight = [], []
     for some in times.split(batch):
         seen = clip.batch(some, None, recipe.size, survey, recipe.follow).to(device)
-        angles = [torch.full((len(some),), 2 * math.pi * i / turns, device=device) for i in range(turns)]
+        angles = [
+            torch.full((len(some),), 2 * math.pi * i / turns, device=device) for i in range(turns)
+        ]
         found = [model.keypoints(replace(seen, turn=a) if turns > 1 else seen) for a in angles]
         world.append(torch.stack([in_space(f, seen.rig) for f in found]).mean(0).cpu())
         weight.append(torch.stack([f.weight.mean(1) for f in found]).mean(0).cpu())
     world = torch.cat(world)
     pairs, typical = model.edges.pairs.cpu(), world[:: max(1, len(world) // 100)]
-    skeleton = strongest_edges(pairs, model.edges.weights.detach().cpu(), recipe.keypoints, length=lengths(typical, pairs).mean(0))
+    skeleton = strongest_edges(
+        pairs,
+        model.edges.weights.detach().cpu(),
+        recipe.keypoints,
+        length=lengths(typical, pairs).mean(0),
+    )
     return Track(world, torch.cat(weight), skeleton, clip.fps, clip.rig.unit)
 
 
 def in_space(found: Keypoints, rig: CameraRig) -> Tensor:
     """Keypoints (B, K, 3) in the world; where the lift gave none, triangulated from the views by confidence (NaN: fewer than 2 views)."""
-    return triangulate(rig, rig.px_from_ndc(found.ndc), found.weight) if found.world is None else found.world
+    return (
+        triangulate(rig, rig.px_from_ndc(found.ndc), found.weight)
+        if found.world is None
+        else found.world
+    )

@@ -1,4 +1,5 @@
 """Videos: frames by index, by presentation time, without dumping them to disk."""
+
 from __future__ import annotations
 
 import threading
@@ -20,7 +21,9 @@ from .files import write_atomically
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm")
 DELAY = 64  # packets in which a codec's reordering of frames shows
 NEAR = 8  # frames so little apart are decoded in one go
-CHUNK = 64  # frames decoded and cached together: about one seek, whatever the file's keyframe distance
+CHUNK = (
+    64  # frames decoded and cached together: about one seek, whatever the file's keyframe distance
+)
 
 
 def _opened(path: Path):
@@ -30,10 +33,18 @@ def _opened(path: Path):
 def _by_packets(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Time stamps of all frames and of the keyframes, from the packets: right for every file, but the whole file is read."""
     with _opened(path) as container:
-        packets = [(p.pts, p.is_keyframe, p.is_discard) for p in container.demux(video=0) if p.pts is not None]
+        packets = [
+            (p.pts, p.is_keyframe, p.is_discard)
+            for p in container.demux(video=0)
+            if p.pts is not None
+        ]
     keys = np.array(sorted(pts for pts, key, _ in packets if key), np.int64)
-    pts = np.array(sorted(pts for pts, _, hidden in packets if not hidden), np.int64)  # a cut hides what only others refer to
-    return pts[pts >= keys[0]] if len(keys) else pts, keys  # before the first keyframe nothing can be decoded
+    pts = np.array(
+        sorted(pts for pts, _, hidden in packets if not hidden), np.int64
+    )  # a cut hides what only others refer to
+    return pts[pts >= keys[0]] if len(
+        keys
+    ) else pts, keys  # before the first keyframe nothing can be decoded
 
 
 def _evenly_spaced(container, stream, path: Path) -> tuple[np.ndarray, np.ndarray] | None:
@@ -42,15 +53,30 @@ def _evenly_spaced(container, stream, path: Path) -> tuple[np.ndarray, np.ndarra
     The index holds decoding times. If they are evenly spaced, so are the presentation times: the same grid, moved by a delay that
     the first packets tell.
     """
-    entries = getattr(stream, "index_entries", None) if "mp4" in container.format.name.split(",") else None
+    entries = (
+        getattr(stream, "index_entries", None)
+        if "mp4" in container.format.name.split(",")
+        else None
+    )
     if not entries or len(entries) != stream.frames:
         return None
-    table = np.array([(e.timestamp, e.is_keyframe, e.is_discard, e.pos + e.size) for e in entries], np.int64)
+    table = np.array(
+        [(e.timestamp, e.is_keyframe, e.is_discard, e.pos + e.size) for e in entries], np.int64
+    )
     steps = np.diff(table[:, 0])
-    if len(table) < 2 * DELAY or steps[0] < 1 or (steps != steps[0]).any() or table[:, 2].any() or not table[0, 1] or table[:, 3].max() > path.stat().st_size:
+    if (
+        len(table) < 2 * DELAY
+        or steps[0] < 1
+        or (steps != steps[0]).any()
+        or table[:, 2].any()
+        or not table[0, 1]
+        or table[:, 3].max() > path.stat().st_size
+    ):
         return None  # variable, cut without re-encoding, or truncated
-    first = sorted(p.pts for p, _ in zip(container.demux(stream), range(DELAY)) if p.pts is not None)
-    if len(first) < DELAY or (np.diff(first[:DELAY // 2]) != steps[0]).any():
+    first = sorted(
+        p.pts for p, _ in zip(container.demux(stream), range(DELAY)) if p.pts is not None
+    )
+    if len(first) < DELAY or (np.diff(first[: DELAY // 2]) != steps[0]).any():
         return None
     pts = table[:, 0] + first[0] - table[0, 0]
     return pts, pts[table[:, 1] > 0]
@@ -73,13 +99,26 @@ class Video:
                     raise OSError("of an unknown codec")
                 self.fps = float(stream.average_rate or 0)
                 self.size = sound((stream.codec_context.width, stream.codec_context.height))
-                self._tick, self.promised = float(stream.time_base or 1), stream.frames  # as its header says, 0: it does not
-                self.pts, self.keys = _evenly_spaced(container, stream, self.path) or _by_packets(self.path)
+                self._tick, self.promised = (
+                    float(stream.time_base or 1),
+                    stream.frames,
+                )  # as its header says, 0: it does not
+                self.pts, self.keys = _evenly_spaced(container, stream, self.path) or _by_packets(
+                    self.path
+                )
         except (av.FFmpegError, IndexError, OSError) as error:
-            raise ValueError(f"{self.path}: not a readable video ({error}); check that the file is complete, "
-                             "or write it again as H.264 mp4") from error
-        self._scaler = VideoReformatter()  # one for all frames: to prepare one costs as much as a small frame
-        self._container, self._decoder, self._next = None, None, len(self.pts)  # a reading that goes on where the last one ended need not seek
+            raise ValueError(
+                f"{self.path}: not a readable video ({error}); check that the file is complete, "
+                "or write it again as H.264 mp4"
+            ) from error
+        self._scaler = (
+            VideoReformatter()
+        )  # one for all frames: to prepare one costs as much as a small frame
+        self._container, self._decoder, self._next = (
+            None,
+            None,
+            len(self.pts),
+        )  # a reading that goes on where the last one ended need not seek
         if not len(self.pts):
             raise ValueError(f"{self.path}: holds no frames; check that the file is complete")
 
@@ -95,20 +134,28 @@ class Video:
         """Frames start..stop-1 as uint8 RGB (stop - start, H, W, 3), resized to `size` = (W, H) by area averaging."""
         width, height = size or self.size
         frames = np.empty((stop - start, height, width, 3), np.uint8)
-        before = self.keys[self.keys <= self.pts[start]][-2:]  # a keyframe may follow frames that are shown after it: then the one before
+        before = self.keys[self.keys <= self.pts[start]][
+            -2:
+        ]  # a keyframe may follow frames that are shown after it: then the one before
         try:
-            found = self._fill(start, stop, frames) if 0 <= start - self._next < CHUNK else [False]  # where the last reading ended
+            found = (
+                self._fill(start, stop, frames) if 0 <= start - self._next < CHUNK else [False]
+            )  # where the last reading ended
             for key in [] if found[0] else before[::-1].tolist() or [int(self.pts[0])]:
                 self._seek(key)
                 found = self._fill(start, stop, frames)
                 if found[0]:
                     break
         except av.FFmpegError as error:
-            raise ValueError(f"{self.path}: broken near frame {start} ({error}); "
-                             "cut the video before it, or copy the file again") from error
+            raise ValueError(
+                f"{self.path}: broken near frame {start} ({error}); "
+                "cut the video before it, or copy the file again"
+            ) from error
         if not found.all():
-            raise ValueError(f"{self.path}: frame {start + int(np.argmin(found))} of {len(self)} cannot be decoded; "
-                             "the file is damaged or was cut without re-encoding: encode it again as H.264")
+            raise ValueError(
+                f"{self.path}: frame {start + int(np.argmin(found))} of {len(self)} cannot be decoded; "
+                "the file is damaged or was cut without re-encoding: encode it again as H.264"
+            )
         return frames
 
     def _seek(self, key: int) -> None:
@@ -127,7 +174,9 @@ class Video:
         for frame in self._decoder:
             at = -1 if frame.pts is None else int(np.searchsorted(self.pts, frame.pts))
             if start <= at < stop and self.pts[at] == frame.pts:
-                scaled = self._scaler.reformat(frame, frames.shape[2], frames.shape[1], "rgb24", interpolation="AREA")
+                scaled = self._scaler.reformat(
+                    frame, frames.shape[2], frames.shape[1], "rgb24", interpolation="AREA"
+                )
                 frames[at - start] = scaled.to_ndarray()
                 found[at - start] = True
             if found.all():
@@ -148,7 +197,9 @@ class Footage(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray: ...  # (stop - start, H, W, 3) uint8
+    def read(
+        self, start: int, stop: int, size: tuple[int, int] | None = None
+    ) -> np.ndarray: ...  # (stop - start, H, W, 3) uint8
 
 
 class Picked:
@@ -156,7 +207,11 @@ class Picked:
 
     def __init__(self, footage: Footage, index: Sequence[int]):
         index = np.asarray(index, np.int64)
-        self.footage, self.index = (footage.footage, footage.index[index]) if isinstance(footage, Picked) else (footage, index)
+        self.footage, self.index = (
+            (footage.footage, footage.index[index])
+            if isinstance(footage, Picked)
+            else (footage, index)
+        )
         self.path, self.size, self.fps = footage.path, footage.size, footage.fps
 
     def __len__(self) -> int:
@@ -188,7 +243,11 @@ class Frames:
         self.videos, self.size, self.budget = list(videos), tuple(size), budget
         self.shape = (len(videos[0]), len(videos), size[1], size[0], 3)
         moment = len(videos) * size[0] * size[1] * 3  # bytes
-        self.chunk = CHUNK if moment * self.shape[0] <= budget else max(1, min(CHUNK, budget // (64 * moment)))
+        self.chunk = (
+            CHUNK
+            if moment * self.shape[0] <= budget
+            else max(1, min(CHUNK, budget // (64 * moment)))
+        )
         self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()  # a thread may decode ahead while another one looks
@@ -212,7 +271,12 @@ class Frames:
     @property
     def begins(self) -> list[int]:
         """Which frame of each camera's file is shown at time 0: where offsets and cuts show."""
-        return [int(index[0]) if (index := getattr(video, "index", None)) is not None and len(index) else 0 for video in self.videos]
+        return [
+            int(index[0])
+            if (index := getattr(video, "index", None)) is not None and len(index)
+            else 0
+            for video in self.videos
+        ]
 
     def _chunk(self, view: int, number: int) -> np.ndarray:
         key = (view, number)
@@ -256,9 +320,15 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf:
             for image in frames:
                 height, width = (n - n % 2 for n in image.shape[:2])
                 if stream is None:
-                    stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": str(crf), "preset": "fast"})
+                    stream = container.add_stream(
+                        "libx264",
+                        rate=Fraction(fps).limit_denominator(1001),
+                        options={"crf": str(crf), "preset": "fast"},
+                    )
                     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
+                frame = av.VideoFrame.from_ndarray(
+                    np.ascontiguousarray(image[:height, :width]), format="rgb24"
+                )
                 container.mux(stream.encode(frame))
             if stream is None:
                 raise ValueError(f"{path}: no frames to write")

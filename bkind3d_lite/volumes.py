@@ -1,4 +1,5 @@
 """Volumes: how flat pictures vote for a place in space."""
+
 from __future__ import annotations
 
 import math
@@ -12,7 +13,9 @@ from torch.nn import functional as F
 from .cameras import CameraRig
 from .shapes import cells, shaped
 
-PIECE = 1 << 18  # samples of all views and channels that are worked on at a time, to stay in a core's second cache
+PIECE = (
+    1 << 18
+)  # samples of all views and channels that are worked on at a time, to stay in a core's second cache
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ def overlap(rig: CameraRig) -> tuple[Tensor, float]:
     centre = guess + torch.linalg.solve(across.sum(0) + 1e-3 * torch.eye(3), right)[:, 0]
     depth = rig.cam_from_world(centre[None])[:, 0, 2]
     if (depth <= 0).all():
-        raise ValueError("the cameras look away from each other: no volume is seen by them; check the rotations (R or R transposed)")
+        raise ValueError(
+            "the cameras look away from each other: no volume is seen by them; check the rotations (R or R transposed)"
+        )
     width = torch.stack([rig.size[0] / rig.K[:, 0, 0], rig.size[1] / rig.K[:, 1, 1]]).amin(0)
     return centre, float((width * depth)[depth > 0].median())
 
@@ -60,7 +65,9 @@ def unproject(maps: Tensor, ndc: Tensor) -> Tensor:
     Paper section 3.1: V_c(i) = H_c(i) sampled at P(i) V_coords.
     """
     shaped(maps, "B V C h w", "maps")
-    flat = F.grid_sample(maps.flatten(0, 1), ndc.flatten(0, 1)[:, None].clamp(-1e4, 1e4), align_corners=False)
+    flat = F.grid_sample(
+        maps.flatten(0, 1), ndc.flatten(0, 1)[:, None].clamp(-1e4, 1e4), align_corners=False
+    )
     return flat[:, :, 0].unflatten(0, maps.shape[:2])
 
 
@@ -103,7 +110,9 @@ def fused_volume(maps: Tensor, ndc: Tensor, dtype: torch.dtype | None = None) ->
     In training the views are sampled again in the backward pass: cheap beside the gigabyte that their volumes would take.
     """
     shaped(maps, "B V C h w", "maps")
-    return _FusedVolume.apply(maps, ndc.expand(len(maps), -1, -1, -1).clamp(-1e4, 1e4), dtype or maps.dtype)
+    return _FusedVolume.apply(
+        maps, ndc.expand(len(maps), -1, -1, -1).clamp(-1e4, 1e4), dtype or maps.dtype
+    )
 
 
 class _FusedVolume(torch.autograd.Function):
@@ -112,7 +121,9 @@ class _FusedVolume(torch.autograd.Function):
     @staticmethod
     def forward(ctx, maps, ndc, dtype):
         ctx.save_for_backward(maps, ndc)
-        fused = maps.new_empty(len(maps), ndc.shape[2], maps.shape[2], dtype=dtype)  # channels last, as the volume's network reads them
+        fused = maps.new_empty(
+            len(maps), ndc.shape[2], maps.shape[2], dtype=dtype
+        )  # channels last, as the volume's network reads them
         for m, n, f in zip(maps, ndc, fused):
             for grid, into in zip(*_points(m, n, f)):
                 votes = F.grid_sample(m, grid, align_corners=False)[:, :, 0]
@@ -130,11 +141,15 @@ class _FusedVolume(torch.autograd.Function):
                 weights = votes.softmax(0)
                 fused = (weights * votes).sum(0)
                 votes.sub_(fused).add_(1).mul_(weights).mul_(part.T)
-                g += torch.ops.aten.grid_sampler_2d_backward(votes[:, :, None], m, grid, 0, 0, False, [True, False])[0]
+                g += torch.ops.aten.grid_sampler_2d_backward(
+                    votes[:, :, None], m, grid, 0, 0, False, [True, False]
+                )[0]
         return found, None, None
 
 
-def _points(maps: Tensor, ndc: Tensor, volume: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def _points(
+    maps: Tensor, ndc: Tensor, volume: Tensor
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """The same few points of ndc (V, P, 2), as grids (V, 1, p, 2), and of a volume (P, C); a GPU takes them all at once."""
     some = max(1, PIECE // maps[:, :, 0, 0].numel()) if maps.device.type == "cpu" else len(volume)
     return ndc[:, None].split(some, 2), volume.split(some)
@@ -167,7 +182,9 @@ def soft_argmax(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     flat = p.flatten(1, -2)
     points = points.expand(len(p), -1, -1)
     mean = flat @ points
-    variance = (flat @ points.square().sum(-1, keepdim=True) - mean.square().sum(-1, keepdim=True))[..., 0].clamp(min=0)
+    variance = (flat @ points.square().sum(-1, keepdim=True) - mean.square().sum(-1, keepdim=True))[
+        ..., 0
+    ].clamp(min=0)
     even = (points - points.mean(1, keepdim=True)).square().sum(-1).mean(1)
     peak = 1 + flat.amax(-1).clamp(min=1e-12).log() / math.log(p.shape[-1])
     spread = 1 - (variance / even[:, None].clamp(min=1e-12)).clamp(min=1e-8).sqrt()

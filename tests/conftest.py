@@ -1,4 +1,5 @@
 """Small things that several test files share."""
+
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,22 @@ def seen(clip):
 @pytest.fixture(scope="session")
 def tiny(clip):
     """A recipe that builds in milliseconds, placed on `clip`."""
-    return placed(Recipe("tiny", keypoints=5, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, cover=1.0, background=True,
-                         warmup=0), clip.rig)
+    return placed(
+        Recipe(
+            "tiny",
+            keypoints=5,
+            size=(48, 32),
+            voxels=8,
+            width=8,
+            channels=4,
+            v2v_width=4,
+            decoder_width=8,
+            cover=1.0,
+            background=True,
+            warmup=0,
+        ),
+        clip.rig,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +53,9 @@ def shared():
     """The folder of recordings and released results beside the repository."""
     folder = Path(__file__).parents[2] / "shared"
     if not folder.is_dir():
-        pytest.skip("no folder 'shared' beside the repository: recorded results and real videos are not here")
+        pytest.skip(
+            "no folder 'shared' beside the repository: recorded results and real videos are not here"
+        )
     return folder
 
 
@@ -51,7 +68,7 @@ def barcodes():
         out = np.full((height, width, 3), 16, np.uint8)
         for bit in range(8):
             if number >> bit & 1:
-                out[:, bit * width // 8: (bit + 1) * width // 8] = 235
+                out[:, bit * width // 8 : (bit + 1) * width // 8] = 235
         return out
 
     def make(count: int, size=(48, 32)) -> list[np.ndarray]:
@@ -61,7 +78,11 @@ def barcodes():
         image = np.asarray(image)
         height, width = image.shape[:2]
         middles = [(2 * bit + 1) * width // 16 for bit in range(8)]
-        return sum(1 << bit for bit, x in enumerate(middles) if image[height // 4: -height // 4, x - 1: x + 1].mean() > 125)
+        return sum(
+            1 << bit
+            for bit, x in enumerate(middles)
+            if image[height // 4 : -height // 4, x - 1 : x + 1].mean() > 125
+        )
 
     make.read = read
     return make
@@ -77,6 +98,11 @@ def folder(tmp_path_factory):
     for v, name in enumerate(known.rig.names):
         write_video(path / f"{name}.mp4", known.frames[:, v].numpy(), known.fps, crf=8)
     save_calibration(known.rig, path / "calibration.toml")
-    np.savez(path / "truth.npz", positions=known.truth.numpy(), names=np.array(known.skeleton.names),
-             edges=np.array(known.skeleton.edges), body_length=known.body_length)
+    np.savez(
+        path / "truth.npz",
+        positions=known.truth.numpy(),
+        names=np.array(known.skeleton.names),
+        edges=np.array(known.skeleton.edges),
+        body_length=known.body_length,
+    )
     return path, known

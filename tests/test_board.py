@@ -1,4 +1,5 @@
 """Board: every step is noted, few are drawn."""
+
 import itertools
 
 import pytest
@@ -11,7 +12,10 @@ from bkind3d_lite.training import batches, begin, train
 def test_it_notes_all_and_draws_seldom(clip, seen, tiny):
     run = begin(tiny, clip)
     board, opened = Board(run, steps=4, seconds=1e6, views=3), plt.get_fignums()
-    drawn = [board.draw(step, {"awake": 5, "note": "well"}) for step in itertools.islice(train(run, batches(run, clip, seen)), 4)]
+    drawn = [
+        board.draw(step, {"awake": 5, "note": "well"})
+        for step in itertools.islice(train(run, batches(run, clip, seen)), 4)
+    ]
     assert [f is not None for f in drawn] == [True, False, False, True]  # the first and the last
     assert [row["step"] for row in board.rows] == [1, 2, 3, 4] and "reconstruct" in board.rows[0]
     assert len(drawn[-1].axes) == 6 and plt.get_fignums() == opened
@@ -25,5 +29,12 @@ def test_a_step_asked_for_is_drawn(clip, seen, tiny):
     run = begin(tiny, clip)
     board = Board(run, seconds=1e6)
     steps = list(itertools.islice(train(run, batches(run, clip, seen)), 2))
-    assert board.draw(steps[0]) is not None and board.draw(steps[1]) is None and board.draw(steps[1], force=True) is not None
-    assert board.left(steps[1]) == pytest.approx(board.left(steps[1]), rel=0.5) and board.left(steps[0]) is None
+    assert (
+        board.draw(steps[0]) is not None
+        and board.draw(steps[1]) is None
+        and board.draw(steps[1], force=True) is not None
+    )
+    assert (
+        board.left(steps[1]) == pytest.approx(board.left(steps[1]), rel=0.5)
+        and board.left(steps[0]) is None
+    )

@@ -1,4 +1,5 @@
 """Calibrations: one rig, written as each tool writes it by code of our own, is read back as that rig; what cannot be meant is refused."""
+
 import json
 import math
 from dataclasses import replace
@@ -25,7 +26,11 @@ def reference(lens=LENS, views=3, skew=0.0):
     K[:, 1, 1] += torch.arange(views) * 2.0 + 1
     K[:, 0, 1] = skew
     K[:, :2, 2] += torch.tensor([1.5, -2.25]) * torch.arange(1, views + 1)[:, None]
-    R, t = look_at(rig.centres * (1 + 0.1 * torch.arange(views)[:, None]), torch.tensor([30.0, -20, 40]), torch.tensor([0.0, 0, 1]))
+    R, t = look_at(
+        rig.centres * (1 + 0.1 * torch.arange(views)[:, None]),
+        torch.tensor([30.0, -20, 40]),
+        torch.tensor([0.0, 0, 1]),
+    )
     return replace(rig, K=K, R=R, t=t, names=tuple(f"Camera{v + 1}" for v in range(views)))
 
 
@@ -34,22 +39,41 @@ def parts(rig):
     for v, name in enumerate(rig.names):
         K = rig.K[v].double().numpy().copy()
         K[:2, 2] -= 0.5
-        yield name, K, rig.R[v].double().numpy(), rig.t[v].double().numpy(), rig.distortion[v].double().numpy()
+        yield (
+            name,
+            K,
+            rig.R[v].double().numpy(),
+            rig.t[v].double().numpy(),
+            rig.distortion[v].double().numpy(),
+        )
 
 
 def world():
-    return torch.tensor([30.0, -20, 40]) + 120 * torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
+    return torch.tensor([30.0, -20, 40]) + 120 * torch.randn(
+        9, 3, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def same(found, rig, scale=1.0):
     assert found.names == rig.names and found.size == rig.size
-    assert_close(found.px_from_world(world() / scale), rig.px_from_world(world()), atol=2e-2, rtol=0)
+    assert_close(
+        found.px_from_world(world() / scale), rig.px_from_world(world()), atol=2e-2, rtol=0
+    )
 
 
 # ---- Anipose and its family ----------------------------------------------------------------------------------------
 def table(name="a", **change):
-    values = dict(name=f'"{name}"', size="[96, 64]", matrix="[[80.0, 0.0, 47.5], [0.0, 82.0, 31.5], [0.0, 0.0, 1.0]]",
-                  distortions="[-0.1, 0.02, 0.001, -0.001, 0.003]", rotation="[0.1, -0.2, 0.3]", translation="[1.0, 2.0, 300.0]") | change
+    values = (
+        dict(
+            name=f'"{name}"',
+            size="[96, 64]",
+            matrix="[[80.0, 0.0, 47.5], [0.0, 82.0, 31.5], [0.0, 0.0, 1.0]]",
+            distortions="[-0.1, 0.02, 0.001, -0.001, 0.003]",
+            rotation="[0.1, -0.2, 0.3]",
+            translation="[1.0, 2.0, 300.0]",
+        )
+        | change
+    )
     return "\n".join(f"{key} = {value}" for key, value in values.items() if value is not None)
 
 
@@ -61,7 +85,10 @@ def written(tmp_path, *tables, keys=None):
 
 
 def test_calibration_survives_saving_and_loading(tmp_path):
-    rig = replace(ring(11, size=(96, 64), distortion=LENS, unit="cm"), names=tuple(f"view{v}" for v in range(11)))
+    rig = replace(
+        ring(11, size=(96, 64), distortion=LENS, unit="cm"),
+        names=tuple(f"view{v}" for v in range(11)),
+    )
     save_calibration(rig, tmp_path / "c.toml")
     again = load_calibration(tmp_path / "c.toml")
     assert (again.names, again.size, again.unit) == (rig.names, rig.size, "cm")
@@ -83,43 +110,69 @@ def test_cam_10_comes_after_cam_2(tmp_path):
 
 
 def test_four_coefficients_are_padded_and_none_is_zero(tmp_path):
-    rig = load_calibration(written(tmp_path, table("a", distortions="[-0.1, 0.02, 0.001, -0.001]"), table("b", distortions=None)))
+    rig = load_calibration(
+        written(
+            tmp_path,
+            table("a", distortions="[-0.1, 0.02, 0.001, -0.001]"),
+            table("b", distortions=None),
+        )
+    )
     assert_close(rig.distortion, torch.tensor([[-0.1, 0.02, 0.001, -0.001, 0], [0, 0, 0, 0, 0]]))
 
 
 def test_a_matrix_and_its_rodrigues_vector_are_one_rotation(tmp_path):
     c, s = math.cos(0.3), math.sin(0.3)
-    rig = load_calibration(written(tmp_path, table("a", rotation="[0.0, 0.0, 0.3]"),
-                                   table("b", rotation=f"[[{c}, {-s}, 0.0], [{s}, {c}, 0.0], [0.0, 0.0, 1.0]]")))
+    rig = load_calibration(
+        written(
+            tmp_path,
+            table("a", rotation="[0.0, 0.0, 0.3]"),
+            table("b", rotation=f"[[{c}, {-s}, 0.0], [{s}, {c}, 0.0], [0.0, 0.0, 1.0]]"),
+        )
+    )
     assert_close(rig.R[0], rig.R[1], atol=1e-6, rtol=0)
     assert_close(rig.R[0, 0], torch.tensor([c, -s, 0.0]))
 
 
 def test_cameras_of_other_sizes_are_rescaled_to_the_first(tmp_path):
     twice = "[[160.0, 0.0, 95.5], [0.0, 164.0, 63.5], [0.0, 0.0, 1.0]]"
-    rig = load_calibration(written(tmp_path, table("a"), table("b", size="[192, 128]", matrix=twice)))
+    rig = load_calibration(
+        written(tmp_path, table("a"), table("b", size="[192, 128]", matrix=twice))
+    )
     assert rig.size == (96, 64)
     assert_close(rig.K[0], rig.K[1])
 
 
-@pytest.mark.parametrize("change, says", [
-    (dict(rotation="[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]]"), "rotation.*-1.0.*not a rotation"),
-    (dict(rotation="[[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]"), "rotation.*2.0.*not a rotation"),
-    (dict(rotation="[0.1, 0.2]"), "rotation.*0.2"),
-    (dict(translation="[nan, 0.0, 1.0]"), "translation.*nan.*not finite"),
-    (dict(translation="[0.0, 7.25]"), "translation.*7.25"),
-    (dict(matrix="[[80.0, 0.0, inf], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]"), "matrix.*inf.*not finite"),
-    (dict(matrix="[[80.0, 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.5, 1.0]]"), "matrix.*0.5"),
-    (dict(matrix="[[-80.0, 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]"), "matrix.*-80"),
-    (dict(matrix="[[80.0, 0.0, 48.0], [0.0, 80.0], [0.0, 0.0, 1.0]]"), "matrix.*80"),
-    (dict(matrix='[["x", 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]'), "matrix.*x"),
-    (dict(distortions="[0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]"), "8 distortion"),
-    (dict(fisheye="true"), "fisheye"),
-    (dict(size="[96]"), "size.*96"),
-    (dict(size="[96, 0]"), "size.*0"),
-    (dict(matrix=None), "1 camera|matrix"),
-    (dict(rotation=None), "no rotation"),
-], ids=lambda x: str(x)[:48] if isinstance(x, dict) else "")
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (
+            dict(rotation="[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, -1.0]]"),
+            "rotation.*-1.0.*not a rotation",
+        ),
+        (
+            dict(rotation="[[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]"),
+            "rotation.*2.0.*not a rotation",
+        ),
+        (dict(rotation="[0.1, 0.2]"), "rotation.*0.2"),
+        (dict(translation="[nan, 0.0, 1.0]"), "translation.*nan.*not finite"),
+        (dict(translation="[0.0, 7.25]"), "translation.*7.25"),
+        (
+            dict(matrix="[[80.0, 0.0, inf], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]"),
+            "matrix.*inf.*not finite",
+        ),
+        (dict(matrix="[[80.0, 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.5, 1.0]]"), "matrix.*0.5"),
+        (dict(matrix="[[-80.0, 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]"), "matrix.*-80"),
+        (dict(matrix="[[80.0, 0.0, 48.0], [0.0, 80.0], [0.0, 0.0, 1.0]]"), "matrix.*80"),
+        (dict(matrix='[["x", 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]]'), "matrix.*x"),
+        (dict(distortions="[0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]"), "8 distortion"),
+        (dict(fisheye="true"), "fisheye"),
+        (dict(size="[96]"), "size.*96"),
+        (dict(size="[96, 0]"), "size.*0"),
+        (dict(matrix=None), "1 camera|matrix"),
+        (dict(rotation=None), "no rotation"),
+    ],
+    ids=lambda x: str(x)[:48] if isinstance(x, dict) else "",
+)
 def test_a_bad_camera_is_one_clear_error(tmp_path, change, says):
     path = written(tmp_path, table("a"), table("b", **change))
     with pytest.raises(ValueError, match=rf"calibration\.toml(.|\n)*({says})"):
@@ -136,7 +189,9 @@ def test_repeated_names(tmp_path):
         load_calibration(written(tmp_path, table("twin"), table("twin")))
 
 
-@pytest.mark.parametrize("content", [b"cam_0 = [", b"\xff\xfe\x00\x81 no text"], ids=["half", "binary"])
+@pytest.mark.parametrize(
+    "content", [b"cam_0 = [", b"\xff\xfe\x00\x81 no text"], ids=["half", "binary"]
+)
 def test_not_toml(tmp_path, content):
     path = tmp_path / "calibration.toml"
     path.write_bytes(content)
@@ -159,8 +214,17 @@ def test_the_files_unit_is_read_in_both_spellings(tmp_path):
 def test_pose2sim_is_in_metres(tmp_path):
     rig, lines = reference((*LENS[:4], 0.0)), []
     for name, K, R, t, d in parts(rig):
-        lines += [f"[{name}]", f'name = "{name}"', "size = [ 96.0, 64.0]", f"matrix = {K.tolist()}", f"distortions = {d[:4].tolist()}",
-                  f"rotation = {Rotation.from_matrix(R).as_rotvec().tolist()}", f"translation = {(t / 1000).tolist()}", "fisheye = false", ""]
+        lines += [
+            f"[{name}]",
+            f'name = "{name}"',
+            "size = [ 96.0, 64.0]",
+            f"matrix = {K.tolist()}",
+            f"distortions = {d[:4].tolist()}",
+            f"rotation = {Rotation.from_matrix(R).as_rotvec().tolist()}",
+            f"translation = {(t / 1000).tolist()}",
+            "fisheye = false",
+            "",
+        ]
     path = tmp_path / "Calib_scene.toml"
     path.write_text("\n".join(lines + ["[metadata]", "adjusted = false", "error = 0.0"]))
     found = load_calibration(path)
@@ -172,15 +236,28 @@ def test_pose2sim_is_in_metres(tmp_path):
 def test_caliscope_writes_matrices_and_metres(tmp_path, nested):
     rig, lines = reference(), []
     for i, (name, K, R, t, d) in enumerate(parts(rig)):
-        lines += [f"[cameras.{i}]" if nested else f"[cam_{i}]", f"cam_id = {i}", "size = [96, 64]", f"matrix = {K.tolist()}", f"distortions = {d.tolist()}",
-                  f"rotation = {R.tolist()}", f"translation = {(t / 1000).tolist()}", "rotation_count = 0", "error = 0.2", "ignore = false", ""]
+        lines += [
+            f"[cameras.{i}]" if nested else f"[cam_{i}]",
+            f"cam_id = {i}",
+            "size = [96, 64]",
+            f"matrix = {K.tolist()}",
+            f"distortions = {d.tolist()}",
+            f"rotation = {R.tolist()}",
+            f"translation = {(t / 1000).tolist()}",
+            "rotation_count = 0",
+            "error = 0.2",
+            "ignore = false",
+            "",
+        ]
     path = tmp_path / "camera_array.toml"
     path.write_text("\n".join(lines))
     found = load_calibration(path)
     assert found.unit == "m" and found.names == ("cam_0", "cam_1", "cam_2")
     same(replace(found, names=rig.names), rig, 1000)
     path.write_text("\n".join(lines).replace("rotation_count = 0", "rotation_count = 1"))
-    with pytest.raises(ValueError, match="rotation_count = 1.*turned by 90 degrees; turn the video"):
+    with pytest.raises(
+        ValueError, match="rotation_count = 1.*turned by 90 degrees; turn the video"
+    ):
         load_calibration(path)
 
 
@@ -190,7 +267,9 @@ def dannce(rig):
     for v, (_, K, R, t, d) in enumerate(parts(rig)):
         K = K.copy()
         K[:2, 2] += 1  # pixels from 1
-        cells[v, 0] = dict(K=K.T, RDistort=d[[0, 1, 4]][None], TDistort=d[[2, 3]][None], r=R.T, t=t[None])
+        cells[v, 0] = dict(
+            K=K.T, RDistort=d[[0, 1, 4]][None], TDistort=d[[2, 3]][None], r=R.T, t=t[None]
+        )
     names = np.empty((1, rig.views), object)
     names[0] = rig.names
     return cells, names
@@ -204,12 +283,17 @@ def test_dannce(tmp_path, skew):
     found = load_calibration(tmp_path / "label3d_dannce.mat", size=SIZE)
     assert found.unit == "mm"
     same(found, rig)
-    with pytest.raises(ValueError, match=r"label3d_dannce.mat \[Camera1\]: this format holds no image size.*size=\(W, H\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"label3d_dannce.mat \[Camera1\]: this format holds no image size.*size=\(W, H\)",
+    ):
         load_calibration(tmp_path / "label3d_dannce.mat")
 
 
 def test_dannce_in_matlab_7_3(tmp_path):
-    h5py = pytest.importorskip("h5py", reason="h5py is not installed: MATLAB v7.3 files are not read")
+    h5py = pytest.importorskip(
+        "h5py", reason="h5py is not installed: MATLAB v7.3 files are not read"
+    )
     rig, path = reference(), tmp_path / "v73_dannce.mat"
     cells, _ = dannce(rig)
     with h5py.File(path, "w", userblock_size=512) as file:
@@ -218,11 +302,15 @@ def test_dannce_in_matlab_7_3(tmp_path):
             group = file.create_group(f"#refs#/c{v}")
             for key, value in cells[v, 0].items():
                 group[key] = np.ascontiguousarray(np.asarray(value).T)
-            text = file.create_dataset(f"#refs#/n{v}", data=np.array([[ord(c)] for c in rig.names[v]], np.uint16))
+            text = file.create_dataset(
+                f"#refs#/n{v}", data=np.array([[ord(c)] for c in rig.names[v]], np.uint16)
+            )
             text.attrs["MATLAB_class"] = np.bytes_("char")
             refs.append(group.ref), names.append(text.ref)
         file.create_dataset("params", data=np.array([refs], h5py.ref_dtype), dtype=h5py.ref_dtype)
-        file.create_dataset("camnames", data=np.array([[n] for n in names], h5py.ref_dtype), dtype=h5py.ref_dtype)
+        file.create_dataset(
+            "camnames", data=np.array([[n] for n in names], h5py.ref_dtype), dtype=h5py.ref_dtype
+        )
     with open(path, "r+b") as raw:
         raw.write(b"MATLAB 7.3 MAT-file, made by a test".ljust(116) + bytes(8) + b"\x00\x02IM")
     same(load_calibration(path, size=SIZE), rig)
@@ -233,9 +321,25 @@ def test_rat7m_reads_cameras_by_name_whatever_their_order(tmp_path):
     for name, K, R, t, d in parts(rig):
         K = K.copy()
         K[:2, 2] += 1
-        cameras[name] = dict(frame=np.arange(5), IntrinsicMatrix=K.T, rotationMatrix=R.T, translationVector=t, RadialDistortion=d[:2], TangentialDistortion=d[2:4])
-    savemat(tmp_path / "mocap-s1-d1.mat", dict(cameras={n: cameras[n] for n in ("Camera2", "Camera3", "Camera1")}, mocap=dict(HeadF=np.zeros((5, 3)))))
-    same(load_calibration(tmp_path / "mocap-s1-d1.mat", size=SIZE), replace(rig, distortion=rig.distortion * torch.tensor([1, 1, 1, 1, 0.0])))
+        cameras[name] = dict(
+            frame=np.arange(5),
+            IntrinsicMatrix=K.T,
+            rotationMatrix=R.T,
+            translationVector=t,
+            RadialDistortion=d[:2],
+            TangentialDistortion=d[2:4],
+        )
+    savemat(
+        tmp_path / "mocap-s1-d1.mat",
+        dict(
+            cameras={n: cameras[n] for n in ("Camera2", "Camera3", "Camera1")},
+            mocap=dict(HeadF=np.zeros((5, 3))),
+        ),
+    )
+    same(
+        load_calibration(tmp_path / "mocap-s1-d1.mat", size=SIZE),
+        replace(rig, distortion=rig.distortion * torch.tensor([1, 1, 1, 1, 0.0])),
+    )
 
 
 # ---- OpenCV YAML ---------------------------------------------------------------------------------------------------
@@ -249,9 +353,21 @@ def opencv(key, value):
 def test_easymocap(tmp_path, header):
     rig = reference()
     names = "names:\n" + "".join(f'   - "{n}"\n' for n in rig.names)
-    (tmp_path / "intri.yml").write_text(header + names + "".join(opencv(f"K_{n}", K) + opencv(f"dist_{n}", d) for n, K, _, _, d in parts(rig)))
-    (tmp_path / "extri.yml").write_text(header + names + "".join(
-        opencv(f"R_{n}", Rotation.from_matrix(R).as_rotvec()[:, None]) + opencv(f"Rot_{n}", R) + opencv(f"T_{n}", t[:, None] / 1000) for n, _, R, t, _ in parts(rig)))
+    (tmp_path / "intri.yml").write_text(
+        header
+        + names
+        + "".join(opencv(f"K_{n}", K) + opencv(f"dist_{n}", d) for n, K, _, _, d in parts(rig))
+    )
+    (tmp_path / "extri.yml").write_text(
+        header
+        + names
+        + "".join(
+            opencv(f"R_{n}", Rotation.from_matrix(R).as_rotvec()[:, None])
+            + opencv(f"Rot_{n}", R)
+            + opencv(f"T_{n}", t[:, None] / 1000)
+            for n, _, R, t, _ in parts(rig)
+        )
+    )
     for name in ("intri.yml", "extri.yml"):
         found = load_calibration(tmp_path / name, size=SIZE)
         assert found.unit == "m"
@@ -264,12 +380,20 @@ def test_easymocap(tmp_path, header):
 def test_jarvis(tmp_path):
     rig = reference()
     for n, K, R, t, d in parts(rig):
-        (tmp_path / f"{n}.yaml").write_text("%YAML:1.0\n---\n" + opencv("intrinsicMatrix", K.T) + opencv("distortionCoefficients", d) + opencv("R", R.T) + opencv("T", t[:, None]))
+        (tmp_path / f"{n}.yaml").write_text(
+            "%YAML:1.0\n---\n"
+            + opencv("intrinsicMatrix", K.T)
+            + opencv("distortionCoefficients", d)
+            + opencv("R", R.T)
+            + opencv("T", t[:, None])
+        )
     same(load_calibration(tmp_path / "Camera2.yaml", size=SIZE), rig)
 
 
 def test_intrinsics_alone_are_refused_by_name(tmp_path):
-    (tmp_path / "left.yml").write_text("image_width: 96\nimage_height: 64\ncamera_matrix:\n  rows: 3\n  cols: 3\n  data: [80,0,48,0,80,32,0,0,1]\n")
+    (tmp_path / "left.yml").write_text(
+        "image_width: 96\nimage_height: 64\ncamera_matrix:\n  rows: 3\n  cols: 3\n  data: [80,0,48,0,80,32,0,0,1]\n"
+    )
     with pytest.raises(ValueError, match="left.yml: the intrinsics of one camera only"):
         load_calibration(tmp_path / "left.yml")
 
@@ -292,12 +416,27 @@ def test_qualisys(tmp_path):
         M, C = np.diag([1.0, -1, -1]) @ R, -R.T @ t
         turn = {f"r{i + 1}{j + 1}": repr(float(M[i, j])) for i in range(3) for j in range(3)}
         K = K * 64
-        text += (f"<camera {attributes(active=1, serial=n, model='Miqus Video')}><fov_video {attributes(left=0, top=0, right=95, bottom=63)}/>"
-                 f"<transform {attributes(x=C[0], y=C[1], z=C[2], **turn)}/><intrinsic "
-                 + attributes(focalLengthU=K[0, 0], focalLengthV=K[1, 1], centerPointU=K[0, 2], centerPointV=K[1, 2], skew=0, radialDistortion1=d[0],
-                              radialDistortion2=d[1], radialDistortion3=d[4], tangentalDistortion1=d[2], tangentalDistortion2=d[3]) + "/></camera>")
+        text += (
+            f"<camera {attributes(active=1, serial=n, model='Miqus Video')}><fov_video {attributes(left=0, top=0, right=95, bottom=63)}/>"
+            f"<transform {attributes(x=C[0], y=C[1], z=C[2], **turn)}/><intrinsic "
+            + attributes(
+                focalLengthU=K[0, 0],
+                focalLengthV=K[1, 1],
+                centerPointU=K[0, 2],
+                centerPointV=K[1, 2],
+                skew=0,
+                radialDistortion1=d[0],
+                radialDistortion2=d[1],
+                radialDistortion3=d[4],
+                tangentalDistortion1=d[2],
+                tangentalDistortion2=d[3],
+            )
+            + "/></camera>"
+        )
     path = tmp_path / "session.qca.txt"
-    path.write_text(f'<?xml version="1.0"?><calibration source="x"><cameras>{text}<camera serial="marker-only"/></cameras></calibration>')
+    path.write_text(
+        f'<?xml version="1.0"?><calibration source="x"><cameras>{text}<camera serial="marker-only"/></cameras></calibration>'
+    )
     found = load_calibration(path)
     assert found.unit == "mm"
     same(found, rig)
@@ -312,8 +451,14 @@ def test_vicon(tmp_path):
     text = ""
     for n, K, R, t, d in parts(rig):
         q, C = Rotation.from_matrix(R.T).as_quat(), -R.T @ t
-        key = attributes(FOCAL_LENGTH=K[0, 0], PRINCIPAL_POINT=f"{K[0, 2]} {K[1, 2]}", ORIENTATION=" ".join(map(repr, q.tolist())), WORLD_ERROR=0.1,
-                         POSITION=" ".join(map(repr, C.tolist())), VICON_RADIAL2=f"ViconRadial2 {K[0, 2]} {K[1, 2]} {d[0]} {d[1]} {d[4]}")
+        key = attributes(
+            FOCAL_LENGTH=K[0, 0],
+            PRINCIPAL_POINT=f"{K[0, 2]} {K[1, 2]}",
+            ORIENTATION=" ".join(map(repr, q.tolist())),
+            WORLD_ERROR=0.1,
+            POSITION=" ".join(map(repr, C.tolist())),
+            VICON_RADIAL2=f"ViconRadial2 {K[0, 2]} {K[1, 2]} {d[0]} {d[1]} {d[4]}",
+        )
         text += f"<Camera {attributes(DEVICEID=n, SENSOR_SIZE='96 64', PIXEL_ASPECT_RATIO=K[0, 0] / K[1, 1])}><KeyFrames><KeyFrame {key}/></KeyFrames></Camera>"
     (tmp_path / "room.xcp").write_text(f"<Cameras>{text}</Cameras>")
     same(load_calibration(tmp_path / "room.xcp"), rig)
@@ -340,23 +485,41 @@ def test_human36m_metadata(tmp_path):
         rx, ry, rz = Rotation.from_matrix(R).as_euler("XYZ")
         outside[v, 8] = [rx, ry, rz, *(-R.T @ t)]  # S9
         inside[v] = [K[0, 0], K[1, 1], K[0, 2], K[1, 2], d[0], d[1], d[4], d[2], d[3]]
-    (tmp_path / "metadata.xml").write_text(f"<metadata><w0>[{' '.join(map(repr, w0.tolist()))}]</w0></metadata>")
+    (tmp_path / "metadata.xml").write_text(
+        f"<metadata><w0>[{' '.join(map(repr, w0.tolist()))}]</w0></metadata>"
+    )
     found = load_calibration(tmp_path / "metadata.xml", subject="S9")
     assert found.unit == "mm" and found.names == H36M
-    turned = replace(rig, size=found.size, K=found.K)  # two of the cameras are 1002 high: rescaled to the first
+    turned = replace(
+        rig, size=found.size, K=found.K
+    )  # two of the cameras are 1002 high: rescaled to the first
     assert_close(found.px_from_world(world()), turned.px_from_world(world()), atol=2e-2, rtol=0)
     assert_close(found.K[0], rig.K[0], atol=1e-3, rtol=0)
-    with pytest.raises(ValueError, match="metadata.xml: subject = None; this file holds one rig for each of"):
+    with pytest.raises(
+        ValueError, match="metadata.xml: subject = None; this file holds one rig for each of"
+    ):
         load_calibration(tmp_path / "metadata.xml")
 
 
 def test_human36m_json(tmp_path):
     rig = h36m()
-    root = {"intrinsics": {n: {"calibration_matrix": K.tolist(), "distortion": d.tolist()} for n, K, _, _, d in parts(rig)},
-            "extrinsics": {"S1": {n: {"R": R.tolist(), "t": t[:, None].tolist()} for n, _, R, t, _ in parts(rig)}}}
+    root = {
+        "intrinsics": {
+            n: {"calibration_matrix": K.tolist(), "distortion": d.tolist()}
+            for n, K, _, _, d in parts(rig)
+        },
+        "extrinsics": {
+            "S1": {n: {"R": R.tolist(), "t": t[:, None].tolist()} for n, _, R, t, _ in parts(rig)}
+        },
+    }
     (tmp_path / "camera-parameters.json").write_text(json.dumps(root))
     found = load_calibration(tmp_path / "camera-parameters.json", subject=1)
-    assert_close(found.px_from_world(world()), replace(rig, K=found.K, size=found.size).px_from_world(world()), atol=2e-2, rtol=0)
+    assert_close(
+        found.px_from_world(world()),
+        replace(rig, K=found.K, size=found.size).px_from_world(world()),
+        atol=2e-2,
+        rtol=0,
+    )
     with pytest.raises(ValueError, match="subject = S5; this file holds one rig for each of S1"):
         load_calibration(tmp_path / "camera-parameters.json", subject="S5")
 
@@ -367,18 +530,49 @@ def test_human36m_h5(tmp_path):
     with h5py.File(tmp_path / "cameras.h5", "w") as file:
         for v, (n, K, R, t, d) in enumerate(parts(rig)):
             camera = file.create_group(f"subject1/camera{v + 1}")
-            camera["R"], camera["T"], camera["f"], camera["c"] = R.T, (-R.T @ t)[:, None], K[[0, 1], [0, 1]][:, None], K[:2, 2][:, None]
-            camera["k"], camera["p"], camera["Name"] = d[[0, 1, 4]][:, None], d[2:4][:, None], np.array([[ord(c)] for c in n], np.uint16)
+            camera["R"], camera["T"], camera["f"], camera["c"] = (
+                R.T,
+                (-R.T @ t)[:, None],
+                K[[0, 1], [0, 1]][:, None],
+                K[:2, 2][:, None],
+            )
+            camera["k"], camera["p"], camera["Name"] = (
+                d[[0, 1, 4]][:, None],
+                d[2:4][:, None],
+                np.array([[ord(c)] for c in n], np.uint16),
+            )
     found = load_calibration(tmp_path / "cameras.h5", subject="S1")
-    assert_close(found.px_from_world(world()), replace(rig, K=found.K, size=found.size).px_from_world(world()), atol=2e-2, rtol=0)
+    assert_close(
+        found.px_from_world(world()),
+        replace(rig, K=found.K, size=found.size).px_from_world(world()),
+        atol=2e-2,
+        rtol=0,
+    )
 
 
 # ---- plain ---------------------------------------------------------------------------------------------------------
 def test_json_by_field_in_several_spellings(tmp_path):
     rig = reference()
-    spelled = [{n: dict(K=K.tolist(), R=R.tolist(), t=t.tolist(), distortion=d.tolist(), size=SIZE) for n, K, R, t, d in parts(rig)},
-               {"unit": "cm", "cameras": [dict(name=n, matrix=K.tolist(), rvec=Rotation.from_matrix(R).as_rotvec().tolist(), tvec=t.tolist(), dist=d.tolist(),
-                                               image_size=SIZE) for n, K, R, t, d in parts(rig)]}]
+    spelled = [
+        {
+            n: dict(K=K.tolist(), R=R.tolist(), t=t.tolist(), distortion=d.tolist(), size=SIZE)
+            for n, K, R, t, d in parts(rig)
+        },
+        {
+            "unit": "cm",
+            "cameras": [
+                dict(
+                    name=n,
+                    matrix=K.tolist(),
+                    rvec=Rotation.from_matrix(R).as_rotvec().tolist(),
+                    tvec=t.tolist(),
+                    dist=d.tolist(),
+                    image_size=SIZE,
+                )
+                for n, K, R, t, d in parts(rig)
+            ],
+        },
+    ]
     for root, unit in zip(spelled, ("unknown", "cm")):
         (tmp_path / "calibration.json").write_text(json.dumps(root))
         found = load_calibration(tmp_path / "calibration.json")
@@ -390,7 +584,9 @@ def test_json_by_field_in_several_spellings(tmp_path):
 def test_projection_matrices_of_any_scale_and_sign(tmp_path, scale):
     rig = reference((0.0,) * 5)
     P = np.stack([scale * K @ np.c_[R, t] for _, K, R, t, _ in parts(rig)])
-    np.savez(tmp_path / "calibration.npz", P=P, names=np.array(rig.names), size=np.array(SIZE), unit="mm")
+    np.savez(
+        tmp_path / "calibration.npz", P=P, names=np.array(rig.names), size=np.array(SIZE), unit="mm"
+    )
     same(load_calibration(tmp_path / "calibration.npz"), rig)
     (tmp_path / "p.json").write_text(json.dumps({n: p.tolist() for n, p in zip(rig.names, P)}))
     same(load_calibration(tmp_path / "p.json", size=SIZE), rig)
@@ -399,17 +595,31 @@ def test_projection_matrices_of_any_scale_and_sign(tmp_path, scale):
 def test_npz_by_field(tmp_path):
     rig = reference()
     _, K, R, t, d = (np.stack(x) if i else x for i, x in enumerate(zip(*parts(rig))))
-    np.savez(tmp_path / "c.npz", K=K, R=R, t=t, distortion=d, size=np.array([SIZE] * 3), names=np.array(rig.names))
+    np.savez(
+        tmp_path / "c.npz",
+        K=K,
+        R=R,
+        t=t,
+        distortion=d,
+        size=np.array([SIZE] * 3),
+        names=np.array(rig.names),
+    )
     same(load_calibration(tmp_path / "c.npz"), rig)
 
 
 def test_a_few_lines_that_mean_gigabytes(tmp_path):
     """Aliases of YAML, entities of XML in two bytes a letter, an archive of zeros, links beside a file: refused before they unfold."""
-    laughs = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
-    (tmp_path / "bomb.yaml").write_text(laughs + "intrinsicMatrix: !!opencv-matrix\n   rows: 3\n   cols: 3\n   data: *a11\n")
+    laughs = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
+    )
+    (tmp_path / "bomb.yaml").write_text(
+        laughs + "intrinsicMatrix: !!opencv-matrix\n   rows: 3\n   cols: 3\n   data: *a11\n"
+    )
     with pytest.raises(ValueError, match="bomb.yaml.*alias"):
         load_calibration(tmp_path / "bomb.yaml")
-    (tmp_path / "bomb.xcp").write_bytes('<!DOCTYPE a [<!ENTITY x "y">]><Cameras>&x;</Cameras>'.encode("utf-16"))
+    (tmp_path / "bomb.xcp").write_bytes(
+        '<!DOCTYPE a [<!ENTITY x "y">]><Cameras>&x;</Cameras>'.encode("utf-16")
+    )
     with pytest.raises(ValueError, match="bomb.xcp: holds a document type"):
         load_calibration(tmp_path / "bomb.xcp")
     np.savez_compressed(tmp_path / "bomb.npz", P=np.zeros((1 << 20, 3, 4)))
@@ -435,7 +645,9 @@ def test_pickles_are_refused_with_the_way_out(tmp_path):
 
 def test_an_unknown_dialect(tmp_path):
     (tmp_path / "calibration.docx").write_text("x")
-    with pytest.raises(ValueError, match=r"calibration.docx: no calibration dialect ends in .docx; known: .*\.toml"):
+    with pytest.raises(
+        ValueError, match=r"calibration.docx: no calibration dialect ends in .docx; known: .*\.toml"
+    ):
         load_calibration(tmp_path / "calibration.docx")
 
 
@@ -444,7 +656,10 @@ def test_a_real_rig_is_the_same_from_json_and_toml(shared):
     folder = shared / "realdata" / "mouse5_dev"
     if not folder.is_dir():
         pytest.skip("no recording mouse5_dev in the shared folder")
-    a, b = load_calibration(folder / "calibration.toml"), load_calibration(folder / "calibration.json")
+    a, b = (
+        load_calibration(folder / "calibration.toml"),
+        load_calibration(folder / "calibration.json"),
+    )
     assert set(a.names) == set(b.names) and a.size == b.size == (416, 320)
     order = [b.names.index(n) for n in a.names]
     points = torch.tensor([[20.0, 20, 0], [60, 0, 40]])
@@ -463,7 +678,9 @@ def test_a_calibration_is_found_there_or_one_level_up_and_two_are_refused(tmp_pa
     assert find_calibration(clip) == clip / "calibration.toml"
     (clip / "calibration.toml").unlink()
     save_calibration(reference(), tmp_path / "session" / "Calib_b.toml")
-    with pytest.raises(ValueError, match="Calib_a.toml, Calib_b.toml could each be the calibration"):
+    with pytest.raises(
+        ValueError, match="Calib_a.toml, Calib_b.toml could each be the calibration"
+    ):
         find_calibration(clip)
 
 
@@ -473,12 +690,34 @@ def originals(folder):
     save_calibration(rig, folder / "calibration.toml")
     cells, names = dannce(rig)
     savemat(folder / "a_dannce.mat", dict(params=cells, camnames=names))
-    np.savez(folder / "c.npz", P=np.stack([K @ np.c_[R, t] for _, K, R, t, _ in parts(rig)]), names=np.array(rig.names))
-    (folder / "c.json").write_text(json.dumps({n: dict(K=K.tolist(), R=R.tolist(), t=t.tolist()) for n, K, R, t, _ in parts(rig)}))
+    np.savez(
+        folder / "c.npz",
+        P=np.stack([K @ np.c_[R, t] for _, K, R, t, _ in parts(rig)]),
+        names=np.array(rig.names),
+    )
+    (folder / "c.json").write_text(
+        json.dumps(
+            {n: dict(K=K.tolist(), R=R.tolist(), t=t.tolist()) for n, K, R, t, _ in parts(rig)}
+        )
+    )
     for n, K, R, t, d in parts(rig):
-        (folder / f"{n}.yaml").write_text("%YAML:1.0\n---\n" + opencv("intrinsicMatrix", K.T) + opencv("distortionCoefficients", d) + opencv("R", R.T) + opencv("T", t[:, None]))
+        (folder / f"{n}.yaml").write_text(
+            "%YAML:1.0\n---\n"
+            + opencv("intrinsicMatrix", K.T)
+            + opencv("distortionCoefficients", d)
+            + opencv("R", R.T)
+            + opencv("T", t[:, None])
+        )
     test_qualisys(folder), test_vicon(folder)
-    return ["calibration.toml", "a_dannce.mat", "c.npz", "c.json", "Camera2.yaml", "session.qca.txt", "room.xcp"]
+    return [
+        "calibration.toml",
+        "a_dannce.mat",
+        "c.npz",
+        "c.json",
+        "Camera2.yaml",
+        "session.qca.txt",
+        "room.xcp",
+    ]
 
 
 def mutated(data, random):
@@ -489,11 +728,20 @@ def mutated(data, random):
         if kind == 0:
             data[i] = int(random.integers(256))
         elif kind == 1:
-            del data[i:i + int(random.integers(1, 40))]
+            del data[i : i + int(random.integers(1, 40))]
         elif kind == 2:
-            data[i:i] = data[i:i + int(random.integers(1, 40))]
+            data[i:i] = data[i : i + int(random.integers(1, 40))]
         elif kind == 3:
-            data[i:i] = [b"nan", b"1e999", b"-", b"[[", b"{", b"!!python/name:os.system ", b"\x00" * 9, "é".encode()][int(random.integers(8))]
+            data[i:i] = [
+                b"nan",
+                b"1e999",
+                b"-",
+                b"[[",
+                b"{",
+                b"!!python/name:os.system ",
+                b"\x00" * 9,
+                "é".encode(),
+            ][int(random.integers(8))]
         else:
             del data[i:]
         data = data or bytearray(b"x")
@@ -505,7 +753,10 @@ def test_a_mutated_calibration_is_a_rig_or_one_clear_error(tmp_path, index):
     """2,100 mutations of seven dialects: never another kind of error or a crash, and what is read is finite."""
     name = originals(tmp_path)[index]
     good, random = (tmp_path / name).read_bytes(), np.random.default_rng(index)
-    refused, count = 0, 12 if name.endswith(".mat") else 350  # MATLAB files are parsed in a process each
+    refused, count = (
+        0,
+        12 if name.endswith(".mat") else 350,
+    )  # MATLAB files are parsed in a process each
     for _ in range(count):
         (tmp_path / name).write_bytes(mutated(good, random))
         try:

@@ -1,4 +1,5 @@
 """Cameras: where a point lands in every view, and back. H != W throughout."""
+
 import math
 from dataclasses import replace
 
@@ -8,20 +9,35 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import BEHIND, CameraRig, distort, look_at, ring, triangulate, undistort
 
-LENSES = [(0.0, 0.0, 0.0, 0.0, 0.0), (-0.3, 0.0, 0.0, 0.0, 0.0), (-0.28, 0.1, 0.001, -0.002, -0.02), (0.15, 0.05, 0.0, 0.0, 0.01),
-          (-0.1, 0.02, 0.006, -0.004, 0.0)]
+LENSES = [
+    (0.0, 0.0, 0.0, 0.0, 0.0),
+    (-0.3, 0.0, 0.0, 0.0, 0.0),
+    (-0.28, 0.1, 0.001, -0.002, -0.02),
+    (0.15, 0.05, 0.0, 0.0, 0.01),
+    (-0.1, 0.02, 0.006, -0.004, 0.0),
+]
 
 
 def rigs(lead=(), lens=LENSES[4], views=4):
     """A float64 ring with distortion, 96 x 64, with batch axes `lead`."""
     rig = ring(views, size=(96, 64), target=(30.0, -20.0, 40.0), distortion=lens).to(torch.float64)
-    R, t = look_at(rig.centres, torch.tensor([30.0, -20, 40]).double(), torch.tensor([0.0, 0, 1]).double())  # a rotation to 1e-16
+    R, t = look_at(
+        rig.centres, torch.tensor([30.0, -20, 40]).double(), torch.tensor([0.0, 0, 1]).double()
+    )  # a rotation to 1e-16
     rig = replace(rig, R=R, t=t)
-    return replace(rig, **{k: getattr(rig, k).expand(*lead, *getattr(rig, k).shape) for k in ("K", "R", "t", "distortion")})
+    return replace(
+        rig,
+        **{
+            k: getattr(rig, k).expand(*lead, *getattr(rig, k).shape)
+            for k in ("K", "R", "t", "distortion")
+        },
+    )
 
 
 def points(*lead, seed=0):
-    return 120 * torch.randn(*lead, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 120 * torch.randn(
+        *lead, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 # ---- projection ----------------------------------------------------------------------------------------------------
@@ -44,7 +60,10 @@ def test_projection_agrees_with_opencv_written_by_hand():
     px = rig.px_from_world(world)
     for v in range(rig.views):
         for p in range(len(world)):
-            X, Y, Z = (sum(float(rig.R[v, i, j] * world[p, j]) for j in range(3)) + float(rig.t[v, i]) for i in range(3))
+            X, Y, Z = (
+                sum(float(rig.R[v, i, j] * world[p, j]) for j in range(3)) + float(rig.t[v, i])
+                for i in range(3)
+            )
             x, y = X / Z, Y / Z
             k1, k2, p1, p2, k3 = rig.distortion[v].tolist()
             r = math.hypot(x, y)
@@ -52,7 +71,9 @@ def test_projection_agrees_with_opencv_written_by_hand():
             u = x * bend + 2 * p1 * x * y + p2 * (r**2 + 2 * x**2)
             w = y * bend + p1 * (r**2 + 2 * y**2) + 2 * p2 * x * y
             K = rig.K[v].tolist()
-            assert px[v, p].tolist() == pytest.approx([K[0][0] * u + K[0][2], K[1][1] * w + K[1][2]], abs=1e-9)
+            assert px[v, p].tolist() == pytest.approx(
+                [K[0][0] * u + K[0][2], K[1][1] * w + K[1][2]], abs=1e-9
+            )
 
 
 def test_behind_and_at_a_camera_is_far_outside_with_finite_gradients():
@@ -69,7 +90,11 @@ def test_behind_and_at_a_camera_is_far_outside_with_finite_gradients():
 def test_a_point_on_the_optical_axis_has_a_finite_gradient(lens):
     flat = torch.zeros(1, 3, 2, dtype=torch.float64, requires_grad=True)
     distort(flat, torch.tensor([lens], dtype=torch.float64)).sum().backward()
-    assert_close(flat.grad, torch.ones_like(flat), msg=lambda m: f"distortion is the identity to first order on the axis: {m}")
+    assert_close(
+        flat.grad,
+        torch.ones_like(flat),
+        msg=lambda m: f"distortion is the identity to first order on the axis: {m}",
+    )
 
 
 def test_gradients_of_projection():
@@ -79,21 +104,32 @@ def test_gradients_of_projection():
 
 def test_gradients_of_triangulation():
     rig = rigs()
-    px = rig.px_from_world(points(3)) + torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    px = rig.px_from_world(points(3)) + torch.randn(
+        4, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     weight = torch.rand(4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64) + 0.2
-    assert torch.autograd.gradcheck(lambda p, w: triangulate(rig, p, w), (px.requires_grad_(), weight.requires_grad_()), atol=1e-4)
+    assert torch.autograd.gradcheck(
+        lambda p, w: triangulate(rig, p, w),
+        (px.requires_grad_(), weight.requires_grad_()),
+        atol=1e-4,
+    )
 
 
 # ---- distortion ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("lens", LENSES)
 def test_undistort_undoes_distort_over_the_field_of_view(lens):
-    x, y = torch.meshgrid(torch.linspace(-0.7, 0.7, 15), torch.linspace(-0.5, 0.5, 11), indexing="ij")
+    x, y = torch.meshgrid(
+        torch.linspace(-0.7, 0.7, 15), torch.linspace(-0.5, 0.5, 11), indexing="ij"
+    )
     flat = torch.stack([x, y], -1).double().view(1, -1, 2)
     lens = torch.tensor([lens], dtype=torch.float64)
     assert_close(undistort(distort(flat, lens), lens), flat, atol=1e-8, rtol=0)
 
 
-@pytest.mark.parametrize("lens", [(-0.3, 0.0, 0.0, 0.0, 0.0), (-0.5, 0.05, 0.002, -0.002, 0.0), (0.1, -0.2, 0.0, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    "lens",
+    [(-0.3, 0.0, 0.0, 0.0, 0.0), (-0.5, 0.05, 0.002, -0.002, 0.0), (0.1, -0.2, 0.0, 0.0, 0.0)],
+)
 def test_points_past_the_fold_stay_outside(lens):
     """The raw polynomial brings r = 1.8 back inside; ours keeps growing, so nothing from far off enters the picture."""
     lens = torch.tensor([lens], dtype=torch.float64)
@@ -108,7 +144,7 @@ def test_distort_treats_every_view_with_its_own_lens():
     flat = torch.randn(3, 5, 2, dtype=torch.float64) / 3
     lenses = torch.tensor(LENSES[1:4], dtype=torch.float64)
     for v in range(3):
-        assert_close(distort(flat, lenses)[v], distort(flat[v:v + 1], lenses[v:v + 1])[0])
+        assert_close(distort(flat, lenses)[v], distort(flat[v : v + 1], lenses[v : v + 1])[0])
 
 
 # ---- pixels --------------------------------------------------------------------------------------------------------
@@ -124,7 +160,9 @@ def test_resizing_is_scaling_and_keeps_ndc():
     rig, world = rigs(), points(6)
     small = rig.resized((40, 50))
     assert small.size == (40, 50)
-    assert_close(small.px_from_world(world), rig.px_from_world(world) * torch.tensor([40 / 96, 50 / 64]))
+    assert_close(
+        small.px_from_world(world), rig.px_from_world(world) * torch.tensor([40 / 96, 50 / 64])
+    )
     assert_close(small.ndc_from_world(world), rig.ndc_from_world(world))
 
 
@@ -135,7 +173,11 @@ def test_projecting_with_the_cropped_rig_is_cropping_the_pixels(lead):
     corner = 20 * torch.randn(*lead, 4, 2, generator=generator, dtype=torch.float64)
     window = 10 + 40 * torch.rand(*lead, 4, 2, generator=generator, dtype=torch.float64)
     cut = rig.cropped(corner, window, (30, 20))
-    want = (rig.px_from_world(world) - corner[..., None, :]) / window[..., None, :] * torch.tensor([30.0, 20.0])
+    want = (
+        (rig.px_from_world(world) - corner[..., None, :])
+        / window[..., None, :]
+        * torch.tensor([30.0, 20.0])
+    )
     assert cut.size == (30, 20)
     assert_close(cut.px_from_world(world), want, atol=1e-9, rtol=0)
 
@@ -143,7 +185,12 @@ def test_projecting_with_the_cropped_rig_is_cropping_the_pixels(lead):
 def test_changes_leave_the_rig_alone():
     rig = rigs()
     before = {k: getattr(rig, k).clone() for k in ("K", "R", "t", "distortion")}
-    rig.resized((10, 10)), rig.cropped(rig.K.new_zeros(4, 2), rig.K.new_ones(4, 2), (5, 5)), rig.take([1]), rig.batched(3)
+    (
+        rig.resized((10, 10)),
+        rig.cropped(rig.K.new_zeros(4, 2), rig.K.new_ones(4, 2), (5, 5)),
+        rig.take([1]),
+        rig.batched(3),
+    )
     assert rig.size == (96, 64) and all(torch.equal(getattr(rig, k), x) for k, x in before.items())
     with pytest.raises(AttributeError):
         rig.size = (1, 1)
@@ -154,7 +201,9 @@ def test_take_keeps_order_and_names():
     some = rig.take([3, 1])
     assert some.names == ("cam3", "cam1") and some.views == 2
     assert_close(some.px_from_world(world), rig.px_from_world(world)[[3, 1]])
-    assert_close(rigs((2,)).take([3, 1]).px_from_world(world), rigs((2,)).px_from_world(world)[:, [3, 1]])
+    assert_close(
+        rigs((2,)).take([3, 1]).px_from_world(world), rigs((2,)).px_from_world(world)[:, [3, 1]]
+    )
 
 
 @pytest.mark.parametrize("lens", LENSES)
@@ -218,15 +267,21 @@ def test_ring_looks_at_its_target_with_the_sky_above():
     target = torch.tensor([[10.0, 20.0, 30.0]])
     assert_close(rig.ndc_from_world(target), torch.zeros(5, 1, 2), atol=1e-4, rtol=0)
     higher = rig.px_from_world(target + torch.tensor([0.0, 0.0, 20.0]))
-    assert (higher[..., 1] < 32).all() and (higher[..., 0] - 48).abs().max() < 1e-3, "pixel rows count downwards"
+    assert (higher[..., 1] < 32).all() and (higher[..., 0] - 48).abs().max() < 1e-3, (
+        "pixel rows count downwards"
+    )
     assert_close(rig.R @ rig.R.mT, torch.eye(3).expand(5, 3, 3), atol=1e-5, rtol=0)
     assert_close(torch.linalg.det(rig.R), torch.ones(5))
     assert_close(rig.centres[:, 2], torch.full((5,), 600.0))
 
 
 def test_look_at_puts_the_target_ahead():
-    R, t = look_at(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 6.0, 3.0]), torch.tensor([0.0, 0.0, 1.0]))
-    assert_close(R @ torch.tensor([4.0, 6.0, 3.0]) + t, torch.tensor([0.0, 0.0, 5.0]), atol=1e-5, rtol=0)
+    R, t = look_at(
+        torch.tensor([1.0, 2.0, 3.0]), torch.tensor([4.0, 6.0, 3.0]), torch.tensor([0.0, 0.0, 1.0])
+    )
+    assert_close(
+        R @ torch.tensor([4.0, 6.0, 3.0]) + t, torch.tensor([0.0, 0.0, 5.0]), atol=1e-5, rtol=0
+    )
 
 
 def test_P_is_the_pinhole_projection():
@@ -237,5 +292,8 @@ def test_P_is_the_pinhole_projection():
 
 def test_rig_is_a_value():
     rig = rigs()
-    assert isinstance(rig.to(torch.float32), CameraRig) and rig.to(torch.float32).K.dtype == torch.float32
+    assert (
+        isinstance(rig.to(torch.float32), CameraRig)
+        and rig.to(torch.float32).K.dtype == torch.float32
+    )
     assert rig.batched(3).K.shape == (3, 4, 3, 3) and rig.batched(3).views == 4

@@ -1,4 +1,5 @@
 """Checkpoints: whole or not at all, never unpickled, and a resumed run goes on to the same weights."""
+
 import os
 import signal
 import subprocess
@@ -9,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_training import TINY, advance, clip, seen, weights  # noqa: F401  (fixtures)
 
 from bkind3d_lite.checkpoints import header, load, resume, save
 from bkind3d_lite.model import placed
 from bkind3d_lite.training import begin
-from test_training import TINY, advance, clip, seen, weights  # noqa: F401  (fixtures)
 
 
 def test_resume_continues_bit_for_bit(tmp_path, clip, seen):
@@ -50,8 +51,13 @@ CHILD = textwrap.dedent("""
 
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     """kill -9 at an arbitrary moment, resume from what is on disk: as if nothing had happened."""
+
     def start(name):
-        return subprocess.Popen([sys.executable, "-c", CHILD, os.path.dirname(__file__), str(tmp_path / name)], stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [sys.executable, "-c", CHILD, os.path.dirname(__file__), str(tmp_path / name)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     victim = start("killed")
     while int(victim.stdout.readline()) < 6:
@@ -62,14 +68,18 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     assert not (tmp_path / "killed.weights").exists()
     for child in (start("killed"), start("whole")):
         assert child.communicate()[0] and child.returncode == 0
-    killed, whole = (torch.load(tmp_path / f"{n}.weights", weights_only=True) for n in ("killed", "whole"))
+    killed, whole = (
+        torch.load(tmp_path / f"{n}.weights", weights_only=True) for n in ("killed", "whole")
+    )
     assert torch.equal(killed, whole)
 
 
 def test_the_scale_of_a_float16_run_is_kept(tmp_path, clip, monkeypatch):
     import bkind3d_lite.training as training
 
-    monkeypatch.setattr(training, "scaler", lambda recipe, device: torch.amp.GradScaler("cpu", init_scale=64.0))
+    monkeypatch.setattr(
+        training, "scaler", lambda recipe, device: torch.amp.GradScaler("cpu", init_scale=64.0)
+    )
     run = begin(TINY, clip)
     run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 16.0, "_growth_tracker": 7})
     again = resume(save(run, tmp_path / "c.safetensors"), clip)
@@ -84,19 +94,29 @@ def test_checkpoint_of_other_shapes_is_refused(tmp_path, clip):
 
 
 def test_for_tracking_a_checkpoint_is_lighter_and_the_same(tmp_path, clip, seen, monkeypatch):
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("weights were asked for"))
+    monkeypatch.setattr(
+        torch.hub,
+        "load_state_dict_from_url",
+        lambda *_, **__: pytest.fail("weights were asked for"),
+    )
     run = begin(replace(TINY, backbone="resnet18", precision="float32"), clip)
-    run.recipe = replace(run.recipe, pretrained=True, perceptual="vgg19")  # as one who trains on with ImageNet's weights
+    run.recipe = replace(
+        run.recipe, pretrained=True, perceptual="vgg19"
+    )  # as one who trains on with ImageNet's weights
     path = save(run, tmp_path / "c.safetensors")
     whole, light = load(path)[0], load(path, tracking=True)[0]
     seen = clip.batch([2], None, run.recipe.size, seen, run.recipe.follow)
     with torch.no_grad():
         assert torch.equal(whole.keypoints(seen).world, light.keypoints(seen).world)
-    assert all(p.is_meta for p in light.decoder.parameters()) and not any(p.is_meta for p in whole.parameters())
+    assert all(p.is_meta for p in light.decoder.parameters()) and not any(
+        p.is_meta for p in whole.parameters()
+    )
     half = load(path, replace(run.recipe, precision="bfloat16"), tracking=True)[0]
     assert {p.dtype for p in half.encoder.parameters() if p.ndim == 4} == {torch.bfloat16}
     with torch.no_grad():
-        assert (half.keypoints(seen).world - whole.keypoints(seen).world).abs().max() < 0.05 * (run.recipe.follow or run.recipe.side)
+        assert (half.keypoints(seen).world - whole.keypoints(seen).world).abs().max() < 0.05 * (
+            run.recipe.follow or run.recipe.side
+        )
 
 
 def test_broken_and_foreign_checkpoints(tmp_path, clip):
@@ -155,8 +175,11 @@ HALF_WRITER = textwrap.dedent("""
 
 def test_kill_in_the_middle_of_a_checkpoint_write_leaves_the_last_good_one(tmp_path, clip):
     path = tmp_path / "c.safetensors"
-    child = subprocess.run([sys.executable, "-c", HALF_WRITER, os.path.dirname(__file__), str(path)], timeout=240,
-                           env=os.environ | {"OMP_NUM_THREADS": "1"})
+    child = subprocess.run(
+        [sys.executable, "-c", HALF_WRITER, os.path.dirname(__file__), str(path)],
+        timeout=240,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert child.returncode == -signal.SIGKILL
     assert len([p for p in tmp_path.iterdir() if ".tmp" in p.name]) == 1, "it died while it wrote"
     assert header(path)["step"] == 2 and resume(path, clip).step == 2

@@ -1,4 +1,5 @@
 """Clips: folders that open or say why not, seeded batches, and crops whose rig tells the truth."""
+
 import shutil
 from dataclasses import replace
 
@@ -9,7 +10,16 @@ from torch.testing import assert_close
 
 from bkind3d_lite.calibrations import load_calibration
 from bkind3d_lite.cameras import ring, save_calibration
-from bkind3d_lite.clips import Batch, MultiViewClip, Skeleton, Survey, Track, footprint, foreground, open_clip
+from bkind3d_lite.clips import (
+    Batch,
+    MultiViewClip,
+    Skeleton,
+    Survey,
+    Track,
+    footprint,
+    foreground,
+    open_clip,
+)
 from bkind3d_lite.videos import Video, write_video
 
 
@@ -23,9 +33,16 @@ def copy(folder, tmp_path):
 def test_a_folder_opens(folder):
     path, known = folder
     clip = open_clip(path)
-    assert len(clip) == 12 and clip.frames.shape == (12, 3, 64, 96, 3) and clip.fps == 30 and clip.rig.names == known.rig.names
+    assert (
+        len(clip) == 12
+        and clip.frames.shape == (12, 3, 64, 96, 3)
+        and clip.fps == 30
+        and clip.rig.names == known.rig.names
+    )
     assert (clip.frames[5].float() - known.frames[5].float()).abs().mean() < 8
-    assert_close(clip.rig.px_from_world(known.truth), known.rig.px_from_world(known.truth), atol=1e-2, rtol=0)
+    assert_close(
+        clip.rig.px_from_world(known.truth), known.rig.px_from_world(known.truth), atol=1e-2, rtol=0
+    )
     assert_close(clip.truth, known.truth)
     assert clip.skeleton == known.skeleton and clip.body_length == known.body_length
 
@@ -65,13 +82,18 @@ def test_no_calibration(copy):
 
 def test_a_missing_camera(copy):
     (copy / "cam1.mp4").unlink()
-    with pytest.raises(ValueError, match=r"no video for camera cam1 of .*calibration\.toml; expected cam1\.mp4"):
+    with pytest.raises(
+        ValueError, match=r"no video for camera cam1 of .*calibration\.toml; expected cam1\.mp4"
+    ):
         open_clip(copy)
 
 
 def test_an_extra_camera(copy):
     shutil.copy(copy / "cam1.mp4", copy / "side.mp4")
-    with pytest.raises(ValueError, match=r"side\.mp4 has no camera.*cam0, cam1, cam2.*rename the video or remove it"):
+    with pytest.raises(
+        ValueError,
+        match=r"side\.mp4 has no camera.*cam0, cam1, cam2.*rename the video or remove it",
+    ):
         open_clip(copy)
 
 
@@ -83,8 +105,15 @@ def test_unequal_frame_counts(copy, folder):
 
 def test_truth_of_another_length(copy, folder):
     known = folder[1]
-    np.savez(copy / "truth.npz", positions=known.truth[:7].numpy(), names=np.array(known.skeleton.names), edges=np.array(known.skeleton.edges))
-    with pytest.raises(ValueError, match=r"truth\.npz: 7 poses for 12 frames; write one pose per frame"):
+    np.savez(
+        copy / "truth.npz",
+        positions=known.truth[:7].numpy(),
+        names=np.array(known.skeleton.names),
+        edges=np.array(known.skeleton.edges),
+    )
+    with pytest.raises(
+        ValueError, match=r"truth\.npz: 7 poses for 12 frames; write one pose per frame"
+    ):
         open_clip(copy)
 
 
@@ -106,7 +135,14 @@ def flat_survey(clip: MultiViewClip, thumbs: torch.Tensor | None = None) -> Surv
     T, V, H, W, _ = clip.frames.shape
     thumbs = torch.ones(T, V, 4, 6, dtype=torch.uint8) if thumbs is None else thumbs
     background = clip.frames[list(range(0, T, 2))].median(0).values
-    return Survey(background, torch.linspace(0.01, 0.03, V), torch.linspace(0.3, 0.5, V), clip.truth.mean(1), thumbs, 0.02)
+    return Survey(
+        background,
+        torch.linspace(0.01, 0.03, V),
+        torch.linspace(0.3, 0.5, V),
+        clip.truth.mean(1),
+        thumbs,
+        0.02,
+    )
 
 
 def take(batches, n):
@@ -114,11 +150,22 @@ def take(batches, n):
 
 
 def same(a: Batch, b: Batch) -> bool:
-    return a.rig.names == b.rig.names and all(torch.equal(getattr(a, k), getattr(b, k)) for k in ("now", "later", "index", "turn", "centre"))
+    return a.rig.names == b.rig.names and all(
+        torch.equal(getattr(a, k), getattr(b, k))
+        for k in ("now", "later", "index", "turn", "centre")
+    )
 
 
 def test_the_same_seed_and_step_make_the_same_batch(clip):
-    given = dict(size=(24, 16), gap=[2, 5], batch=3, survey=flat_survey(clip), follow=400.0, views=3, turn=True)
+    given = dict(
+        size=(24, 16),
+        gap=[2, 5],
+        batch=3,
+        survey=flat_survey(clip),
+        follow=400.0,
+        views=3,
+        turn=True,
+    )
     first, again, other = (take(clip.batches(seed=s, **given), 4) for s in (7, 7, 8))
     assert all(same(a, b) for a, b in zip(first, again))
     assert not any(same(a, b) for a, b in zip(first, other))
@@ -129,7 +176,10 @@ def test_the_same_seed_and_step_make_the_same_batch(clip):
 
 def test_a_batch_holds_the_frames_it_names(clip):
     batch = clip.batch([3, 11], 4, (96, 64))
-    assert batch.now.shape == batch.later.shape == (2, 4, 3, 64, 96) and batch.index.tolist() == [3, 11]
+    assert batch.now.shape == batch.later.shape == (2, 4, 3, 64, 96) and batch.index.tolist() == [
+        3,
+        11,
+    ]
     for images, times in ((batch.now, (3, 11)), (batch.later, (7, 15))):
         assert_close((images * 255).round().byte(), clip.frames[list(times)].movedim(-1, -3))
     assert clip.batch([3], None, (96, 64)).later is None
@@ -139,7 +189,11 @@ def test_gaps_are_drawn_from_those_given_and_pairs_fit(clip):
     gaps = set()
     for batch in take(clip.batches((24, 16), [1, 30], batch=2, seed=0), 12):
         for now, later, t in zip(batch.now, batch.later, batch.index.tolist()):
-            hits = [g for g in (1, 30) if t + g < 40 and torch.equal(later, clip.batch([t + g], None, (24, 16)).now[0])]
+            hits = [
+                g
+                for g in (1, 30)
+                if t + g < 40 and torch.equal(later, clip.batch([t + g], None, (24, 16)).now[0])
+            ]
             assert len(hits) == 1
             gaps.add(hits[0])
     assert gaps == {1, 30}
@@ -153,9 +207,13 @@ def test_some_of_the_views(clip):
     views = [int(name[3:]) for name in b.rig.names]
     assert torch.equal(b.now, clip.batch(b.index, 2, (24, 16)).now[:, views])
     surveyed = clip.batch(b.index, 2, (24, 16), flat_survey(clip))
-    assert torch.equal(clip.batch(b.index, 2, (24, 16), flat_survey(clip), views=views).now, surveyed.now[:, views]), "each view its own background"
+    assert torch.equal(
+        clip.batch(b.index, 2, (24, 16), flat_survey(clip), views=views).now, surveyed.now[:, views]
+    ), "each view its own background"
     world = clip.truth[b.index]
-    assert_close(b.rig.px_from_world(world), clip.rig.resized((24, 16)).px_from_world(world)[:, views])
+    assert_close(
+        b.rig.px_from_world(world), clip.rig.resized((24, 16)).px_from_world(world)[:, views]
+    )
 
 
 def test_motion_is_preferred(clip):
@@ -163,7 +221,10 @@ def test_motion_is_preferred(clip):
     thumbs[20:23] = 0  # only pairs with one end in 20..22 change
     survey = flat_survey(clip, thumbs)
     assert_close((survey.stir(2) > 0).nonzero()[:, 0], torch.tensor([18, 19, 21, 22]))
-    drawn = {int(b.index[0]) for b in take(clip.batches((12, 8), 2, seed=0, survey=survey, by_motion=True), 40)}
+    drawn = {
+        int(b.index[0])
+        for b in take(clip.batches((12, 8), 2, seed=0, survey=survey, by_motion=True), 40)
+    }
     assert drawn == {18, 19, 21, 22}
     free = {int(b.index[0]) for b in take(clip.batches((12, 8), 2, seed=0, survey=survey), 40)}
     assert not free <= {18, 19, 21, 22}
@@ -172,19 +233,30 @@ def test_motion_is_preferred(clip):
 def test_stir_by_hand(clip):
     thumbs = torch.zeros(4, 1, 1, 2, dtype=torch.uint8)
     thumbs[2] = torch.tensor([40, 0], dtype=torch.uint8)
-    survey = replace(flat_survey(clip), thumbs=thumbs)  # mean foreground 40 / 8 = 5, |change| 40 / 2 = 20
+    survey = replace(
+        flat_survey(clip), thumbs=thumbs
+    )  # mean foreground 40 / 8 = 5, |change| 40 / 2 = 20
     assert survey.stir(1).tolist() == [0.0, 4.0, 4.0]
 
 
 def test_a_gap_too_long(clip):
-    with pytest.raises(ValueError, match="synthetic-0: a gap of 40 frames needs more than the clip's 40"):
+    with pytest.raises(
+        ValueError, match="synthetic-0: a gap of 40 frames needs more than the clip's 40"
+    ):
         next(clip.batches((24, 16), [3, 40]))
     assert next(clip.batches((24, 16), 39)).index.tolist() == [0]
 
 
 def test_turns_cover_the_circle(clip):
-    turn = torch.cat([b.turn for b in take(clip.batches((12, 8), 2, batch=4, seed=0, turn=True), 10)])
-    assert turn.shape == (40,) and turn.min() < 1 and turn.max() > 5.2 and turn.max() <= 2 * np.pi + 1e-4
+    turn = torch.cat(
+        [b.turn for b in take(clip.batches((12, 8), 2, batch=4, seed=0, turn=True), 10)]
+    )
+    assert (
+        turn.shape == (40,)
+        and turn.min() < 1
+        and turn.max() > 5.2
+        and turn.max() <= 2 * np.pi + 1e-4
+    )
     assert next(clip.batches((12, 8), 2)).turn is None
 
 
@@ -196,7 +268,15 @@ SIZE = (180, 120)
 def dots():
     """One bright dot that wanders in front of a distorting ring: the truth is one point a frame."""
     rig = ring(3, 900.0, 550.0, (0.0, 0.0, 50.0), SIZE, 52.0, (-0.15, 0.03, 0.002, -0.002, 0.0))
-    world = torch.tensor([[[0.0, 0, 50]], [[80.0, -60, 90]], [[-110.0, 70, 20]], [[-90.0, 40, 120]], [[60.0, 130, 0]]])
+    world = torch.tensor(
+        [
+            [[0.0, 0, 50]],
+            [[80.0, -60, 90]],
+            [[-110.0, 70, 20]],
+            [[-90.0, 40, 120]],
+            [[60.0, 130, 0]],
+        ]
+    )
     y, x = torch.meshgrid(torch.arange(120) + 0.5, torch.arange(180) + 0.5, indexing="ij")
     pixel = torch.stack([x, y], -1)
     d2 = (pixel - rig.px_from_world(world)[:, :, 0, None, None]).square().sum(-1)
@@ -209,7 +289,10 @@ def bright(images):
     light = images[:, :, 0]
     H, W = light.shape[-2:]
     x, y = torch.arange(W) + 0.5, torch.arange(H) + 0.5
-    return torch.stack([(light.sum(-2) * x).sum(-1), (light.sum(-1) * y).sum(-1)], -1) / light.sum((-1, -2))[..., None]
+    return (
+        torch.stack([(light.sum(-2) * x).sum(-1), (light.sum(-1) * y).sum(-1)], -1)
+        / light.sum((-1, -2))[..., None]
+    )
 
 
 @pytest.mark.parametrize("size", [(180, 120), (60, 40), (50, 70), (240, 200)])
@@ -224,15 +307,31 @@ def test_resized_images_and_rig_agree(dots, size):
 def test_a_follow_crop_and_its_rig_agree(dots, size, gap):
     """A dot drawn at the projection of a world point is found in the crop where the batch's own rig projects it."""
     around = dots.truth[:, 0] + torch.tensor([25.0, -20.0, 15.0])
-    survey = Survey(torch.zeros(3, 120, 180, 3, dtype=torch.uint8), torch.full((3,), 0.01), torch.full((3,), 0.9), around,
-                    torch.zeros(5, 3, 2, 3, dtype=torch.uint8), 0.0)
+    survey = Survey(
+        torch.zeros(3, 120, 180, 3, dtype=torch.uint8),
+        torch.full((3,), 0.01),
+        torch.full((3,), 0.9),
+        around,
+        torch.zeros(5, 3, 2, 3, dtype=torch.uint8),
+        0.0,
+    )
     batch = dots.batch([0, 1, 2], gap, size, survey, follow=450.0)
     assert batch.now.shape == (3, 3, 4, size[1], size[0])
     assert_close(batch.centre, around[:3] if gap is None else (around[:3] + around[2:5]) / 2)
     for images, times in ((batch.now, [0, 1, 2]), (batch.later, [2, 3, 4])):
         if images is not None:
-            assert_close(bright(images), batch.rig.px_from_world(dots.truth[times])[:, :, 0], atol=0.5, rtol=0)
-            assert_close(bright(images[:, :, 3:]), batch.rig.px_from_world(dots.truth[times])[:, :, 0], atol=0.5, rtol=0)
+            assert_close(
+                bright(images),
+                batch.rig.px_from_world(dots.truth[times])[:, :, 0],
+                atol=0.5,
+                rtol=0,
+            )
+            assert_close(
+                bright(images[:, :, 3:]),
+                batch.rig.px_from_world(dots.truth[times])[:, :, 0],
+                atol=0.5,
+                rtol=0,
+            )
 
 
 def test_a_crop_is_centred_on_the_animal_and_holds_its_cube(dots):
@@ -240,22 +339,40 @@ def test_a_crop_is_centred_on_the_animal_and_holds_its_cube(dots):
     corner, window = footprint(rig.batched(5), dots.truth[:, 0], 300.0)
     assert_close(corner + window / 2, rig.px_from_world(dots.truth)[:, :, 0], atol=1e-3, rtol=0)
     depth = rig.cam_from_world(dots.truth)[:, :, 0, 2]
-    assert_close(window, (300 / depth)[..., None] * torch.stack([rig.K[:, 0, 0], rig.K[:, 1, 1]], -1))
+    assert_close(
+        window, (300 / depth)[..., None] * torch.stack([rig.K[:, 0, 0], rig.K[:, 1, 1]], -1)
+    )
 
 
 def test_outside_the_image_a_crop_is_black(dots):
-    survey = Survey(torch.zeros(3, 120, 180, 3, dtype=torch.uint8), torch.full((3,), 0.01), torch.full((3,), 0.9), torch.zeros(5, 3),
-                    torch.zeros(5, 3, 2, 3, dtype=torch.uint8), 0.0)
+    survey = Survey(
+        torch.zeros(3, 120, 180, 3, dtype=torch.uint8),
+        torch.full((3,), 0.01),
+        torch.full((3,), 0.9),
+        torch.zeros(5, 3),
+        torch.zeros(5, 3, 2, 3, dtype=torch.uint8),
+        0.0,
+    )
     white = replace(dots, frames=torch.full_like(dots.frames, 255))
     batch = white.batch([0], None, (64, 64), survey, follow=4000.0)
     ndc = batch.rig.ndc_from_px(batch.rig.px_from_world(torch.zeros(1, 1, 3)))
-    assert batch.now[:, :, :3, 32, 32].min() > 0.99 and batch.now[..., 0, 0].max() == 0 and ndc.abs().max() < 0.1
+    assert (
+        batch.now[:, :, :3, 32, 32].min() > 0.99
+        and batch.now[..., 0, 0].max() == 0
+        and ndc.abs().max() < 0.1
+    )
 
 
 def test_foreground_is_zero_on_the_background_and_one_on_the_animal():
-    ground, noise, contrast = torch.full((1, 2, 3, 9, 9), 0.2), torch.tensor([0.02, 0.05]), torch.tensor([0.4, 0.6])
+    ground, noise, contrast = (
+        torch.full((1, 2, 3, 9, 9), 0.2),
+        torch.tensor([0.02, 0.05]),
+        torch.tensor([0.4, 0.6]),
+    )
     images = ground.clone()
-    images[:, :, 1] = 0.2 + 0.23  # half way between 3 x noise = 0.06 and contrast = 0.4; and 0.08 / 0.45 of the second view's
+    images[:, :, 1] = (
+        0.2 + 0.23
+    )  # half way between 3 x noise = 0.06 and contrast = 0.4; and 0.08 / 0.45 of the second view's
     found = foreground(images, ground, noise, contrast)
     assert found.shape == (1, 2, 1, 9, 9)
     assert_close(found[0, :, 0, 4, 4], torch.tensor([0.5, 0.08 / 0.45]))
@@ -269,7 +386,10 @@ def test_a_shadow_is_not_the_animal():
     noise, contrast = torch.tensor([0.01]), torch.tensor([0.2])
     shadow, tinted, black = 0.7 * colour, 0.7 * colour.flip(2), 0.1 * colour
     assert foreground(shadow, colour, noise, contrast).max() < 0.05
-    assert foreground(tinted, colour, noise, contrast).min() > 0.5 and foreground(black, colour, noise, contrast).min() == 1
+    assert (
+        foreground(tinted, colour, noise, contrast).min() > 0.5
+        and foreground(black, colour, noise, contrast).min() == 1
+    )
 
 
 def test_a_grey_patch_inside_the_body_is_the_body():
@@ -292,8 +412,20 @@ def test_following_without_a_survey_is_refused(clip):
 
 
 def test_a_batch_moves_as_one(clip):
-    batch = next(clip.batches((24, 16), 2, survey=flat_survey(clip), follow=300.0, turn=True)).to(torch.float64)
-    assert {x.dtype for x in (batch.now, batch.later, batch.centre, batch.turn, batch.rig.K, batch.rig.distortion)} == {torch.float64}
+    batch = next(clip.batches((24, 16), 2, survey=flat_survey(clip), follow=300.0, turn=True)).to(
+        torch.float64
+    )
+    assert {
+        x.dtype
+        for x in (
+            batch.now,
+            batch.later,
+            batch.centre,
+            batch.turn,
+            batch.rig.K,
+            batch.rig.distortion,
+        )
+    } == {torch.float64}
 
 
 # ---- tracks --------------------------------------------------------------------------------------------------------
@@ -301,23 +433,40 @@ def test_a_batch_moves_as_one(clip):
 def track():
     generator = torch.Generator().manual_seed(0)
     skeleton = Skeleton(("k0", "k1", "nose"), ((0, 1), (1, 2)))
-    return Track(300 * torch.randn(6, 3, 3, generator=generator), torch.rand(6, 3, generator=generator), skeleton, 25.0, "cm")
+    return Track(
+        300 * torch.randn(6, 3, 3, generator=generator),
+        torch.rand(6, 3, generator=generator),
+        skeleton,
+        25.0,
+        "cm",
+    )
 
 
 def test_csv_reads_back(tmp_path, track):
     table = np.genfromtxt(track.save(tmp_path / "out" / "t.csv"), delimiter=",", names=True)
-    assert table.dtype.names[:6] == ("frame", "time_s", "k0_x", "k0_y", "k0_z", "k0_confidence") and len(table.dtype.names) == 14
-    assert table["frame"].tolist() == list(range(6)) and table["time_s"].tolist() == pytest.approx([i / 25 for i in range(6)])
+    assert (
+        table.dtype.names[:6] == ("frame", "time_s", "k0_x", "k0_y", "k0_z", "k0_confidence")
+        and len(table.dtype.names) == 14
+    )
+    assert table["frame"].tolist() == list(range(6)) and table["time_s"].tolist() == pytest.approx(
+        [i / 25 for i in range(6)]
+    )
     for k, name in enumerate(track.skeleton.names):
         for axis, letter in enumerate("xyz"):
-            assert table[f"{name}_{letter}"] == pytest.approx(track.world[:, k, axis].numpy(), abs=6e-4)
+            assert table[f"{name}_{letter}"] == pytest.approx(
+                track.world[:, k, axis].numpy(), abs=6e-4
+            )
         assert table[f"{name}_confidence"] == pytest.approx(track.weight[:, k].numpy(), abs=6e-5)
 
 
 def test_npz_reads_back(tmp_path, track):
     with np.load(track.save(tmp_path / "t.npz"), allow_pickle=False) as data:
-        assert np.array_equal(data["positions"], track.world.numpy()) and np.array_equal(data["confidence"], track.weight.numpy())
-        assert tuple(data["names"]) == track.skeleton.names and [tuple(e) for e in data["edges"]] == list(track.skeleton.edges)
+        assert np.array_equal(data["positions"], track.world.numpy()) and np.array_equal(
+            data["confidence"], track.weight.numpy()
+        )
+        assert tuple(data["names"]) == track.skeleton.names and [
+            tuple(e) for e in data["edges"]
+        ] == list(track.skeleton.edges)
         assert data["fps"] == 25 and data["unit"] == "cm"
 
 

@@ -1,4 +1,5 @@
 """Consultation: the doctor's page is whole, and its rays are where the cameras say."""
+
 import torch
 
 from bkind3d_lite.cameras import ring
@@ -10,14 +11,25 @@ from bkind3d_lite.questions import FAIL, Check
 def test_the_page_has_every_check_and_needs_no_network(clip, tmp_path):
     found = diagnose(clip)
     text = write_page(found, tmp_path / "doctor.html").read_text(encoding="utf-8")
-    assert all(c.name in text for c in found.checks) and "Do the rays meet?" in text and "data:image/jpeg;base64" in text
-    assert "cdn.plot.ly/plotly" not in text.split("<main>")[1].split("<script")[0] and "Plotly.newPlot" in text
+    assert (
+        all(c.name in text for c in found.checks)
+        and "Do the rays meet?" in text
+        and "data:image/jpeg;base64" in text
+    )
+    assert (
+        "cdn.plot.ly/plotly" not in text.split("<main>")[1].split("<script")[0]
+        and "Plotly.newPlot" in text
+    )
 
 
 def test_a_folder_that_did_not_open_still_has_a_page(tmp_path):
-    found = Diagnosis("some <folder>", [Check("files", FAIL, "no video for camera <b>", "rename it")])
+    found = Diagnosis(
+        "some <folder>", [Check("files", FAIL, "no video for camera <b>", "rename it")]
+    )
     text = write_page(found, tmp_path / "doctor.html").read_text(encoding="utf-8")
-    assert "no video for camera &lt;b&gt;" in text and "mend this first" in text and "<b>>" not in text
+    assert (
+        "no video for camera &lt;b&gt;" in text and "mend this first" in text and "<b>>" not in text
+    )
 
 
 def test_a_ray_passes_through_the_image_of_each_of_its_points():
@@ -33,4 +45,7 @@ def test_a_ray_passes_through_the_image_of_each_of_its_points():
 def test_the_sheet_holds_all_views(clip, seen):
     sheet = rays_sheet(clip, seen, columns=2)
     rows = -(-clip.rig.views // 2)
-    assert sheet.shape == (rows * clip.rig.size[1] * 2, 2 * clip.rig.size[0] * 2, 3) and sheet.dtype.name == "uint8"
+    assert (
+        sheet.shape == (rows * clip.rig.size[1] * 2, 2 * clip.rig.size[0] * 2, 3)
+        and sheet.dtype.name == "uint8"
+    )

@@ -1,4 +1,5 @@
 """Devices: every lever of speed and memory gives the results of the plain road."""
+
 from dataclasses import replace
 
 import pytest
@@ -9,15 +10,30 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bkind3d_lite import devices, volumes
 from bkind3d_lite.devices import equip, precision, scaler, settle
-from bkind3d_lite.model import build, placed
 from bkind3d_lite.frugal import on_the_spot, recomputed
+from bkind3d_lite.model import build, placed
 from bkind3d_lite.networks import V2V, Decoder, Encoder, Pointwise, Residual
 from bkind3d_lite.recipes import PAPER_RAT7M, Recipe
 from bkind3d_lite.training import batches, begin, train
 from bkind3d_lite.volumes import fuse, fused_volume, unproject
 
-SMALL = replace(PAPER_RAT7M, name="paper-small", keypoints=4, size=(96, 64), voxels=8, v2v_levels=2, v2v_width=8, channels=4, backbone="resnet18",
-                pretrained=False, decoder_widths=(16, 12, 8), perceptual="random", gaps=(0.1,), warmup=0, steps=3)
+SMALL = replace(
+    PAPER_RAT7M,
+    name="paper-small",
+    keypoints=4,
+    size=(96, 64),
+    voxels=8,
+    v2v_levels=2,
+    v2v_width=8,
+    channels=4,
+    backbone="resnet18",
+    pretrained=False,
+    decoder_widths=(16, 12, 8),
+    perceptual="random",
+    gaps=(0.1,),
+    warmup=0,
+    steps=3,
+)
 LEVERS = ["channels_last", "checkpointing", "one_by_one"]
 
 
@@ -27,7 +43,9 @@ def slopes(recipe: Recipe, clip, double: bool = True):
     batch = clip.batch([3, 8], 4, recipe.size)
     if double:
         model, objective = model.double(), objective.double()
-        rig = replace(batch.rig, **{k: getattr(batch.rig, k).double() for k in ("K", "R", "t", "distortion")})
+        rig = replace(
+            batch.rig, **{k: getattr(batch.rig, k).double() for k in ("K", "R", "t", "distortion")}
+        )
         batch = replace(batch, now=batch.now.double(), later=batch.later.double(), rig=rig)
     losses = objective(batch, model(batch, objective.judge(batch)), model.edges, 5)
     sum(losses.values()).backward()
@@ -41,12 +59,19 @@ def plain(clip):
 
 @pytest.mark.parametrize("on", [[lever] for lever in LEVERS] + [LEVERS], ids="+".join)
 def test_a_lever_changes_the_price_not_the_result(clip, plain, on):
-    losses, gradients, model, objective = slopes(replace(SMALL, **{lever: lever in on for lever in LEVERS}), clip)
+    losses, gradients, model, objective = slopes(
+        replace(SMALL, **{lever: lever in on for lever in LEVERS}), clip
+    )
     for name, value in plain[0].items():
         assert_close(losses[name], value, atol=1e-9, rtol=1e-7, msg=lambda m: f"{name}: {m}")
     for name, value in plain[1].items():
-        assert_close(gradients[name].contiguous(), value, atol=1e-8, rtol=1e-5, msg=lambda m: f"{name}: {m}")
-    for before, after in ((plain[2], model), (plain[3], objective)):  # running averages, batch statistics: counted once
+        assert_close(
+            gradients[name].contiguous(), value, atol=1e-8, rtol=1e-5, msg=lambda m: f"{name}: {m}"
+        )
+    for before, after in (
+        (plain[2], model),
+        (plain[3], objective),
+    ):  # running averages, batch statistics: counted once
         for (name, a), b in zip(before.named_buffers(), after.buffers()):
             assert_close(b, a, msg=lambda m: f"{name}: {m}")
 
@@ -100,7 +125,7 @@ def test_on_the_spot_is_the_sum_and_its_gradient():
     found = [t.grad.clone() for t in (x, y, *layer.parameters())]
     for t in (x, y, *layer.parameters()):
         t.grad = None
-    plain = sum(one(i, x[i:i + 1], y[i:i + 1])[0] for i in range(4))
+    plain = sum(one(i, x[i : i + 1], y[i : i + 1])[0] for i in range(4))
     (3 * plain).backward()
     assert_close(total, plain)
     assert_close(outs, layer(x) * y)
@@ -119,9 +144,13 @@ def test_a_volume_a_few_points_at_a_time_is_the_same_volume(points, monkeypatch)
     ndc = torch.rand(2, 3, 40, 2, dtype=torch.float64) * 2.4 - 1.2
     whole, parts = fuse(unproject(maps, ndc)), fused_volume(maps, ndc)
     assert_close(parts, whole)
-    assert_close(fused_volume(maps, ndc[:1]), fuse(unproject(maps, ndc[:1].expand(2, -1, -1, -1))))  # one rig for all
+    assert_close(
+        fused_volume(maps, ndc[:1]), fuse(unproject(maps, ndc[:1].expand(2, -1, -1, -1)))
+    )  # one rig for all
     slope = torch.randn_like(whole)
-    assert_close(*(torch.autograd.grad(x, maps, slope, retain_graph=True)[0] for x in (parts, whole)))
+    assert_close(
+        *(torch.autograd.grad(x, maps, slope, retain_graph=True)[0] for x in (parts, whole))
+    )
 
 
 def test_pointwise_is_a_convolution():
@@ -144,8 +173,15 @@ def test_precision_follows_the_device(monkeypatch):
     auto = Recipe("x")
     for native, wanted in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(devices, "native_bfloat16", lambda: native)
-        assert precision(auto, "cpu") == wanted and precision(replace(auto, precision="bfloat16"), "cpu") == torch.bfloat16
-    for capability, wanted in (((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)):
+        assert (
+            precision(auto, "cpu") == wanted
+            and precision(replace(auto, precision="bfloat16"), "cpu") == torch.bfloat16
+        )
+    for capability, wanted in (
+        ((7, 5), torch.float16),
+        ((8, 0), torch.bfloat16),
+        ((9, 0), torch.bfloat16),
+    ):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
         assert precision(auto, "cuda") == wanted
     assert not scaler(auto, "cpu").is_enabled()
@@ -174,14 +210,19 @@ def test_bfloat16_is_near_float32_and_gives_float32(clip):
 def test_narrow_volumes_have_finite_gradients_in_bfloat16(front, side):
     """oneDNN's own bfloat16 gradient of a kernel wider than its volume takes in what memory happens to hold: here, 30 000."""
     torch.manual_seed(0)
-    network, x = V2V(4, 5, width=8, levels=2, front=front, full=True), torch.randn(1, 4, side, side, side)
+    network, x = (
+        V2V(4, 5, width=8, levels=2, front=front, full=True),
+        torch.randn(1, 4, side, side, side),
+    )
     found = []
     for half in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             loss = network(x).float().square().mean()
         left = [torch.full((1 << i,), 3e4) for i in range(8, 20) for _ in range(4)]
         del left
-        found.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))]))
+        found.append(
+            torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))])
+        )
     assert torch.cosine_similarity(*found, 0) > 0.95
 
 
@@ -190,15 +231,23 @@ def test_overwriting_blocks_in_bfloat16_err_about_as_little_as_plain_ones():
     block = Residual(3, 16, 16)
     for weight in (p for p in block.parameters() if p.ndim == 5):
         weight.data = weight.data.contiguous(memory_format=torch.channels_last_3d)
-    x, slope = (torch.randn(2, 16, 8, 8, 8).contiguous(memory_format=torch.channels_last_3d) for _ in range(2))
+    x, slope = (
+        torch.randn(2, 16, 8, 8, 8).contiguous(memory_format=torch.channels_last_3d)
+        for _ in range(2)
+    )
     found = []
     for half, recompute in ((False, False), (True, False), (True, True)):
         x = x.detach().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             y = block(x, recompute)
-        found.append([y.float(), *torch.autograd.grad(y, [x, *block.parameters()], slope.to(y.dtype))])
+        found.append(
+            [y.float(), *torch.autograd.grad(y, [x, *block.parameters()], slope.to(y.dtype))]
+        )
     for exact, plain, ours in zip(*found):
-        assert ours.dtype == torch.float32 and 0 < (ours - exact).norm() < 1.5 * (plain - exact).norm() < 0.1 * exact.norm()
+        assert (
+            ours.dtype == torch.float32
+            and 0 < (ours - exact).norm() < 1.5 * (plain - exact).norm() < 0.1 * exact.norm()
+        )
 
 
 def test_settling_flushes_denormals():

@@ -1,4 +1,5 @@
 """The doctor: a good recording passes; a copy broken in one usual way is told which."""
+
 import re
 from dataclasses import replace
 
@@ -6,13 +7,26 @@ import numpy as np
 import pytest
 import torch
 
-from bkind3d_lite.cameras import ring as cameras_in_a_ring
 from bkind3d_lite import doctor
+from bkind3d_lite.cameras import ring as cameras_in_a_ring
 from bkind3d_lite.doctor import diagnose, examine
-from bkind3d_lite.questions import FAIL, PASS, WARN, agreement, background, covered, grown, lenses, ring, timing, truth, unit
-from bkind3d_lite.suspects import FITS, late, lags, misfit, misfits, sightings
-from bkind3d_lite.synthetic import draw, figure, poses
 from bkind3d_lite.motion import glance, survey
+from bkind3d_lite.questions import (
+    FAIL,
+    PASS,
+    WARN,
+    agreement,
+    background,
+    covered,
+    grown,
+    lenses,
+    ring,
+    timing,
+    truth,
+    unit,
+)
+from bkind3d_lite.suspects import FITS, lags, late, misfit, misfits, sightings
+from bkind3d_lite.synthetic import draw, figure, poses
 from bkind3d_lite.videos import Frames
 
 LENS = (-0.3, 0.1, 0.0, 0.0, 0.0)
@@ -23,7 +37,10 @@ def good():
     """The synthetic figure, walking round in a loop at a changing pace."""
     still, T = figure(100, views=4), 100
     angle = 2.2 * torch.linspace(0, 3.5, T) + torch.linspace(0, 9, T).sin()
-    joints = poses(T) + 130 * torch.stack([angle.cos(), angle.sin(), 0.2 * (2 * angle).sin()], -1)[:, None]
+    joints = (
+        poses(T)
+        + 130 * torch.stack([angle.cos(), angle.sin(), 0.2 * (2 * angle).sin()], -1)[:, None]
+    )
     return replace(still, frames=draw(still.rig, joints), truth=joints)
 
 
@@ -44,8 +61,21 @@ def said(diagnosis, name):
 def test_a_good_recording_passes(good):
     diagnosis = diagnose(good)
     assert diagnosis.state == PASS, diagnosis.text()
-    assert {c.name for c in diagnosis.checks} == {"files", "lenses", "unit", "ring", "background", "motion", "agreement", "offsets", "truth"}
-    assert "ready to train" in diagnosis.text() and "a gap of about" in said(diagnosis, "motion").remedy
+    assert {c.name for c in diagnosis.checks} == {
+        "files",
+        "lenses",
+        "unit",
+        "ring",
+        "background",
+        "motion",
+        "agreement",
+        "offsets",
+        "truth",
+    }
+    assert (
+        "ready to train" in diagnosis.text()
+        and "a gap of about" in said(diagnosis, "motion").remedy
+    )
 
 
 def test_rays_meet_in_a_good_rig_and_the_worst_view_is_the_moved_one(good, found):
@@ -76,7 +106,12 @@ BROKEN = [
     ("the rotations are transposed", lambda r: replace(r, R=r.R.mT)),
     ("the translations are camera centres", lambda r: replace(r, t=r.centres)),
     ("the poses are camera to world", lambda r: replace(r, R=r.R.mT, t=r.centres)),
-    ("OpenGL", lambda r: replace(r, R=torch.diag(torch.tensor([1.0, -1, -1])) @ r.R, t=r.t * torch.tensor([1.0, -1, -1]))),
+    (
+        "OpenGL",
+        lambda r: replace(
+            r, R=torch.diag(torch.tensor([1.0, -1, -1])) @ r.R, t=r.t * torch.tensor([1.0, -1, -1])
+        ),
+    ),
     ("images 2 x as large", lambda r: scaled(r, 2.0)),
     ("images 0.5 x as large", lambda r: scaled(r, 0.5)),
     ("cameras cam0 and cam1 are swapped", lambda r: swapped(r, 0, 1)),
@@ -100,9 +135,12 @@ def test_two_of_many_cameras_are_not_hidden_by_the_good_ones():
 def test_a_late_camera_is_named_with_its_lag(good, lag):
     frames = good.frames.clone()
     frames[:, 2] = torch.roll(good.frames[:, 2], lag, 0)
-    cut = replace(good, frames=frames[abs(lag):len(frames) - abs(lag)], truth=None)
+    cut = replace(good, frames=frames[abs(lag) : len(frames) - abs(lag)], truth=None)
     check = said(diagnose(cut), "agreement")
-    assert f"cam2 runs {abs(lag)} frames {'late' if lag > 0 else 'early'}" in check.remedy and f"--offset cam2={lag}" in check.remedy, check
+    assert (
+        f"cam2 runs {abs(lag)} frames {'late' if lag > 0 else 'early'}" in check.remedy
+        and f"--offset cam2={lag}" in check.remedy
+    ), check
 
 
 def test_lags_are_zero_when_nothing_is_late_and_undo_a_shift(good, found):
@@ -110,7 +148,9 @@ def test_lags_are_zero_when_nothing_is_late_and_undo_a_shift(good, found):
     assert lags(good.rig, late(found, 1, 7))[1] == -7
 
 
-@pytest.mark.parametrize("what, turn", [("mirrored", lambda x: x.flip(2)), ("upside down", lambda x: x.flip(1, 2))])
+@pytest.mark.parametrize(
+    "what, turn", [("mirrored", lambda x: x.flip(2)), ("upside down", lambda x: x.flip(1, 2))]
+)
 def test_a_turned_video_is_named(good, what, turn):
     frames = good.frames.clone()
     frames[:, 1] = turn(frames[:, 1])
@@ -166,7 +206,11 @@ def test_a_folder_that_does_not_open_is_one_failed_check(folder, tmp_path):
     copy = shutil.copytree(folder[0], tmp_path / "clip")
     (copy / "cam1.mp4").unlink()
     diagnosis = examine(copy)
-    assert [c.name for c in diagnosis.checks] == ["files"] and "no video for camera cam1" in diagnosis.text() and "mend this first" in diagnosis.text()
+    assert (
+        [c.name for c in diagnosis.checks] == ["files"]
+        and "no video for camera cam1" in diagnosis.text()
+        and "mend this first" in diagnosis.text()
+    )
 
 
 # ---- time ----------------------------------------------------------------------------------------------------------
@@ -194,10 +238,22 @@ def test_even_times_pass_and_a_jump_is_no_uneven_interval(good):
     assert timing(good) is None, "frames in memory have no times"
 
 
-@pytest.mark.parametrize("second, fps, words", [
-    (np.arange(90) / 25, 25.0, "frame rates differ: cam0 30, cam1 25"),
-    (np.delete(np.arange(93) / 30, [20, 50, 51]), 30.0, r"cam1: 2 of 89 intervals uneven \(33 to 100 ms\)"),
-    (np.arange(90) / 30 * 1.002 + np.linspace(0, 0.1, 90), 30.0, "cam1 drifts 0.1.* s away from cam0")])
+@pytest.mark.parametrize(
+    "second, fps, words",
+    [
+        (np.arange(90) / 25, 25.0, "frame rates differ: cam0 30, cam1 25"),
+        (
+            np.delete(np.arange(93) / 30, [20, 50, 51]),
+            30.0,
+            r"cam1: 2 of 89 intervals uneven \(33 to 100 ms\)",
+        ),
+        (
+            np.arange(90) / 30 * 1.002 + np.linspace(0, 0.1, 90),
+            30.0,
+            "cam1 drifts 0.1.* s away from cam0",
+        ),
+    ],
+)
 def test_what_is_wrong_with_the_time_is_named(good, second, fps, words):
     check = timing(filmed(good, Film(np.arange(90) / 30), Film(second, fps)))
     assert check.state == WARN and re.search(words, check.said) and check.remedy, check.said
@@ -212,7 +268,10 @@ def test_a_recording_in_fragments_is_a_warning(good):
 def test_of_a_long_recording_some_stretches_are_looked_at(folder, monkeypatch):
     monkeypatch.setattr(doctor, "MOST", 8)
     found = examine(folder[0], plan=False)
-    assert len(found.clip) == 8 and "12 frames at 30 fps, 8 of them looked at" in said(found, "files").said
+    assert (
+        len(found.clip) == 8
+        and "12 frames at 30 fps, 8 of them looked at" in said(found, "files").said
+    )
     assert examine(folder[0], offsets={"nobody": 1}).state == FAIL
 
 
@@ -223,7 +282,10 @@ def test_videos_of_another_size_than_the_calibration_are_told(folder, tmp_path):
 
     copy = shutil.copytree(folder[0], tmp_path / "clip")
     write_video(copy / "cam1.mp4", Video(copy / "cam1.mp4").read(0, 12, (48, 32)), 30)
-    assert "videos of 48 x 32 px for a calibration of 96 x 64 px" in said(examine(copy, plan=False), "files").said
+    assert (
+        "videos of 48 x 32 px for a calibration of 96 x 64 px"
+        in said(examine(copy, plan=False), "files").said
+    )
 
 
 def test_a_notebook_shows_the_checks_as_a_table(good):

@@ -1,16 +1,29 @@
 """Edges: exact distances, the strongest edge of every pixel, and a skeleton that hides nothing."""
+
 import math
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from bkind3d_lite.edges import EdgeBottleneck, PointBottleneck, all_pairs, edge_maps, point_maps, segment_distance2, strongest, strongest_edges
+from bkind3d_lite.edges import (
+    EdgeBottleneck,
+    PointBottleneck,
+    all_pairs,
+    edge_maps,
+    point_maps,
+    segment_distance2,
+    strongest,
+    strongest_edges,
+)
 from bkind3d_lite.shapes import cells
 
 
 def random(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 1.8 - 0.9
+    return (
+        torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 1.8
+        - 0.9
+    )
 
 
 def pairs(K):
@@ -48,7 +61,12 @@ def test_edge_maps_by_hand():
     """A level segment through y = 0 of an 8 x 4 image: rows lie at +-0.125 and +-0.375 half widths."""
     maps = edge_maps(torch.tensor([[-0.5, 0.0], [0.5, 0.0]]), pairs(2), (4, 8), sigma=0.25)
     assert maps.shape == (1, 4, 8)
-    assert_close(maps[0, :, 3], torch.tensor([math.exp(-(0.375 / 0.25) ** 2), math.exp(-0.25), math.exp(-0.25), math.exp(-2.25)]))
+    assert_close(
+        maps[0, :, 3],
+        torch.tensor(
+            [math.exp(-((0.375 / 0.25) ** 2)), math.exp(-0.25), math.exp(-0.25), math.exp(-2.25)]
+        ),
+    )
     past = (0.875 - 0.5) ** 2 + 0.125**2  # the last column lies beyond the end of the segment
     assert_close(maps[0, 1, 7], torch.tensor(math.exp(-past / 0.0625)))
     assert_close(maps, maps.flip(-1))
@@ -60,14 +78,18 @@ def test_a_dot_is_a_circle_on_a_non_square_image():
     h, w = 24, 60
     ndc = torch.tensor([[0.1, 0.2], [0.1, 0.2]], dtype=torch.float64)
     image = edge_maps(ndc, pairs(2), (h, w), sigma=0.2)[0]
-    px = (cells(h, w, like=ndc) + 1) / 2 * torch.tensor([w, h]) - (ndc[0] + 1) / 2 * torch.tensor([w, h])
+    px = (cells(h, w, like=ndc) + 1) / 2 * torch.tensor([w, h]) - (ndc[0] + 1) / 2 * torch.tensor(
+        [w, h]
+    )
     assert_close(image, (-(px.square().sum(-1)) / (0.2 * w / 2) ** 2).exp())
 
 
 def test_maps_move_with_their_points():
     """Swapping x and y of the points transposes the drawing of a square image."""
     ndc = random(3, 4, 2)
-    assert_close(edge_maps(ndc.flip(-1), pairs(4), (16, 16), 0.2), edge_maps(ndc, pairs(4), (16, 16), 0.2).mT)
+    assert_close(
+        edge_maps(ndc.flip(-1), pairs(4), (16, 16), 0.2), edge_maps(ndc, pairs(4), (16, 16), 0.2).mT
+    )
 
 
 @pytest.mark.parametrize("lead, size", [((), (12, 20)), ((2, 3), (9, 7))])
@@ -76,7 +98,10 @@ def test_strongest_equals_the_brute_force_in_value_and_gradient(lead, size):
     weights = random(10, seed=3).abs() + 0.1
     probe = random(*lead, *size, seed=4)
     results = []
-    for draw in (strongest, lambda n, p, w, s, sigma: (w[:, None, None] * edge_maps(n, p, s, sigma)).amax(-3)):
+    for draw in (
+        strongest,
+        lambda n, p, w, s, sigma: (w[:, None, None] * edge_maps(n, p, s, sigma)).amax(-3),
+    ):
         ndc, w = random(*lead, K, 2).requires_grad_(), weights.clone().requires_grad_()
         out = draw(ndc, pairs(K), w, size, sigma)
         (out * probe).sum().backward()
@@ -87,12 +112,19 @@ def test_strongest_equals_the_brute_force_in_value_and_gradient(lead, size):
 
 
 def test_gradients_of_strongest():
-    ndc, weights = random(2, 4, 2).requires_grad_(), (random(6, seed=3).abs() + 0.2).requires_grad_()
-    assert torch.autograd.gradcheck(lambda n, w: strongest(n, pairs(4), w, (5, 7), 0.4), (ndc, weights))
+    ndc, weights = (
+        random(2, 4, 2).requires_grad_(),
+        (random(6, seed=3).abs() + 0.2).requires_grad_(),
+    )
+    assert torch.autograd.gradcheck(
+        lambda n, w: strongest(n, pairs(4), w, (5, 7), 0.4), (ndc, weights)
+    )
 
 
 def test_gradients_of_edge_maps():
-    assert torch.autograd.gradcheck(lambda n: edge_maps(n, pairs(3), (4, 6), 0.4), (random(2, 3, 2).requires_grad_(),))
+    assert torch.autograd.gradcheck(
+        lambda n: edge_maps(n, pairs(3), (4, 6), 0.4), (random(2, 3, 2).requires_grad_(),)
+    )
 
 
 # ---- bottleneck ----------------------------------------------------------------------------------------------------
@@ -104,7 +136,12 @@ def test_the_bottleneck_draws_its_weights(active):
     assert drawing.shape == (2, 3, 1, 10, 14) and edges.pairs.tolist() == pairs(5).tolist()
     want = torch.relu(edges.w) if active == "relu" else (1 + edges.w.exp()).log()
     assert_close(edges.weights, want)
-    assert_close(drawing[:, :, 0], (want[:, None, None] * edge_maps(ndc, edges.pairs, (10, 14), 0.3)).amax(-3), atol=1e-9, rtol=0)
+    assert_close(
+        drawing[:, :, 0],
+        (want[:, None, None] * edge_maps(ndc, edges.pairs, (10, 14), 0.3)).amax(-3),
+        atol=1e-9,
+        rtol=0,
+    )
 
 
 def test_all_edges_off_is_a_blank_page_with_finite_gradients():
@@ -149,13 +186,19 @@ def test_a_dot_by_hand():
 
 
 def test_gradients_of_point_maps():
-    assert torch.autograd.gradcheck(lambda n: point_maps(n, (4, 6), 0.4), (random(2, 3, 2).requires_grad_(),))
+    assert torch.autograd.gradcheck(
+        lambda n: point_maps(n, (4, 6), 0.4), (random(2, 3, 2).requires_grad_(),)
+    )
 
 
 def test_points_are_joined_by_nothing_and_never_thinner_than_a_cell():
     points = PointBottleneck(5, sigma=0.001)
     assert (points.drawings, EdgeBottleneck(5).drawings) == (5, 1)
-    assert torch.equal(points.pairs, all_pairs(5)) and points.weights.shape == (10,) and not points.weights.any()
+    assert (
+        torch.equal(points.pairs, all_pairs(5))
+        and points.weights.shape == (10,)
+        and not points.weights.any()
+    )
     assert not list(points.parameters()) and not points.state_dict()
     for x in torch.linspace(-0.7, 0.7, 11):
         assert points(torch.full((1, 1, 5, 2), float(x)), (8, 8)).amax() > 0.5
@@ -172,7 +215,9 @@ def test_the_strongest_edges_connect_every_keypoint(seed):
     for _ in range(K):
         reached |= {j for e in skeleton.edges for j in e if reached & set(e)}
     assert reached == set(range(K))
-    assert set(skeleton.edges) <= {tuple(p) for p in pairs(K).tolist()} and len(set(skeleton.edges)) == len(skeleton.edges)
+    assert set(skeleton.edges) <= {tuple(p) for p in pairs(K).tolist()} and len(
+        set(skeleton.edges)
+    ) == len(skeleton.edges)
 
 
 def test_the_tree_has_the_largest_weight_of_all_trees():
@@ -197,7 +242,12 @@ def test_with_lengths_the_tree_prefers_short_strong_edges():
     pairs = torch.combinations(torch.arange(5))
     length = (pairs[:, 1] - pairs[:, 0]).float()
     weights = torch.ones(len(pairs))
-    assert strongest_edges(pairs, weights, 5, length=length).edges == ((0, 1), (1, 2), (2, 3), (3, 4))
+    assert strongest_edges(pairs, weights, 5, length=length).edges == (
+        (0, 1),
+        (1, 2),
+        (2, 3),
+        (3, 4),
+    )
     weights[3] = 9.0  # the pair (0, 4)
     assert (0, 4) in strongest_edges(pairs, weights, 5, length=length).edges
 
@@ -206,4 +256,8 @@ def test_where_nothing_is_joined_the_tree_is_the_shortest():
     pairs = all_pairs(4)
     place = torch.tensor([0.0, 3.0, 1.0, 2.0])
     length = (place[pairs[:, 0]] - place[pairs[:, 1]]).abs()
-    assert strongest_edges(pairs, torch.zeros(6), 4, length=length).edges == ((0, 2), (1, 3), (2, 3))
+    assert strongest_edges(pairs, torch.zeros(6), 4, length=length).edges == (
+        (0, 2),
+        (1, 3),
+        (2, 3),
+    )

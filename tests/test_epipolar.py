@@ -1,11 +1,22 @@
 """Epipolar geometry: two views of one point agree on a line."""
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring
-from bkind3d_lite.epipolar import (eight_point, epipolar_distance, epipolar_lines, essential, fundamental, homogeneous, line_distance,
-                                   pose_from_essential, relative_pose, skew)
+from bkind3d_lite.epipolar import (
+    eight_point,
+    epipolar_distance,
+    epipolar_lines,
+    essential,
+    fundamental,
+    homogeneous,
+    line_distance,
+    pose_from_essential,
+    relative_pose,
+    skew,
+)
 
 
 def random(*shape, seed=0):
@@ -67,7 +78,9 @@ def homogeneous_world(point):
 def test_line_distance_by_hand():
     """3 x + 4 y - 10 = 0 is 2 from the origin, and the line's own scale does not matter."""
     line = torch.tensor([[3.0, 4, -10]])
-    assert_close(line_distance(torch.cat([line, -7 * line]), torch.zeros(2, 2)), torch.full((2,), 2.0))
+    assert_close(
+        line_distance(torch.cat([line, -7 * line]), torch.zeros(2, 2)), torch.full((2,), 2.0)
+    )
 
 
 def test_epipolar_distance_is_symmetric(rig, px):
@@ -93,7 +106,9 @@ def test_eight_point_bears_noise(rig):
 def test_the_pose_comes_back_from_the_essential_matrix(rig, px):
     R, t = relative_pose(rig, 0, 1)
     flat = rig.flat_from_px(px)
-    same_up_to_factor(essential(R, t), rig.K[1].T @ fundamental(rig, 0, 1) @ rig.K[0], atol=1e-5, rtol=1e-3)
+    same_up_to_factor(
+        essential(R, t), rig.K[1].T @ fundamental(rig, 0, 1) @ rig.K[0], atol=1e-5, rtol=1e-3
+    )
     for E in (essential(R, t), -3 * essential(R, t)):  # the sign and the size of E carry nothing
         found_R, found_t = pose_from_essential(E, flat[0], flat[1])
         assert_close(found_R, R, atol=1e-4, rtol=1e-4)
@@ -110,4 +125,7 @@ def test_clear_errors(rig, px):
 
 
 def test_homogeneous():
-    assert homogeneous(torch.zeros(2, 5, 2)).shape == (2, 5, 3) and homogeneous(torch.zeros(1, 2))[0, 2] == 1
+    assert (
+        homogeneous(torch.zeros(2, 5, 2)).shape == (2, 5, 3)
+        and homogeneous(torch.zeros(1, 2))[0, 2] == 1
+    )

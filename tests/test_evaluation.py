@@ -1,4 +1,5 @@
 """Evaluation: scores that cannot be flattered."""
+
 import math
 
 import pytest
@@ -8,8 +9,24 @@ from sklearn.base import clone
 from torch.testing import assert_close
 
 from bkind3d_lite.clips import Skeleton
-from bkind3d_lite.evaluation import (ALPHAS, BarycentricRegressor, KeypointRegressor, MLPKeypointRegressor, aligned, aligned_mpjpe, baselines, best_scale,
-                                     bone_distance, confidence, interval, joint_errors, mpjpe, n_mpjpe, on_body, scores)
+from bkind3d_lite.evaluation import (
+    ALPHAS,
+    BarycentricRegressor,
+    KeypointRegressor,
+    MLPKeypointRegressor,
+    aligned,
+    aligned_mpjpe,
+    baselines,
+    best_scale,
+    bone_distance,
+    confidence,
+    interval,
+    joint_errors,
+    mpjpe,
+    n_mpjpe,
+    on_body,
+    scores,
+)
 from bkind3d_lite.synthetic import LENGTH, poses
 
 
@@ -64,7 +81,10 @@ def test_a_mirrored_pose_is_not_forgiven():
     """A chiral pose and its mirror image: no rotation joins them, and a reflection is not allowed to."""
     truth = torch.tensor([[[0.0, 0, 0], [100, 0, 0], [0, 150, 0], [0, 0, 200]]])
     mirrored = truth * torch.tensor([-1.0, 1, 1])
-    assert aligned_mpjpe(mirrored, truth, scale=True).min() > 20 and aligned_mpjpe(mirrored, truth).min() > 20
+    assert (
+        aligned_mpjpe(mirrored, truth, scale=True).min() > 20
+        and aligned_mpjpe(mirrored, truth).min() > 20
+    )
 
 
 def test_alignment_is_the_best_rotation():
@@ -95,12 +115,20 @@ def test_the_regressor_recovers_a_linear_map():
 def test_only_a_bias_can_learn_a_constant():
     keypoints, joints = random(60, 2, 3), torch.full((60, 2, 3), 50.0)
     assert (KeypointRegressor().fit(keypoints, joints).predict(torch.zeros(1, 2, 3)) == 0).all()
-    assert_close(KeypointRegressor(bias=True).fit(keypoints, joints).predict(torch.zeros(1, 2, 3)), joints[:1], atol=1e-3, rtol=0)
+    assert_close(
+        KeypointRegressor(bias=True).fit(keypoints, joints).predict(torch.zeros(1, 2, 3)),
+        joints[:1],
+        atol=1e-3,
+        rtol=0,
+    )
 
 
 def test_a_penalty_shrinks():
     keypoints = random(60, 2, 3)
-    size = [abs(KeypointRegressor(a).fit(keypoints, 3 * keypoints).coef_).sum() for a in (0.0, 10.0, 1000.0)]
+    size = [
+        abs(KeypointRegressor(a).fit(keypoints, 3 * keypoints).coef_).sum()
+        for a in (0.0, 10.0, 1000.0)
+    ]
     assert size[0] > size[1] > size[2]
 
 
@@ -108,7 +136,12 @@ def test_frames_with_missing_joints_do_not_teach():
     keypoints, A = random(60, 4, 3), random(12, 15, seed=1)
     joints = (keypoints.flatten(1) @ A).unflatten(1, (5, 3))
     joints[::3, 2] = math.nan
-    assert_close(torch.from_numpy(KeypointRegressor().fit(keypoints, joints).coef_).float(), A.T, atol=1e-4, rtol=0)
+    assert_close(
+        torch.from_numpy(KeypointRegressor().fit(keypoints, joints).coef_).float(),
+        A.T,
+        atol=1e-4,
+        rtol=0,
+    )
 
 
 def test_a_joint_never_labelled_is_one_clear_error():
@@ -129,7 +162,9 @@ def test_the_regressor_speaks_scikit_learn():
 
 def test_scores_of_the_truth_itself_are_zero():
     truth = poses(60)
-    assert scores((truth[:40], truth[:40]), (truth[40:], truth[40:])) == pytest.approx({"mpjpe": 0, "pmpjpe": 0}, abs=0.05)
+    assert scores((truth[:40], truth[:40]), (truth[40:], truth[40:])) == pytest.approx(
+        {"mpjpe": 0, "pmpjpe": 0}, abs=0.05
+    )
 
 
 # ---- without regression --------------------------------------------------------------------------------------------
@@ -169,8 +204,13 @@ def test_baselines_of_the_figure():
     known = baselines(train, test)
     assert set(known) == {"centroid", "mean_pose"}
     for name, values in known.items():
-        assert set(values) == {"mpjpe", "pmpjpe"} and 5 < values["pmpjpe"] <= values["mpjpe"] < LENGTH / 2, name
-    assert known["mean_pose"]["mpjpe"] == pytest.approx(float(mpjpe(train.mean(0, keepdim=True).expand_as(test), test).mean()))
+        assert (
+            set(values) == {"mpjpe", "pmpjpe"}
+            and 5 < values["pmpjpe"] <= values["mpjpe"] < LENGTH / 2
+        ), name
+    assert known["mean_pose"]["mpjpe"] == pytest.approx(
+        float(mpjpe(train.mean(0, keepdim=True).expand_as(test), test).mean())
+    )
     assert known["centroid"]["mpjpe"] < known["mean_pose"]["mpjpe"]
 
 
@@ -221,14 +261,18 @@ def test_joint_errors_share_their_mean_with_mpjpe():
 def test_interval_by_hand():
     """Resamples with means 0, 1, ..., 40: the middle 95 % are 1 to 39."""
     errors = torch.arange(41.0)
-    assert_close(interval(errors, torch.arange(41)[:, None].expand(41, 7)), torch.tensor([1.0, 39.0]))
+    assert_close(
+        interval(errors, torch.arange(41)[:, None].expand(41, 7)), torch.tensor([1.0, 39.0])
+    )
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     """Independent errors of mean 1: a 90 % interval misses it in about one of ten."""
     hits = 0
     for seed in range(60):
-        low, high = confidence(1 + random(120, seed=seed), block=1, resamples=200, level=0.9, seed=seed)
+        low, high = confidence(
+            1 + random(120, seed=seed), block=1, resamples=200, level=0.9, seed=seed
+        )
         hits += low <= 1 <= high
     assert 46 <= hits <= 60
 
@@ -252,7 +296,10 @@ def test_the_perceptron_bends_where_the_line_cannot():
     linear = KeypointRegressor(0.0).fit(keypoints[:500], joints[:500]).predict(keypoints[500:])
     network = MLPKeypointRegressor(width=64).fit(keypoints[:500], joints[:500])
     bent = network.predict(keypoints[500:])
-    assert bent.shape == (100, 3, 3) and mpjpe(bent, joints[500:]).mean() < 0.5 * mpjpe(linear, joints[500:]).mean()
+    assert (
+        bent.shape == (100, 3, 3)
+        and mpjpe(bent, joints[500:]).mean() < 0.5 * mpjpe(linear, joints[500:]).mean()
+    )
     assert_close(clone(network).fit(keypoints[:500], joints[:500]).predict(keypoints[500:]), bent)
 
 
@@ -260,7 +307,10 @@ def test_the_perceptron_leaves_out_unknown_frames():
     keypoints, joints = random(60, 2, 3), random(60, 2, 3, seed=1)
     holes = joints.clone()
     holes[:5, 0] = math.nan
-    a, b = (MLPKeypointRegressor(8, steps=5).fit(*known).predict(keypoints) for known in ((keypoints, holes), (keypoints[5:], joints[5:])))
+    a, b = (
+        MLPKeypointRegressor(8, steps=5).fit(*known).predict(keypoints)
+        for known in ((keypoints, holes), (keypoints[5:], joints[5:]))
+    )
     assert_close(a, b)
     with pytest.raises(ValueError, match="none of the 60 frames"):
         MLPKeypointRegressor().fit(keypoints, torch.full_like(joints, math.nan))
@@ -274,7 +324,12 @@ def test_barycentric_weights_are_found_again_from_few_labels():
     joints[2, 1] = math.nan  # a label is missing here and there
     found = BarycentricRegressor(0.0).fit(keypoints, joints)
     assert_close(found.coef_.float(), weights, atol=1e-4, rtol=0)
-    assert_close(found.predict(keypoints)[2, 1], (weights[1, :, None] * keypoints[2]).sum(0), atol=1e-2, rtol=0)
+    assert_close(
+        found.predict(keypoints)[2, 1],
+        (weights[1, :, None] * keypoints[2]).sum(0),
+        atol=1e-2,
+        rtol=0,
+    )
 
 
 def test_barycentric_answers_turn_and_move_with_the_animal():
@@ -291,13 +346,22 @@ def test_the_penalty_is_the_one_that_leaves_a_frame_out_best():
 
     def left_out(alpha):
         rest = [[t for t in range(7) if t != out] for out in range(7)]
-        found = [BarycentricRegressor(alpha).fit(keypoints[some], joints[some]).predict(keypoints[t, None])[0, 0] for t, some in enumerate(rest)]
+        found = [
+            BarycentricRegressor(alpha)
+            .fit(keypoints[some], joints[some])
+            .predict(keypoints[t, None])[0, 0]
+            for t, some in enumerate(rest)
+        ]
         return float((torch.stack(found) - joints[:, 0]).norm(dim=-1).mean())
 
     model = BarycentricRegressor().fit(keypoints, joints)
-    assert left_out(float(model.alpha_)) == pytest.approx(min(left_out(a) for a in ALPHAS[1:]), rel=1e-6)
+    assert left_out(float(model.alpha_)) == pytest.approx(
+        min(left_out(a) for a in ALPHAS[1:]), rel=1e-6
+    )
 
 
 def test_a_joint_that_nobody_labelled_is_refused_by_number():
     with pytest.raises(ValueError, match="joint 2 is not labelled in any of the 4 frames"):
-        BarycentricRegressor().fit(random(4, 5, 3), torch.cat([random(4, 2, 3), torch.full((4, 1, 3), math.nan)], 1))
+        BarycentricRegressor().fit(
+            random(4, 5, 3), torch.cat([random(4, 2, 3), torch.full((4, 1, 3), math.nan)], 1)
+        )

@@ -1,4 +1,5 @@
 """Explore: the plain functions under the sliders draw what they say, with no widget about."""
+
 import re
 from dataclasses import replace
 
@@ -62,10 +63,17 @@ def test_heat_is_dark_at_zero_and_bright_at_most():
 def test_the_drawing_is_the_library_drawing(clip, monkeypatch):
     ndc, pairs = clip.rig.ndc_from_world(clip.truth[3]), torch.tensor([[0, 1], [1, 2], [2, 3]])
     weights, seen = torch.tensor([0.2, 1.0, 0.5]), []
-    monkeypatch.setattr(explore, "heat", lambda maps, *_: seen.append(maps) or np.zeros((*maps.shape, 3), np.uint8))
+    monkeypatch.setattr(
+        explore, "heat", lambda maps, *_: seen.append(maps) or np.zeros((*maps.shape, 3), np.uint8)
+    )
     draw = explore.drawing(ndc, pairs, weights, size=(24, 36))
     draw(sigma=0.1, keep=2)
-    torch.testing.assert_close(seen[-1], (weights[1:, None, None] * edge_maps(ndc, pairs[1:], (24, 36), 0.1)).amax(1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        seen[-1],
+        (weights[1:, None, None] * edge_maps(ndc, pairs[1:], (24, 36), 0.1)).amax(1),
+        atol=1e-5,
+        rtol=1e-4,
+    )
     assert "edge 1 - 2 at 0.00" in draw(edge=0, weight=0.0).layout.title.text
     draw(keep=0)
     assert not seen[-1].any()
@@ -78,12 +86,16 @@ def test_pulls_add_up_and_leave_the_model_alone(clip, seen, tiny):
     before = objective.length.average.clone()
     chain = Skeleton(tuple("abcde"), ((0, 1), (1, 2), (2, 3), (3, 4)))
     draw = explore.pulls(model, objective, batch, chain, reach=50.0)
-    assert torch.equal(objective.length.average, before) and all(p.grad is None for p in model.parameters())
+    assert torch.equal(objective.length.average, before) and all(
+        p.grad is None for p in model.parameters()
+    )
     assert set(draw.terms) == {"reconstruct", "cover", "separate", "length"}
 
     def steps(terms):
         trace = next(t for t in draw(terms).data if t.name == "pull" and t.type == "scatter3d")
-        ends = np.array([[v for v in trace[a] if v is not None] for a in "xyz"], float).T.reshape(-1, 2, 3)
+        ends = np.array([[v for v in trace[a] if v is not None] for a in "xyz"], float).T.reshape(
+            -1, 2, 3
+        )
         return ends[:, 1] - ends[:, 0]
 
     whole = steps(None)
@@ -93,7 +105,10 @@ def test_pulls_add_up_and_leave_the_model_alone(clip, seen, tiny):
 
 
 def test_more_keypoints_predict_better(clip):
-    known, found = (Track(x, torch.linspace(1, 0.2, 8).expand(len(x), 8), clip.skeleton, 30.0) for x in (clip.truth[:30], clip.truth[30:]))
+    known, found = (
+        Track(x, torch.linspace(1, 0.2, 8).expand(len(x), 8), clip.skeleton, 30.0)
+        for x in (clip.truth[:30], clip.truth[30:])
+    )
     draw = explore.keeping(known, clip.truth[:30], found, clip.truth[30:], clip.skeleton)
     assert len(draw.errors) == 8 and draw.errors[-1] < 3 < draw.errors[0]
     assert draw(3, 2).layout.title.text.startswith("3 keypoints") and draw(3).data[-1].x == (3,)

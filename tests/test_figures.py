@@ -1,4 +1,5 @@
 """Figures: at the columns' widths, with text that stays text and can be read."""
+
 import re
 
 import pytest
@@ -16,22 +17,39 @@ def made(clip, seen, tiny):
     model, objective = build(recipe)
     track = Track(clip.truth + 5, torch.ones(len(clip), 8), clip.skeleton, clip.fps)
     rows = [{"step": str(s), "reconstruct": str(1 / s), "separate": "0.1"} for s in range(1, 60)]
-    return {"overview": figures.overview(model, objective, clip.batch([4], 5, recipe.size, seen)), "qualitative": figures.qualitative(clip, track),
-            "curves": figures.curves(rows), "joints": figures.joint_errors(clip.truth + torch.randn(clip.truth.shape), clip.truth, clip.skeleton.names, 10.0)}
+    return {
+        "overview": figures.overview(model, objective, clip.batch([4], 5, recipe.size, seen)),
+        "qualitative": figures.qualitative(clip, track),
+        "curves": figures.curves(rows),
+        "joints": figures.joint_errors(
+            clip.truth + torch.randn(clip.truth.shape), clip.truth, clip.skeleton.names, 10.0
+        ),
+    }
 
 
-@pytest.mark.parametrize(("name", "wide"), [("overview", 183), ("qualitative", 183), ("curves", 89), ("joints", 89)])
+@pytest.mark.parametrize(
+    ("name", "wide"), [("overview", 183), ("qualitative", 183), ("curves", 89), ("joints", 89)]
+)
 def test_width_and_type_size(made, name, wide):
     assert made[name].get_figwidth() * 25.4 == pytest.approx(wide)
     made[name].canvas.draw()
-    sizes = [t.get_fontsize() for t in made[name].findobj(Text) if t.get_text().strip() and t.get_visible()]
+    sizes = [
+        t.get_fontsize()
+        for t in made[name].findobj(Text)
+        if t.get_text().strip() and t.get_visible()
+    ]
     assert min(sizes) >= 6
 
 
 @pytest.mark.parametrize("name", ["overview", "qualitative", "curves", "joints"])
 def test_nothing_is_cut_off(made, name):
     drawn = made[name].get_tightbbox()
-    assert drawn.x0 > -0.02 and drawn.y0 > -0.02 and drawn.x1 < made[name].get_figwidth() + 0.02 and drawn.y1 < made[name].get_figheight() + 0.02
+    assert (
+        drawn.x0 > -0.02
+        and drawn.y0 > -0.02
+        and drawn.x1 < made[name].get_figwidth() + 0.02
+        and drawn.y1 < made[name].get_figheight() + 0.02
+    )
 
 
 def test_text_stays_text(made, tmp_path):
@@ -55,7 +73,23 @@ def test_the_verb_writes_what_there_is_data_for(clip, monkeypatch, tmp_path, cap
     save(begin(tiny, clip), tmp_path / "tiny.safetensors", whole=False)
     monkeypatch.setattr(figures, "_parts", lambda folder: (clip, clip))
     (tmp_path / "losses.csv").write_text("step,reconstruct\n1,0.5\n2,0.4\n3,0.3\n")
-    assert main(["figures", "--checkpoint", str(tmp_path / "tiny.safetensors"), "--clip", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert (
+        main(
+            [
+                "figures",
+                "--checkpoint",
+                str(tmp_path / "tiny.safetensors"),
+                "--clip",
+                str(tmp_path),
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 0
+    )
     names = {p.stem for p in (tmp_path / "out").iterdir()}
-    assert names == {"overview", "qualitative", "curves", "joints"} and "overview.svg" in capsys.readouterr().out
+    assert (
+        names == {"overview", "qualitative", "curves", "joints"}
+        and "overview.svg" in capsys.readouterr().out
+    )
     assert main(["figures", "--checkpoint", str(tmp_path / "none"), "--clip", "x"]) == 1

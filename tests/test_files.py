@@ -1,4 +1,5 @@
 """Files: whole or not at all."""
+
 import io
 import os
 
@@ -21,7 +22,9 @@ def test_the_temporary_lies_beside_and_keeps_the_suffix(tmp_path):
         temporary.write_bytes(b"x")
 
     write_atomically(tmp_path / "clip.mp4", write)
-    assert places[0].parent == tmp_path and places[0].suffix == ".mp4" and places[0].name != "clip.mp4"
+    assert (
+        places[0].parent == tmp_path and places[0].suffix == ".mp4" and places[0].name != "clip.mp4"
+    )
 
 
 def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path):
@@ -68,8 +71,11 @@ def test_a_table_grows_by_lines_and_by_columns(tmp_path):
     table.add({"step": 1, "a": 0.5})
     table.add({"step": 2, "a": 0.25, "b": 1e-9})
     table.add({"step": 3, "b": 2.0})
-    assert read_rows(tmp_path / "new" / "t.csv") == [{"step": "1", "a": "0.5", "b": ""}, {"step": "2", "a": "0.25", "b": "1e-09"},
-                                                     {"step": "3", "a": "", "b": "2"}]
+    assert read_rows(tmp_path / "new" / "t.csv") == [
+        {"step": "1", "a": "0.5", "b": ""},
+        {"step": "2", "a": "0.25", "b": "1e-09"},
+        {"step": "3", "a": "", "b": "2"},
+    ]
 
 
 def test_a_resumed_table_forgets_what_came_after_and_half_a_line(tmp_path):

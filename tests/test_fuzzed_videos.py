@@ -3,6 +3,7 @@
 The files are opened in a process of their own (this file as a script), so that a crash of a decoder is a failure here and not the end of the tests.
 As committed there are 600 mutations of videos and 300 of the others, beside the 2,100 of `test_calibrations.py`; `BKIND3D_FUZZ=5000` makes more.
 """
+
 import json
 import os
 import shutil
@@ -62,8 +63,13 @@ def visit(folder: Path) -> None:
 
 def visited(folder: Path) -> tuple[dict[str, str], int]:
     """{file: what came of it} by a child process, and the memory it took."""
-    done = subprocess.run([sys.executable, __file__, str(folder)], capture_output=True, text=True, timeout=600,
-                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, __file__, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+    )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, f"crashed after {lines[-1:]}: {done.stderr[-2000:]}"
     return dict(lines[:-1]), lines[-1][1]
@@ -76,12 +82,23 @@ def originals(tmp_path_factory, barcodes):
     import av
 
     folder, images = tmp_path_factory.mktemp("good"), barcodes(70)
-    kinds = dict(a=("mp4", "libx264"), b=("mov", "mpeg4"), c=("avi", "mpeg4"), d=("mkv", "libx264"), e=("webm", "libvpx"), f=("avi", "mjpeg"))
+    kinds = dict(
+        a=("mp4", "libx264"),
+        b=("mov", "mpeg4"),
+        c=("avi", "mpeg4"),
+        d=("mkv", "libx264"),
+        e=("webm", "libvpx"),
+        f=("avi", "mjpeg"),
+    )
     for name, (suffix, codec) in kinds.items():
         options = {"movflags": "faststart"} if suffix in ("mp4", "mov") else {}
         with av.open(str(folder / f"{name}.{suffix}"), "w", options=options) as container:
             stream = container.add_stream(codec, rate=30, options={"g": "12"})
-            stream.height, stream.width, stream.pix_fmt = 32, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            stream.height, stream.width, stream.pix_fmt = (
+                32,
+                48,
+                "yuvj420p" if codec == "mjpeg" else "yuv420p",
+            )
             for image in images:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
@@ -92,7 +109,11 @@ def mutated(good: bytes, other: bytes, random: np.random.Generator) -> bytes:
     """One to five changes: bits, bytes, 16- and 32-bit fields to extremes, cut, repeated, exchanged with another file, zeroed."""
     data, header = bytearray(good), min(len(good), 2500)
     for _ in range(int(random.integers(1, 6))):
-        at, span, kind = int(random.integers(header if random.random() < 0.7 else len(data) or 1)), int(random.integers(1, 60)), int(random.integers(9))
+        at, span, kind = (
+            int(random.integers(header if random.random() < 0.7 else len(data) or 1)),
+            int(random.integers(1, 60)),
+            int(random.integers(9)),
+        )
         at = min(at, max(0, len(data) - 8))
         if kind == 0 and data:
             data[at] ^= 1 << int(random.integers(8))
@@ -100,22 +121,26 @@ def mutated(good: bytes, other: bytes, random: np.random.Generator) -> bytes:
             data[at] = int(random.integers(256))
         elif kind in (2, 3, 4):
             word = WORDS[int(random.integers(len(WORDS)))]
-            data[at:at + 4] = struct.pack(">I" if random.random() < 0.6 else "<I", word)
+            data[at : at + 4] = struct.pack(">I" if random.random() < 0.6 else "<I", word)
         elif kind == 5:
-            del data[at:at + span]
+            del data[at : at + span]
         elif kind == 6:
-            data[at:at] = data[at:at + span] * int(random.integers(1, 4))
+            data[at:at] = data[at : at + span] * int(random.integers(1, 4))
         elif kind == 7:
             data[at:] = other[at:]
         else:
-            del data[int(random.integers(1 + len(data))):]
+            del data[int(random.integers(1 + len(data))) :]
     return bytes(data)
 
 
 def judged(folder: Path, count: int) -> dict[str, str]:
     """What came of each of `count` files: read, or one error that begins with the file's name; and all in little memory."""
     said, memory = visited(folder)
-    wrong = {name: what for name, what in said.items() if what != "read" and not what.startswith(f"ValueError {folder / name}: ")}
+    wrong = {
+        name: what
+        for name, what in said.items()
+        if what != "read" and not what.startswith(f"ValueError {folder / name}: ")
+    }
     assert not wrong and len(said) == count and memory < ROOM, (wrong, len(said), memory)
     return said
 
@@ -126,7 +151,9 @@ def test_mutated_videos(originals, tmp_path):
     for i in range(COUNT):
         name, other = names[i % len(names)], names[int(random.integers(len(names)))]
         suffix = (name if random.random() < 0.9 else other).split(".")[1]
-        (tmp_path / f"{i:05d}.{suffix}").write_bytes(mutated(originals[name], originals[other], random))
+        (tmp_path / f"{i:05d}.{suffix}").write_bytes(
+            mutated(originals[name], originals[other], random)
+        )
     refused = sum(what != "read" for what in judged(tmp_path, COUNT).values())
     assert COUNT / 5 < refused < COUNT, "many mutations break a file, not all"
 
@@ -138,14 +165,22 @@ def test_mutated_images_and_truth_files(tmp_path, barcodes):
     good.mkdir()
     for suffix in ("png", "jpg"):
         Image.fromarray(barcodes(90)[77]).save(good / f"a.{suffix}")
-    np.savez(good / "a.npz", positions=np.random.default_rng(0).normal(size=(9, 4, 3)), names=["a", "b", "c", "d"], edges=[[0, 1], [2, 3]], body_length=99.0,
-             marks=np.zeros((9, 3, 4, 2)))
+    np.savez(
+        good / "a.npz",
+        positions=np.random.default_rng(0).normal(size=(9, 4, 3)),
+        names=["a", "b", "c", "d"],
+        edges=[[0, 1], [2, 3]],
+        body_length=99.0,
+        marks=np.zeros((9, 3, 4, 2)),
+    )
     originals = {p.name: p.read_bytes() for p in sorted(good.iterdir())}
     shutil.rmtree(good)
     random, names = np.random.default_rng(3), sorted(originals)
     for i in range(COUNT // 2):
         name, other = names[i % 3], names[int(random.integers(3))]
-        (tmp_path / f"{i:05d}.{name.split('.')[1]}").write_bytes(mutated(originals[name], originals[other], random))
+        (tmp_path / f"{i:05d}.{name.split('.')[1]}").write_bytes(
+            mutated(originals[name], originals[other], random)
+        )
     judged(tmp_path, COUNT // 2)
 
 
@@ -160,16 +195,34 @@ def changed(data: bytes, box: bytes, at: int, layout: str, *values: int) -> byte
 
 def many(good: bytes, count: int) -> bytes:
     """An MP4 that says it has `count` frames of one byte, 512 ticks each, in one chunk."""
-    return changed(changed(changed(good, b"stsz", 4, ">II", 1, count), b"stts", 4, ">III", 1, count, 512), b"stsc", 4, ">IIII", 1, 1, count, 1)
+    return changed(
+        changed(changed(good, b"stsz", 4, ">II", 1, count), b"stts", 4, ">III", 1, count, 512),
+        b"stsc",
+        4,
+        ">IIII",
+        1,
+        1,
+        count,
+        1,
+    )
 
 
 def run_of(count: int) -> bytes:
     """A run of so many frames of a fragmented MP4, without a word of any of them."""
+
     def box(kind, *inside):
         inside = b"".join(inside)
         return struct.pack(">I4s", 8 + len(inside), kind) + inside
 
-    return box(b"moof", box(b"mfhd", bytes(8)), box(b"traf", box(b"tfhd", struct.pack(">II", 0x20000, 1)), box(b"trun", struct.pack(">II", 0, count))))
+    return box(
+        b"moof",
+        box(b"mfhd", bytes(8)),
+        box(
+            b"traf",
+            box(b"tfhd", struct.pack(">II", 0x20000, 1)),
+            box(b"trun", struct.pack(">II", 0, count)),
+        ),
+    )
 
 
 def test_headers_that_promise_too_much(originals, tmp_path):
@@ -177,16 +230,37 @@ def test_headers_that_promise_too_much(originals, tmp_path):
     mp4, mov, avi, webm = (originals[name] for name in ("a.mp4", "b.mov", "f.avi", "e.webm"))
     large, start = struct.pack(">HH", 60000, 60000), avi.index(b"strf") + 12
     hostile = {f"frames{n}.mp4": many(mp4, n) for n in (10**6, 8 * 10**7, 10**9, 2**32 - 1)} | {
-        "run.mp4": mp4 + run_of(10**8), "table.mp4": changed(mp4, b"stsz", 8, ">I", 10**9), "size.mp4": changed(mp4, b"avc1", 24, ">HH", 60000, 60000),
-        "tall.mov": changed(changed(mov, b"mp4v", 24, ">HH", 60000, 60000), b"tkhd", 76, ">II", 60000 << 16, 60000 << 16),
-        "head.avi": changed(avi[:start] + struct.pack("<ii", 60000, 60000) + avi[start + 8:], b"avih", 20, "<I", 10**9),
-        "frame.avi": avi.replace(b"\xff\xc0\x00\x11\x08" + struct.pack(">HH", 32, 48), b"\xff\xc0\x00\x11\x08" + large),
-        "key.webm": changed(webm, b"\x9d\x01\x2a", 0, "<HH", 16383, 16383), "wide.webm": changed(webm, b"\xb0\x81", 0, ">B", 255)}
+        "run.mp4": mp4 + run_of(10**8),
+        "table.mp4": changed(mp4, b"stsz", 8, ">I", 10**9),
+        "size.mp4": changed(mp4, b"avc1", 24, ">HH", 60000, 60000),
+        "tall.mov": changed(
+            changed(mov, b"mp4v", 24, ">HH", 60000, 60000),
+            b"tkhd",
+            76,
+            ">II",
+            60000 << 16,
+            60000 << 16,
+        ),
+        "head.avi": changed(
+            avi[:start] + struct.pack("<ii", 60000, 60000) + avi[start + 8 :],
+            b"avih",
+            20,
+            "<I",
+            10**9,
+        ),
+        "frame.avi": avi.replace(
+            b"\xff\xc0\x00\x11\x08" + struct.pack(">HH", 32, 48), b"\xff\xc0\x00\x11\x08" + large
+        ),
+        "key.webm": changed(webm, b"\x9d\x01\x2a", 0, "<HH", 16383, 16383),
+        "wide.webm": changed(webm, b"\xb0\x81", 0, ">B", 255),
+    }
     for name, data in hostile.items():
         assert data not in originals.values(), name
         (tmp_path / name).write_bytes(data)
     said = judged(tmp_path, len(hostile))
-    assert all("promises" in said[name] for name in said if name.startswith(("frames", "run", "table"))), said
+    assert all(
+        "promises" in said[name] for name in said if name.startswith(("frames", "run", "table"))
+    ), said
 
 
 def test_nothing_but_the_file_itself_is_read(originals, tmp_path, monkeypatch):
@@ -194,19 +268,38 @@ def test_nothing_but_the_file_itself_is_read(originals, tmp_path, monkeypatch):
     outside, inside = tmp_path / "outside", tmp_path / "inside"
     outside.mkdir(), inside.mkdir()
     (outside / "good.mp4").write_bytes(originals["a.mp4"])
-    lists = ["ffconcat version 1.0\nfile '{0}'\n", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{0}\n#EXT-X-ENDLIST\n", "{0}\n", "RTSPtextRTSP://{0}\r\n",
-             '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet><Representation id="0" bandwidth="1">'
-             "<BaseURL>{0}</BaseURL></Representation></AdaptationSet></Period></MPD>", "v=0\r\nc=IN IP4 127.0.0.1\r\nm=video 5004 RTP/AVP 96\r\n"]
+    lists = [
+        "ffconcat version 1.0\nfile '{0}'\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{0}\n#EXT-X-ENDLIST\n",
+        "{0}\n",
+        "RTSPtextRTSP://{0}\r\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet><Representation id="0" bandwidth="1">'
+        "<BaseURL>{0}</BaseURL></Representation></AdaptationSet></Period></MPD>",
+        "v=0\r\nc=IN IP4 127.0.0.1\r\nm=video 5004 RTP/AVP 96\r\n",
+    ]
     count = 0
-    for target in (outside / "good.mp4", "../outside/good.mp4", f"file:{outside}/good.mp4", f"concat:{outside}/good.mp4", "http://127.0.0.1:9/good.mp4"):
+    for target in (
+        outside / "good.mp4",
+        "../outside/good.mp4",
+        f"file:{outside}/good.mp4",
+        f"concat:{outside}/good.mp4",
+        "http://127.0.0.1:9/good.mp4",
+    ):
         for text in lists:
             for suffix in ("mp4", "avi", "mkv", "mov"):
                 (inside / f"{count:03d}.{suffix}").write_text(text.format(target))
                 count += 1
     assert not [name for name, what in judged(inside, count).items() if what == "read"]
     monkeypatch.chdir(outside)
-    for name in ("concat:good.mp4", "subfile,,start,0,end,0,,:good.mp4", "file:good.mp4", "cache:good.mp4"):
-        assert "not a readable video" in opened(Path(name)), "no such file, whatever a protocol would make of its name"
+    for name in (
+        "concat:good.mp4",
+        "subfile,,start,0,end,0,,:good.mp4",
+        "file:good.mp4",
+        "cache:good.mp4",
+    ):
+        assert "not a readable video" in opened(Path(name)), (
+            "no such file, whatever a protocol would make of its name"
+        )
 
 
 if __name__ == "__main__":

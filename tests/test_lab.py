@@ -1,4 +1,5 @@
 """The lab: right answers pass, stubs wait, and a usual mistake gets exactly its hint."""
+
 import inspect
 import math
 import re
@@ -29,9 +30,25 @@ def answers():
 
 def test_the_table_covers_the_lessons():
     lessons = [exercise.lesson for exercise in EXERCISES.values()]
-    assert len(EXERCISES) >= 24 and lessons == sorted(lessons) and set(lessons) == {
-        "00_tour", "01_cameras", "02_clips", "03_volumes", "04_networks", "05_lifts", "06_edges", "07_losses", "08_training",
-        "09_evaluation", "10_epipolar", "11_your_clip"}
+    assert (
+        len(EXERCISES) >= 24
+        and lessons == sorted(lessons)
+        and set(lessons)
+        == {
+            "00_tour",
+            "01_cameras",
+            "02_clips",
+            "03_volumes",
+            "04_networks",
+            "05_lifts",
+            "06_edges",
+            "07_losses",
+            "08_training",
+            "09_evaluation",
+            "10_epipolar",
+            "11_your_clip",
+        }
+    )
     assert all(lessons.count(lesson) >= 3 for lesson in lessons)
 
 
@@ -61,18 +78,24 @@ def test_inputs_are_not_square_and_differ(name):
     natural = {"K", "R", "P", "F", "x", "y", "g"}  # 3 x 3 matrices, and the SSIM window
     parameters = list(inspect.signature(exercise.reference).parameters)
     for parameter, x in zip(parameters, exercise.make(Dice(0))):
-        if isinstance(x, torch.Tensor) and x.ndim >= 2 and parameter not in natural and x.shape != (2, 2):  # two views of (x, y)
+        if (
+            isinstance(x, torch.Tensor)
+            and x.ndim >= 2
+            and parameter not in natural
+            and x.shape != (2, 2)
+        ):  # two views of (x, y)
             assert x.shape[-1] != x.shape[-2], parameter
     again = [x for x in exercise.make(Dice(1)) if isinstance(x, torch.Tensor)]
-    assert not given or any(a.shape != b.shape or not torch.equal(a, b) for a, b in zip(given, again))
+    assert not given or any(
+        a.shape != b.shape or not torch.equal(a, b) for a, b in zip(given, again)
+    )
 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_stub_is_a_state_not_an_error(name):
     exercise = EXERCISES[name]
 
-    def dots(*args):
-        ...
+    def dots(*args): ...
 
     def not_yet(*args):
         raise NotImplementedError
@@ -82,30 +105,57 @@ def test_a_stub_is_a_state_not_an_error(name):
         assert (result.state, result.message) == (WAITING, "○ not attempted yet") and not result
 
 
-@pytest.mark.parametrize("name, hint", MISTAKES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(MISTAKES)])
+@pytest.mark.parametrize(
+    "name, hint", MISTAKES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(MISTAKES)]
+)
 def test_a_usual_mistake_gets_exactly_its_hint(name, hint):
     exercise = EXERCISES[name]
     wrong = exercise.mistakes[hint]
     for seed in (0, 1):
         result = judge(exercise, wrong() if exercise.is_value else wrong, seed)
-        assert result.state == FAILED and result.message.startswith("✗ ") and result.message.endswith(f". Hint: {hint}"), result.message
+        assert (
+            result.state == FAILED
+            and result.message.startswith("✗ ")
+            and result.message.endswith(f". Hint: {hint}")
+        ), result.message
 
 
 # Mistakes as students write them, apart from the table's own variants.
 WRONG = {
-    "ndc_from_px": ("def ndc_from_px(px, size):\n    W, H = size\n    return torch.stack([2 * px[:, 0] / H - 1, 2 * px[:, 1] / W - 1], 1)",
-                    "swapped x and y"),
-    "px_from_cam": ("def px_from_cam(points, K):\n    return torch.stack([K @ p for p in points])[:, :2]", "division by depth"),
-    "unproject": ("def unproject(maps, ndc):\n    return F.grid_sample(maps, ndc[:, :, None], align_corners=True)[..., 0]",
-                 "align_corners must be False"),
-    "fuse": ("def fuse(volume):\n    w = torch.exp(volume)\n    w = w / w.sum(1, keepdim=True)\n    return (w * volume).sum(0)",
-             "wrong axis of the softmax"),
-    "voxel_centres": ("def voxel_centres(voxels, side, centre):\n    step = side / (voxels - 1)\n"
-                      "    return torch.tensor([centre - side / 2 + i * step for i in range(voxels)])", "missing half voxel"),
-    "bottleneck": ("def bottleneck(maps, weights):\n    return torch.einsum('ehw,e->hw', maps, weights)", "summed"),
-    "pose_error": ("def pose_error(found, truth):\n    return ((found - truth) ** 2).sum(1).sqrt().mean()", "mean shift"),
-    "fundamental": ("def fundamental(K, R, t):\n    R, t = R[1] @ R[0].T, t[1] - R[1] @ R[0].T @ t[0]\n"
-                    "    return torch.linalg.cross(t.expand(3, 3), R.T).T", "essential matrix"),
+    "ndc_from_px": (
+        "def ndc_from_px(px, size):\n    W, H = size\n    return torch.stack([2 * px[:, 0] / H - 1, 2 * px[:, 1] / W - 1], 1)",
+        "swapped x and y",
+    ),
+    "px_from_cam": (
+        "def px_from_cam(points, K):\n    return torch.stack([K @ p for p in points])[:, :2]",
+        "division by depth",
+    ),
+    "unproject": (
+        "def unproject(maps, ndc):\n    return F.grid_sample(maps, ndc[:, :, None], align_corners=True)[..., 0]",
+        "align_corners must be False",
+    ),
+    "fuse": (
+        "def fuse(volume):\n    w = torch.exp(volume)\n    w = w / w.sum(1, keepdim=True)\n    return (w * volume).sum(0)",
+        "wrong axis of the softmax",
+    ),
+    "voxel_centres": (
+        "def voxel_centres(voxels, side, centre):\n    step = side / (voxels - 1)\n"
+        "    return torch.tensor([centre - side / 2 + i * step for i in range(voxels)])",
+        "missing half voxel",
+    ),
+    "bottleneck": (
+        "def bottleneck(maps, weights):\n    return torch.einsum('ehw,e->hw', maps, weights)",
+        "summed",
+    ),
+    "pose_error": (
+        "def pose_error(found, truth):\n    return ((found - truth) ** 2).sum(1).sqrt().mean()",
+        "mean shift",
+    ),
+    "fundamental": (
+        "def fundamental(K, R, t):\n    R, t = R[1] @ R[0].T, t[1] - R[1] @ R[0].T @ t[0]\n"
+        "    return torch.linalg.cross(t.expand(3, 3), R.T).T",
+        "essential matrix",
+    ),
 }
 
 
@@ -132,28 +182,50 @@ def test_check_prints_one_line_and_returns_it(capsys):
 
 
 def test_shapes_come_first(capsys):
-    assert check(lambda px, size: px[:, :1], "ndc_from_px").message == "✗ shape (5, 1), expected (5, 2)"
+    assert (
+        check(lambda px, size: px[:, :1], "ndc_from_px").message
+        == "✗ shape (5, 1), expected (5, 2)"
+    )
 
 
-@pytest.mark.parametrize("answer, said", [
-    (lambda volume: 1 / 0, "your function stops with ZeroDivisionError: division by zero"),
-    (lambda: 1, "your function stops with TypeError"), (lambda volume: "one", "the answer is a str, expected a tensor of shape (4, 5)"),
-    (lambda volume: [1, [2]], "the answer is a list"), (lambda volume: type("Odd", (), {"__array__": lambda *a: 1 / 0})(), "the answer is a Odd"),
-    (lambda volume: exit(), "SystemExit"), (lambda volume: volume.sum(0) * math.nan, "NaN"), (7, "hand over the function itself"),
-    (lambda volume: -(volume.softmax(0) * volume).sum(0), "the sign is the other way round"),
-    (lambda volume: (volume.softmax(0) * volume).sum(0) + 1, "every number is +1 off"),
-    (lambda volume: 2 * (volume.softmax(0) * volume).sum(0), "every number is 2 x the expected one"),
-    (lambda volume: (volume.softmax(0) * volume).sum(0).T, "rows and columns are swapped")])
+@pytest.mark.parametrize(
+    "answer, said",
+    [
+        (lambda volume: 1 / 0, "your function stops with ZeroDivisionError: division by zero"),
+        (lambda: 1, "your function stops with TypeError"),
+        (lambda volume: "one", "the answer is a str, expected a tensor of shape (4, 5)"),
+        (lambda volume: [1, [2]], "the answer is a list"),
+        (lambda volume: type("Odd", (), {"__array__": lambda *a: 1 / 0})(), "the answer is a Odd"),
+        (lambda volume: exit(), "SystemExit"),
+        (lambda volume: volume.sum(0) * math.nan, "NaN"),
+        (7, "hand over the function itself"),
+        (lambda volume: -(volume.softmax(0) * volume).sum(0), "the sign is the other way round"),
+        (lambda volume: (volume.softmax(0) * volume).sum(0) + 1, "every number is +1 off"),
+        (
+            lambda volume: 2 * (volume.softmax(0) * volume).sum(0),
+            "every number is 2 x the expected one",
+        ),
+        (lambda volume: (volume.softmax(0) * volume).sum(0).T, "rows and columns are swapped"),
+    ],
+)
 def test_errors_are_said_kindly(answer, said, capsys):
     result = check(answer, "fuse")
-    assert result.state == FAILED and result.message.startswith("✗") and said in result.message and "\n" not in result.message
+    assert (
+        result.state == FAILED
+        and result.message.startswith("✗")
+        and said in result.message
+        and "\n" not in result.message
+    )
 
 
 def test_a_forgotten_return_is_told_from_a_stub():
     def fuse(volume):
         volume.sum(0)
 
-    assert judge(EXERCISES["fuse"], fuse).message == "○ not attempted yet (your function returns nothing: is a `return` missing?)"
+    assert (
+        judge(EXERCISES["fuse"], fuse).message
+        == "○ not attempted yet (your function returns nothing: is a `return` missing?)"
+    )
 
 
 def test_arrays_lists_and_numbers_are_answers_too():
@@ -200,14 +272,32 @@ def test_the_rate_is_the_one_training_uses(clip):
     from dataclasses import replace
 
     from bkind3d_lite.recipes import QUICK_RAT
-    from bkind3d_lite.training import begin, batches, train
+    from bkind3d_lite.training import batches, begin, train
 
-    small = replace(QUICK_RAT, keypoints=3, voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, size=(48, 32), steps=40, background=False,
-                    follow=None, hull=0.0, cover=0.0, mask=False, by_motion=False, steady=0.0)
+    small = replace(
+        QUICK_RAT,
+        keypoints=3,
+        voxels=8,
+        width=8,
+        channels=4,
+        v2v_width=4,
+        decoder_width=8,
+        size=(48, 32),
+        steps=40,
+        background=False,
+        follow=None,
+        hull=0.0,
+        cover=0.0,
+        mask=False,
+        by_motion=False,
+        steady=0.0,
+    )
     run = begin(small, clip)
     run.step = 30  # past the warm-up of 20 steps
     next(train(run, batches(run, clip, None)))
-    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(EXERCISES["cosine_rate"].reference(30, 40, small.rate))
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(
+        EXERCISES["cosine_rate"].reference(30, 40, small.rate)
+    )
 
 
 def test_the_running_average_is_the_one_the_length_loss_keeps():
@@ -215,7 +305,11 @@ def test_the_running_average_is_the_one_the_length_loss_keeps():
 
     values, module = torch.tensor([2.0, 3.0, 5.0, 4.0]), EdgeLength(1, 1.0, decay=0.9)
     for value in values:
-        module(torch.stack([torch.zeros(3), torch.tensor([value, 0, 0])])[None], torch.tensor([[0, 1]]), torch.ones(1))
+        module(
+            torch.stack([torch.zeros(3), torch.tensor([value, 0, 0])])[None],
+            torch.tensor([[0, 1]]),
+            torch.ones(1),
+        )
     assert torch.allclose(module.average, EXERCISES["running_average"].reference(values, 0.9)[-1])
 
 

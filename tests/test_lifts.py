@@ -1,4 +1,5 @@
 """Lifts: from maps to keypoints, whatever the order of the views."""
+
 from dataclasses import replace
 
 import pytest
@@ -13,30 +14,47 @@ from bkind3d_lite.lifts import Volumetric
 def world_of(batch=2, views=4, follow=False, turn=False, channels=3):
     """A lift, random maps (16 x 24, non-square), images and a batch of a distorting ring."""
     torch.manual_seed(0)
-    rig = ring(views, 900.0, 550.0, (0.0, 0.0, 50.0), (96, 64), 50.0, (-0.1, 0.02, 0.001, 0.0, 0.0)).batched(batch)
+    rig = ring(
+        views, 900.0, 550.0, (0.0, 0.0, 50.0), (96, 64), 50.0, (-0.1, 0.02, 0.001, 0.0, 0.0)
+    ).batched(batch)
     lift = Volumetric(5, channels, 8, 400.0, (0.0, 0.0, 50.0), width=8, levels=1, sharpness=3.0)
     images = torch.rand(batch, views, 4, 64, 96)
     centre = torch.tensor([[0.0, 0.0, 50.0], [60.0, -40.0, 70.0]])[:batch] if follow else None
     angle = torch.tensor([0.3, 2.0])[:batch] if turn else None
-    return lift, torch.randn(batch, views, channels, 16, 24), Batch(images, None, rig, torch.arange(batch), centre, angle)
+    return (
+        lift,
+        torch.randn(batch, views, channels, 16, 24),
+        Batch(images, None, rig, torch.arange(batch), centre, angle),
+    )
 
 
 def one(batch, b):
     """Element `b` of a batch as a batch of its own."""
     part = slice(b, b + 1)
-    rig = replace(batch.rig, **{k: getattr(batch.rig, k)[part] for k in ("K", "R", "t", "distortion")})
-    rest = {k: None if getattr(batch, k) is None else getattr(batch, k)[part] for k in ("centre", "turn")}
+    rig = replace(
+        batch.rig, **{k: getattr(batch.rig, k)[part] for k in ("K", "R", "t", "distortion")}
+    )
+    rest = {
+        k: None if getattr(batch, k) is None else getattr(batch, k)[part]
+        for k in ("centre", "turn")
+    }
     return replace(batch, now=batch.now[part], rig=rig, index=batch.index[part], **rest)
 
 
-CASES = pytest.mark.parametrize("follow, turn", [(False, False), (True, False), (True, True), (False, True)])
+CASES = pytest.mark.parametrize(
+    "follow, turn", [(False, False), (True, False), (True, True), (False, True)]
+)
 
 
 @CASES
 def test_keypoints_and_their_projections_agree(follow, turn):
     lift, maps, batch = world_of(follow=follow, turn=turn)
     found = lift(maps, batch.now, batch)
-    assert found.world.shape == (2, 5, 3) and found.ndc.shape == (2, 4, 5, 2) and found.weight.shape == (2, 4, 5)
+    assert (
+        found.world.shape == (2, 5, 3)
+        and found.ndc.shape == (2, 4, 5, 2)
+        and found.weight.shape == (2, 4, 5)
+    )
     assert_close(found.ndc, batch.rig.ndc_from_world(found.world))
     assert found.weight.min() >= 0 and found.weight.max() <= 1
     middle = lift.centre if batch.centre is None else batch.centre[:, None]
@@ -49,7 +67,9 @@ def test_permuting_the_views_leaves_the_world_alone(follow, turn):
     order = [2, 0, 3, 1]
     rig = batch.rig.take(order)
     found = lift(maps, batch.now, batch)
-    shuffled = lift(maps[:, order], batch.now[:, order], replace(batch, now=batch.now[:, order], rig=rig))
+    shuffled = lift(
+        maps[:, order], batch.now[:, order], replace(batch, now=batch.now[:, order], rig=rig)
+    )
     assert_close(shuffled.world, found.world, atol=0.02, rtol=0)
     assert_close(shuffled.ndc, found.ndc[:, order], atol=1e-3, rtol=0)
     assert_close(shuffled.weight, found.weight[:, order], atol=1e-3, rtol=0)
@@ -60,7 +80,7 @@ def test_a_batch_of_two_equals_two_of_one(follow, turn):
     lift, maps, batch = world_of(follow=follow, turn=turn)
     both = lift(maps, batch.now, batch)
     for b in range(2):
-        alone = lift(maps[b:b + 1], batch.now[b:b + 1], one(batch, b))
+        alone = lift(maps[b : b + 1], batch.now[b : b + 1], one(batch, b))
         assert_close(alone.world[0], both.world[b], atol=0.02, rtol=0)
         assert_close(alone.ndc[0], both.ndc[b], atol=1e-3, rtol=0)
 
@@ -68,10 +88,14 @@ def test_a_batch_of_two_equals_two_of_one(follow, turn):
 def test_gradients_reach_the_maps_and_every_weight():
     lift, maps, batch = world_of()
     found = lift(maps.requires_grad_(), batch.now, batch)
-    (found.world[..., 0].sum() + 2 * found.world[..., 1].sum() - found.world[..., 2].sum()).backward()
+    (
+        found.world[..., 0].sum() + 2 * found.world[..., 1].sum() - found.world[..., 2].sum()
+    ).backward()
     assert (maps.grad.abs().sum((-1, -2)) > 0).all()
     silent = [n for n, p in lift.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    assert set(silent) <= {"v2v.back.1.bias"}, "a softmax does not see what is added to all its logits, but all else"
+    assert set(silent) <= {"v2v.back.1.bias"}, (
+        "a softmax does not see what is added to all its logits, but all else"
+    )
 
 
 def test_a_keypoint_lies_where_the_volume_peaks(monkeypatch):
@@ -88,7 +112,10 @@ def test_a_keypoint_lies_where_the_volume_peaks(monkeypatch):
 # ---- the place of the volume ---------------------------------------------------------------------------------------
 def test_static_cameras_are_projected_once_per_rig():
     lift, _, batch = world_of()
-    first, again = lift.place(batch), lift.place(replace(batch, rig=replace(batch.rig, K=batch.rig.K.clone())))
+    first, again = (
+        lift.place(batch),
+        lift.place(replace(batch, rig=replace(batch.rig, K=batch.rig.K.clone()))),
+    )
     assert first[0] is again[0] and first[1] is again[1]
 
 
@@ -97,9 +124,14 @@ def test_another_rig_is_projected_anew(change):
     lift, _, batch = world_of()
     lift.place(batch)
     rig = batch.rig
-    other = {"K": lambda: replace(rig, K=rig.K * torch.tensor([[1.2], [1.2], [1.0]])), "t": lambda: replace(rig, t=rig.t + 50),
-             "distortion": lambda: replace(rig, distortion=rig.distortion - 0.1), "size": lambda: replace(rig, size=(100, 64)),
-             "names": lambda: rig.take([1, 0, 2, 3]), "fewer": lambda: rig.take([0, 2])}[change]()
+    other = {
+        "K": lambda: replace(rig, K=rig.K * torch.tensor([[1.2], [1.2], [1.0]])),
+        "t": lambda: replace(rig, t=rig.t + 50),
+        "distortion": lambda: replace(rig, distortion=rig.distortion - 0.1),
+        "size": lambda: replace(rig, size=(100, 64)),
+        "names": lambda: rig.take([1, 0, 2, 3]),
+        "fewer": lambda: rig.take([0, 2]),
+    }[change]()
     points, ndc = lift.place(replace(batch, rig=other))
     assert_close(ndc, other.ndc_from_world(points))
 
@@ -109,7 +141,9 @@ def test_a_volume_that_moved_is_projected_anew():
     lift, _, batch = world_of()
     lift.place(batch)
     lift.load_state_dict(lift.state_dict() | {"centre": torch.tensor([50.0, 0.0, 50.0])})
-    assert_close(lift.place(batch)[0].mean((0, 1)), torch.tensor([50.0, 0.0, 50.0]), atol=1e-2, rtol=0)
+    assert_close(
+        lift.place(batch)[0].mean((0, 1)), torch.tensor([50.0, 0.0, 50.0]), atol=1e-2, rtol=0
+    )
 
 
 def test_a_volume_that_follows_is_placed_at_the_batch():
@@ -144,7 +178,9 @@ def test_the_hull_draws_keypoints_to_the_foreground():
     target = torch.tensor([[90.0, -70.0, 100.0]])
     px = batch.rig.px_from_world(target.expand(2, 1, 3))
     y, x = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(96) + 0.5, indexing="ij")
-    batch.now[:, :, 3] = ((torch.stack([x, y], -1) - px[:, :, 0, None, None]).norm(dim=-1) < 6).float()
+    batch.now[:, :, 3] = (
+        (torch.stack([x, y], -1) - px[:, :, 0, None, None]).norm(dim=-1) < 6
+    ).float()
     far = (lift(maps, batch.now, batch).world - target).norm(dim=-1).mean()
     lift.hull = 20.0
     near = (lift(maps, batch.now, batch).world - target).norm(dim=-1).mean()

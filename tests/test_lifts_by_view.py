@@ -1,4 +1,5 @@
 """Lifts, view by view: exact heatmaps give back the keypoints they were drawn from, whatever the lens, the shape or the order."""
+
 from dataclasses import replace
 
 import pytest
@@ -19,9 +20,19 @@ CENTRE, SIDE = (20.0, -10.0, 60.0), 500.0
 def scene(batch=2, views=4, follow=False, dtype=torch.float64):
     """Known keypoints in front of a distorting ring, and a batch of its images."""
     random = torch.Generator().manual_seed(0)
-    rig = ring(views, 900.0, 550.0, (0.0, 0.0, 50.0), SIZE, 50.0, (-0.15, 0.03, 0.002, -0.001, 0.0)).batched(batch).to(dtype)
-    world = (torch.rand(batch, K, 3, generator=random, dtype=dtype) - 0.5) * 250 + torch.tensor(CENTRE, dtype=dtype)
-    centre = torch.tensor([[0.0, 20.0, 40.0], [60.0, -40.0, 70.0]], dtype=dtype)[:batch] if follow else None
+    rig = (
+        ring(views, 900.0, 550.0, (0.0, 0.0, 50.0), SIZE, 50.0, (-0.15, 0.03, 0.002, -0.001, 0.0))
+        .batched(batch)
+        .to(dtype)
+    )
+    world = (torch.rand(batch, K, 3, generator=random, dtype=dtype) - 0.5) * 250 + torch.tensor(
+        CENTRE, dtype=dtype
+    )
+    centre = (
+        torch.tensor([[0.0, 20.0, 40.0], [60.0, -40.0, 70.0]], dtype=dtype)[:batch]
+        if follow
+        else None
+    )
     images = torch.rand(batch, views, 4, SIZE[1], SIZE[0], generator=random, dtype=dtype)
     return world, Batch(images, None, rig, torch.arange(batch), centre)
 
@@ -43,8 +54,12 @@ def drawn(lift, batch, world):
     return torch.cat([heat, depths(lift, batch, world)], 2) if isinstance(lift, Depth) else heat
 
 
-SPATIAL = pytest.mark.parametrize("lift", [Triangulated(K), Depth(K, SIDE, CENTRE)], ids=lambda x: type(x).__name__)
-ALL = pytest.mark.parametrize("lift", [Flat(K), Triangulated(K), Depth(K, SIDE, CENTRE)], ids=lambda x: type(x).__name__)
+SPATIAL = pytest.mark.parametrize(
+    "lift", [Triangulated(K), Depth(K, SIDE, CENTRE)], ids=lambda x: type(x).__name__
+)
+ALL = pytest.mark.parametrize(
+    "lift", [Flat(K), Triangulated(K), Depth(K, SIDE, CENTRE)], ids=lambda x: type(x).__name__
+)
 
 
 # ---- round trips ---------------------------------------------------------------------------------------------------
@@ -80,9 +95,15 @@ def test_votes_are_what_each_view_says_alone():
 def test_permuting_the_views_permutes_what_they_see_and_nothing_else(lift):
     world, batch = scene()
     order = [2, 0, 3, 1]
-    maps = drawn(lift, batch, world) + 0.5 * torch.rand(2, 4, lift.channels, *MAPS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    maps = drawn(lift, batch, world) + 0.5 * torch.rand(
+        2, 4, lift.channels, *MAPS, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     found = lift(maps, batch.now, batch)
-    other = lift(maps[:, order], batch.now[:, order], replace(batch, now=batch.now[:, order], rig=batch.rig.take(order)))
+    other = lift(
+        maps[:, order],
+        batch.now[:, order],
+        replace(batch, now=batch.now[:, order], rig=batch.rig.take(order)),
+    )
     assert_close(other.ndc, found.ndc[:, order])
     assert_close(other.weight, found.weight[:, order])
     if found.world is not None:
@@ -97,8 +118,20 @@ def test_a_batch_of_two_equals_two_of_one(lift):
     both = lift(maps, batch.now, batch)
     for b in range(2):
         part = slice(b, b + 1)
-        rig = replace(batch.rig, **{k: getattr(batch.rig, k)[part] for k in ("K", "R", "t", "distortion")})
-        alone = lift(maps[part], batch.now[part], replace(batch, now=batch.now[part], rig=rig, index=batch.index[part], centre=batch.centre[part]))
+        rig = replace(
+            batch.rig, **{k: getattr(batch.rig, k)[part] for k in ("K", "R", "t", "distortion")}
+        )
+        alone = lift(
+            maps[part],
+            batch.now[part],
+            replace(
+                batch,
+                now=batch.now[part],
+                rig=rig,
+                index=batch.index[part],
+                centre=batch.centre[part],
+            ),
+        )
         assert_close(alone.ndc, both.ndc[part])
 
 
@@ -113,7 +146,9 @@ def test_an_unsure_view_is_outvoted(lift):
     assert (lift(blind, batch.now, batch).world - world).norm(dim=-1).max() < 40
     away = maps.clone()
     away[:, 0, :K] = heatmaps(batch.rig.ndc_from_world(world) + 0.5)[:, 0]
-    assert (lift(away, batch.now, batch).world - world).norm(dim=-1).min() > 40, "a sure view that errs is heard"
+    assert (lift(away, batch.now, batch).world - world).norm(dim=-1).min() > 40, (
+        "a sure view that errs is heard"
+    )
 
 
 # ---- depth ---------------------------------------------------------------------------------------------------------
@@ -121,8 +156,22 @@ def test_an_unsure_view_is_outvoted(lift):
 def test_every_cameras_depths_enclose_the_cube_however_it_is_turned(follow):
     world, batch = scene(follow=follow)
     near, far = Depth(K, SIDE, CENTRE).limits(batch)
-    corners = torch.tensor([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=torch.float64) * SIDE / 2
-    turned = torch.cat([corners @ torch.linalg.matrix_exp(torch.tensor([[0, -a, 0], [a, 0, 0], [0, 0, 0]], dtype=torch.float64)) for a in (0.0, 0.4, 1.1)])
+    corners = (
+        torch.tensor(
+            [[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=torch.float64
+        )
+        * SIDE
+        / 2
+    )
+    turned = torch.cat(
+        [
+            corners
+            @ torch.linalg.matrix_exp(
+                torch.tensor([[0, -a, 0], [a, 0, 0], [0, 0, 0]], dtype=torch.float64)
+            )
+            for a in (0.0, 0.4, 1.1)
+        ]
+    )
     centre = batch.centre if follow else torch.tensor(CENTRE, dtype=torch.float64).expand(2, 3)
     z = batch.rig.cam_from_world(turned + centre[:, None])[..., 2]
     assert (z >= near).all() and (z <= far).all() and (near > 0).all()
@@ -156,10 +205,17 @@ def test_gradients_reach_every_map(lift):
 @SPATIAL
 def test_gradients_of_the_lifts(lift):
     world, batch = scene(1, 2)
-    some = torch.randn(1, 2, lift.channels, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    some = torch.randn(
+        1, 2, lift.channels, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     small = replace(lift, keypoints=1)
-    assert torch.autograd.gradcheck(lambda m: small(m, batch.now, batch).world, (some[:, :, : small.channels].clone().requires_grad_(),),
-                                    eps=1e-5, atol=1e-3, rtol=1e-3)
+    assert torch.autograd.gradcheck(
+        lambda m: small(m, batch.now, batch).world,
+        (some[:, :, : small.channels].clone().requires_grad_(),),
+        eps=1e-5,
+        atol=1e-3,
+        rtol=1e-3,
+    )
 
 
 @pytest.mark.parametrize("spread, most", [(1.0, 0.02), (250.0, 0.5)])
@@ -168,10 +224,17 @@ def test_triangulation_already_minimizes_the_reprojection_error(spread, most):
     near the middle of the ring, where all cameras are equally far, nothing."""
     random = torch.Generator().manual_seed(3)
     rig = ring(4, 900.0, 550.0, (0.0, 0.0, 50.0), (64, 64)).to(torch.float64)
-    world = torch.tensor([0.0, 0, 50]) + spread * (torch.rand(40, 3, generator=random, dtype=torch.float64) - 0.5)
-    votes = (rig.ndc_from_world(world) + 0.01 * torch.randn(4, 40, 2, generator=random, dtype=torch.float64)).requires_grad_()
+    world = torch.tensor([0.0, 0, 50]) + spread * (
+        torch.rand(40, 3, generator=random, dtype=torch.float64) - 0.5
+    )
+    votes = (
+        rig.ndc_from_world(world)
+        + 0.01 * torch.randn(4, 40, 2, generator=random, dtype=torch.float64)
+    ).requires_grad_()
     common = rig.ndc_from_world(triangulate(rig, rig.px_from_ndc(votes)))
-    ours = torch.autograd.grad(reprojection(common[None], votes[None]), votes, retain_graph=True)[0].norm()
+    ours = torch.autograd.grad(reprojection(common[None], votes[None]), votes, retain_graph=True)[
+        0
+    ].norm()
     theirs = torch.autograd.grad((common - votes.detach()).square().sum(-1).mean(), votes)[0].norm()
     assert ours > 0 and theirs < most * ours
 
@@ -184,6 +247,11 @@ def test_sharpness_and_hull_act_on_the_logits():
     batch.now[:, :, 3] = 0.0
     batch.now[:, :, 3, 20:30, 60:80] = 1.0
     found = Flat(K, hull=1e3)(torch.zeros_like(maps), batch.now, batch)
-    assert_close(found.ndc, torch.tensor([70 / 48 - 1, 25 / 32 - 1], dtype=torch.float64).expand(2, 4, K, 2), atol=0.03, rtol=0)
+    assert_close(
+        found.ndc,
+        torch.tensor([70 / 48 - 1, 25 / 32 - 1], dtype=torch.float64).expand(2, 4, K, 2),
+        atol=0.03,
+        rtol=0,
+    )
     with pytest.raises(ValueError, match="foreground channel.*hull = 0"):
         Flat(K, hull=1.0)(maps, batch.now[:, :, :3], batch)

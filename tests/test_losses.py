@@ -1,4 +1,5 @@
 """Losses: what the drawing must explain, and what keeps it honest."""
+
 import math
 
 import piq
@@ -8,7 +9,18 @@ from torch.testing import assert_close
 from torchvision.models._api import WeightsEnum
 
 from bkind3d_lite.frugal import mean_square
-from bkind3d_lite.losses import EdgeLength, Perceptual, agreement, cover, dissimilarity, equivariance, lengths, reprojection, separation, steadiness
+from bkind3d_lite.losses import (
+    EdgeLength,
+    Perceptual,
+    agreement,
+    cover,
+    dissimilarity,
+    equivariance,
+    lengths,
+    reprojection,
+    separation,
+    steadiness,
+)
 
 
 def images(seed, n=2, size=(24, 40), dtype=torch.float64):
@@ -26,7 +38,10 @@ def test_equal_images_differ_by_nothing(structure_only, smooth):
 
 @pytest.mark.parametrize("structure_only", [False, True])
 def test_dissimilarity_is_symmetric_and_bounded(structure_only):
-    a, b = dissimilarity(images(0), images(1), structure_only), dissimilarity(images(1), images(0), structure_only)
+    a, b = (
+        dissimilarity(images(0), images(1), structure_only),
+        dissimilarity(images(1), images(0), structure_only),
+    )
     assert_close(a, b)
     assert a.min() >= 0 and a.max() <= 2 and a.mean() > 0.3
 
@@ -35,7 +50,9 @@ def test_dissimilarity_is_symmetric_and_bounded(structure_only):
 def test_inside_the_border_it_is_one_minus_piqs_ssim(structure_only):
     """piq filters without padding: its mean is over the pixels whose whole window lies in the image."""
     a, b = images(0, 1), (images(0, 1) + 0.5 * images(1, 1)) / 1.5
-    ssim, cs = piq.ssim(a, b, kernel_size=11, kernel_sigma=1.5, downsample=False, full=True, reduction="mean")
+    ssim, cs = piq.ssim(
+        a, b, kernel_size=11, kernel_sigma=1.5, downsample=False, full=True, reduction="mean"
+    )
     inner = dissimilarity(a, b, structure_only)[..., 5:-5, 5:-5]
     assert float(inner.mean()) == pytest.approx(1 - float(cs if structure_only else ssim), abs=1e-9)
 
@@ -58,14 +75,19 @@ def test_change_is_seen_where_it_happens():
 
 def test_constant_images_by_hand():
     """No variance: only the luminance term is left, (2 a b + c1) / (a^2 + b^2 + c1)."""
-    a, b = torch.full((1, 3, 16, 20), 0.2, dtype=torch.float64), torch.full((1, 3, 16, 20), 0.6, dtype=torch.float64)
+    a, b = (
+        torch.full((1, 3, 16, 20), 0.2, dtype=torch.float64),
+        torch.full((1, 3, 16, 20), 0.6, dtype=torch.float64),
+    )
     want = 1 - (2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4)
     assert_close(dissimilarity(a, b), torch.full((1, 1, 16, 20), want, dtype=torch.float64))
 
 
 def test_float32_is_good_enough():
     a, b = images(0), images(1)
-    assert_close(dissimilarity(a.float(), b.float()).double(), dissimilarity(a, b), atol=1e-4, rtol=0)
+    assert_close(
+        dissimilarity(a.float(), b.float()).double(), dissimilarity(a, b), atol=1e-4, rtol=0
+    )
 
 
 def test_images_smaller_than_the_window_are_refused():
@@ -87,7 +109,9 @@ def test_perceptual_is_zero_at_equality_and_positive_elsewhere(network):
 
 def test_a_frame_of_three_colours_is_compared_as_it_is():
     a, b = torch.rand(2, 3, 16, 24), torch.rand(2, 3, 16, 24)
-    assert float(Perceptual("pixels")(a, b)) == pytest.approx(float((a - b).square().mean() / b.square().mean()), rel=1e-5)
+    assert float(Perceptual("pixels")(a, b)) == pytest.approx(
+        float((a - b).square().mean() / b.square().mean()), rel=1e-5
+    )
     assert [f.shape[1] for f in Perceptual("random", width=8).features(a)] == [3, 8, 16, 16]
 
 
@@ -99,7 +123,10 @@ def test_pixels_by_hand():
 @pytest.mark.parametrize("last", [torch.contiguous_format, torch.channels_last])
 def test_half_precision_features_are_compared_in_float32(last):
     g = torch.Generator().manual_seed(0)
-    a, b = (torch.rand(1, 8, 160, 140, generator=g).bfloat16().contiguous(memory_format=last) for _ in range(2))
+    a, b = (
+        torch.rand(1, 8, 160, 140, generator=g).bfloat16().contiguous(memory_format=last)
+        for _ in range(2)
+    )
     exact = (a.double() - b.double()).square().mean()
     found = mean_square(a.requires_grad_(), b)
     (slope,) = torch.autograd.grad(2 * found, a)
@@ -153,7 +180,10 @@ def test_vgg19_without_a_download_warns_and_works(monkeypatch):
         raise OSError("no network today")
 
     monkeypatch.setattr(WeightsEnum, "get_state_dict", offline)
-    with torch.device("meta"), pytest.warns(UserWarning, match="VGG-19 could not be loaded.*no network today.*random"):
+    with (
+        torch.device("meta"),
+        pytest.warns(UserWarning, match="VGG-19 could not be loaded.*no network today.*random"),
+    ):
         from bkind3d_lite.losses import _vgg19
 
         blocks = _vgg19(known=True)
@@ -174,7 +204,9 @@ def test_separation_by_hand():
     world = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [3, 0, 0]]])
     want = (math.exp(-0.5) + math.exp(-4.5) + math.exp(-2)) / 3
     assert float(separation(world, 1.0)) == pytest.approx(want, rel=1e-6)
-    assert float(separation(100 * world, 100.0)) == pytest.approx(want, rel=1e-6), "the same in any unit"
+    assert float(separation(100 * world, 100.0)) == pytest.approx(want, rel=1e-6), (
+        "the same in any unit"
+    )
 
 
 def test_separation_runs_from_one_to_zero_and_pushes_apart():
@@ -183,11 +215,15 @@ def test_separation_runs_from_one_to_zero_and_pushes_apart():
     assert float(separation(far, 1.0)) == pytest.approx(0.0, abs=1e-6)
     world = torch.tensor([[[0.0, 0, 0], [0.5, 0, 0]]], requires_grad=True)
     separation(world, 1.0).backward()
-    assert world.grad[0, 0, 0] > 0 > world.grad[0, 1, 0], "descending this gradient moves them apart"
+    assert world.grad[0, 0, 0] > 0 > world.grad[0, 1, 0], (
+        "descending this gradient moves them apart"
+    )
 
 
 def test_gradients_of_separation():
-    world = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    world = torch.randn(
+        2, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    ).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: separation(x, 0.8), (world,))
 
 
@@ -221,7 +257,9 @@ def test_edge_length_remembers_only_in_training():
     loss(triangle(3.0, 4.0), PAIRS, torch.ones(3))
     kept = loss.average.clone()
     loss.eval()
-    assert float(loss(triangle(6.0, 8.0), PAIRS, torch.ones(3))) == pytest.approx((9 + 16 + 25) / 3, rel=1e-5)
+    assert float(loss(triangle(6.0, 8.0), PAIRS, torch.ones(3))) == pytest.approx(
+        (9 + 16 + 25) / 3, rel=1e-5
+    )
     assert torch.equal(loss.average, kept) and "average" in loss.state_dict()
 
 
@@ -248,20 +286,27 @@ def test_agreement_by_hand():
     votes[0, 1, 0] = torch.tensor([0.0, 0, 3])
     assert float(agreement(votes, side=1.0)) == pytest.approx((9 + 0 + 9) / 3 / 2)
     assert float(agreement(10 * votes, side=10.0)) == pytest.approx(3.0), "the same in any unit"
-    assert float(agreement(votes + torch.tensor([5.0, -1, 2]), 1.0)) == pytest.approx(3.0), "wherever they stand"
+    assert float(agreement(votes + torch.tensor([5.0, -1, 2]), 1.0)) == pytest.approx(3.0), (
+        "wherever they stand"
+    )
     with pytest.raises(ValueError, match="1 view.*agree = 0"):
         agreement(votes[:, :1], 1.0)
 
 
 def test_agreement_equals_the_mean_over_pairs_of_views():
     votes = torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    pairs = [(votes[:, m] - votes[:, n]).square().sum(-1).mean() for m in range(4) for n in range(m)]
+    pairs = [
+        (votes[:, m] - votes[:, n]).square().sum(-1).mean() for m in range(4) for n in range(m)
+    ]
     assert_close(agreement(votes, 2.0), torch.stack(pairs).mean() / 4)
     assert torch.autograd.gradcheck(lambda v: agreement(v, 0.7), (votes.requires_grad_(),))
 
 
 def test_reprojection_by_hand_moves_the_votes_alone():
-    common, votes = torch.zeros(1, 2, 1, 2, requires_grad=True), torch.tensor([[[[0.3, 0.4]], [[0.0, 0.1]]]], requires_grad=True)
+    common, votes = (
+        torch.zeros(1, 2, 1, 2, requires_grad=True),
+        torch.tensor([[[[0.3, 0.4]], [[0.0, 0.1]]]], requires_grad=True),
+    )
     loss = reprojection(common, votes)
     assert loss.item() == pytest.approx((0.25 + 0.01) / 2)
     loss.backward()
@@ -275,12 +320,17 @@ def test_a_point_behind_a_camera_does_not_count():
     common[0, 1] = -2e4
     loss = reprojection(common, votes)
     loss.backward()
-    assert loss.item() == pytest.approx(0.5) and (votes.grad[0, 1] == 0).all() and votes.grad.isfinite().all()
+    assert (
+        loss.item() == pytest.approx(0.5)
+        and (votes.grad[0, 1] == 0).all()
+        and votes.grad.isfinite().all()
+    )
     assert reprojection(torch.full_like(common, -2e4), votes).item() == 0
 
 
 def test_equivariance_turns_as_the_image_does():
     """A dot on an image that is not square, turned as an array: the loss is 0 where the keypoint follows the dot."""
+
     def place(image):
         h, w = image.shape
         i, j = divmod(int(image.argmax()), w)
@@ -295,7 +345,10 @@ def test_equivariance_turns_as_the_image_does():
 
 
 def test_equivariance_moves_the_turned_keypoints_alone():
-    upright, turned = torch.rand(1, 2, 3, 2, requires_grad=True), [torch.rand(1, 2, 3, 2, requires_grad=True) for _ in range(3)]
+    upright, turned = (
+        torch.rand(1, 2, 3, 2, requires_grad=True),
+        [torch.rand(1, 2, 3, 2, requires_grad=True) for _ in range(3)],
+    )
     equivariance(turned, upright).backward()
     assert upright.grad is None and all(t.grad.any() for t in turned)
 
@@ -305,7 +358,9 @@ def test_cover_by_hand():
     """Foreground in one cell of a wide image; the distance counts in image widths on both axes."""
     moving = torch.zeros(1, 1, 1, 4, 8)
     moving[..., 0, 0] = 1.0  # its centre: ndc (-7/8, -3/4)
-    ndc = torch.tensor([[[[-0.875, 0.25], [1.0, 1.0]]]])  # one unit of ndc below it: half the height, a quarter of the width
+    ndc = torch.tensor(
+        [[[[-0.875, 0.25], [1.0, 1.0]]]]
+    )  # one unit of ndc below it: half the height, a quarter of the width
     assert_close(cover(ndc, moving, (4, 8)), torch.tensor(0.25**2))
 
 
@@ -316,11 +371,17 @@ def test_cover_draws_a_keypoint_to_what_is_not_covered():
     for _ in range(60):
         (grad,) = torch.autograd.grad(cover(ndc, moving), ndc)
         ndc = (ndc - 1.5 * grad).detach().requires_grad_()
-    assert_close(ndc.detach()[0, 0], torch.tensor([[-0.75, -0.75], [0.75, 0.75]]), atol=0.05, rtol=0)
+    assert_close(
+        ndc.detach()[0, 0], torch.tensor([[-0.75, -0.75], [0.75, 0.75]]), atol=0.05, rtol=0
+    )
 
 
 def test_steadiness_by_hand():
     now = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
-    assert steadiness(now, now + torch.tensor([3.0, -1.0, 2.0]), 1.0) < 1e-10, "walking is not a change of shape"
+    assert steadiness(now, now + torch.tensor([3.0, -1.0, 2.0]), 1.0) < 1e-10, (
+        "walking is not a change of shape"
+    )
     swapped = now[:, [1, 0, 2, 3, 4]]
-    assert_close(steadiness(now, swapped, 2.0), 2 * ((now[:, 0] - now[:, 1]) / 2).square().sum(-1).mean() / 5)
+    assert_close(
+        steadiness(now, swapped, 2.0), 2 * ((now[:, 0] - now[:, 1]) / 2).square().sum(-1).mean() / 5
+    )

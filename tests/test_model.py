@@ -1,4 +1,5 @@
 """Model: one breath from batch to losses; recipes as values; what the paper does is what the switches' defaults do."""
+
 from dataclasses import fields, replace
 
 import pytest
@@ -7,13 +8,45 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from bkind3d_lite.model import Objective, build, placed
-from bkind3d_lite.recipes import PAPER_H36M, PAPER_RAT7M, QUICK, QUICK_HUMAN, QUICK_RAT, RECIPES, Recipe
 from bkind3d_lite.motion import extent, survey
+from bkind3d_lite.recipes import (
+    PAPER_H36M,
+    PAPER_RAT7M,
+    QUICK,
+    QUICK_HUMAN,
+    QUICK_RAT,
+    RECIPES,
+    Recipe,
+)
 from bkind3d_lite.synthetic import figure
 
-TINY = replace(QUICK_RAT, keypoints=5, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2,
-               follow=500.0, warmup=0, views=None, sure=0.1)
-PAPER = Recipe("paper-small", keypoints=5, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2, warmup=0)
+TINY = replace(
+    QUICK_RAT,
+    keypoints=5,
+    size=(48, 32),
+    voxels=8,
+    width=8,
+    channels=4,
+    v2v_width=4,
+    decoder_width=8,
+    decoder_steps=2,
+    follow=500.0,
+    warmup=0,
+    views=None,
+    sure=0.1,
+)
+PAPER = Recipe(
+    "paper-small",
+    keypoints=5,
+    size=(48, 32),
+    voxels=8,
+    width=8,
+    channels=4,
+    v2v_width=4,
+    decoder_width=8,
+    decoder_steps=2,
+    warmup=0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +60,9 @@ def seen(clip):
 
 
 def batch_of(clip, recipe, seen, times=(3, 9), turn=None):
-    return clip.batch(times, 5, recipe.size, seen if recipe.surveyed else None, recipe.follow, turn=turn)
+    return clip.batch(
+        times, 5, recipe.size, seen if recipe.surveyed else None, recipe.follow, turn=turn
+    )
 
 
 @pytest.mark.parametrize("recipe", [TINY, PAPER], ids=lambda r: r.name)
@@ -35,10 +70,16 @@ def test_shapes_on_images_that_are_not_square(clip, seen, recipe):
     model, objective = build(placed(recipe, clip.rig))
     batch = batch_of(clip, recipe, seen)
     out = model(batch)
-    assert out.now.world.shape == (2, 5, 3) and out.later.ndc.shape == (2, 3, 5, 2) and out.now.weight.shape == (2, 3, 5)
+    assert (
+        out.now.world.shape == (2, 5, 3)
+        and out.later.ndc.shape == (2, 3, 5, 2)
+        and out.now.weight.shape == (2, 3, 5)
+    )
     assert out.recon.shape == (2, 3, 1, 8, 12)
     losses = objective(batch, out, model.edges, 0)
-    wanted = {"reconstruct", "separate", "length"} | ({"cover", "sure", "steady"} if recipe is TINY else set())
+    wanted = {"reconstruct", "separate", "length"} | (
+        {"cover", "sure", "steady"} if recipe is TINY else set()
+    )
     assert set(losses) == wanted and all(x.ndim == 0 and x.isfinite() for x in losses.values())
 
 
@@ -47,7 +88,11 @@ def test_every_weight_has_a_gradient(clip, seen, recipe):
     model, objective = build(placed(recipe, clip.rig))
     batch = batch_of(clip, recipe, seen)
     sum(objective(batch, model(batch), model.edges, 0).values()).backward()
-    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    silent = [
+        name
+        for name, p in model.named_parameters()
+        if p.grad is None or not p.grad.isfinite().all()
+    ]
     assert silent == []
     assert all(not p.requires_grad for p in objective.parameters())
 
@@ -71,7 +116,10 @@ def test_a_turned_volume_is_the_same_place_in_the_world(clip, seen):
     """The turn moves voxels, not the animal: the hull's own centre stays where it is."""
     recipe = replace(TINY, hull=200.0, voxels=16)  # so strong that the untrained network has no say
     model, _ = build(placed(recipe, clip.rig))
-    still, turned = (model.keypoints(batch_of(clip, recipe, seen, turn=t)).world for t in (None, torch.tensor([0.7, 2.1])))
+    still, turned = (
+        model.keypoints(batch_of(clip, recipe, seen, turn=t)).world
+        for t in (None, torch.tensor([0.7, 2.1]))
+    )
     assert (still - turned).norm(dim=-1).max() < 0.07 * recipe.follow, "little more than a voxel"
 
 
@@ -86,7 +134,10 @@ def test_losses_begin_after_the_warmup(clip, seen):
 
 def test_the_mask_leaves_the_ground_out(clip, seen):
     batch = batch_of(clip, TINY, seen)
-    bare, masked = (Objective(placed(replace(TINY, mask=m), clip.rig), 10, 500.0).target(batch, (32, 48)) for m in (False, True))
+    bare, masked = (
+        Objective(placed(replace(TINY, mask=m), clip.rig), 10, 500.0).target(batch, (32, 48))
+        for m in (False, True)
+    )
     off = (batch.now[:, :, 3:] + batch.later[:, :, 3:]) == 0
     far = torch.nn.functional.max_pool2d((~off).flatten(0, 1).float(), 7, 1, 3).view_as(off) == 0
     assert far.any() and bare[far].max() > 0 and masked[far].max() == 0
@@ -94,9 +145,27 @@ def test_the_mask_leaves_the_ground_out(clip, seen):
 
 def test_switches_are_off_in_a_plain_recipe_and_on_in_the_quick_ones():
     plain = Recipe("paper")
-    assert not plain.surveyed and plain.sharpness == 1 and not plain.turn and plain.views is None and plain.cover == plain.sure == 0
-    assert QUICK_RAT.surveyed and QUICK_HUMAN.surveyed and set(RECIPES) >= {"quick-rat", "quick-human", "paper-h36m", "paper-rat7m"}
-    assert {f.name for f in fields(Recipe)} >= {"background", "follow", "hull", "mask", "cover", "by_motion", "turn"}
+    assert (
+        not plain.surveyed
+        and plain.sharpness == 1
+        and not plain.turn
+        and plain.views is None
+        and plain.cover == plain.sure == 0
+    )
+    assert (
+        QUICK_RAT.surveyed
+        and QUICK_HUMAN.surveyed
+        and set(RECIPES) >= {"quick-rat", "quick-human", "paper-h36m", "paper-rat7m"}
+    )
+    assert {f.name for f in fields(Recipe)} >= {
+        "background",
+        "follow",
+        "hull",
+        "mask",
+        "cover",
+        "by_motion",
+        "turn",
+    }
 
 
 def test_seeded(clip):
@@ -108,7 +177,9 @@ def test_the_background_switch_hides_the_foreground_from_the_encoder(clip, seen)
     recipe = placed(replace(TINY, background=False, hull=0.0), clip.rig)
     model, _ = build(recipe)
     batch = batch_of(clip, recipe, seen)
-    blind = replace(batch, now=torch.cat([batch.now[:, :, :3], torch.rand_like(batch.now[:, :, 3:])], 2))
+    blind = replace(
+        batch, now=torch.cat([batch.now[:, :, :3], torch.rand_like(batch.now[:, :, 3:])], 2)
+    )
     assert torch.equal(model.keypoints(batch).world, model.keypoints(blind).world)
 
 
@@ -116,23 +187,44 @@ def test_reach_is_measured_on_the_animal(clip, seen):
     """The cube of the preset for own recordings is so many times as wide as the animal is long; without a survey it cannot be placed."""
     found = placed(QUICK, clip.rig, seen)
     assert found.follow == pytest.approx(QUICK.reach * extent(seen, clip.rig), rel=0.01)
-    assert placed(replace(QUICK, follow=321.0), clip.rig).follow == 321.0, "who names the side is believed"
-    with pytest.raises(ValueError, match="reach = .* asks for the animal's extent: place the recipe with a survey"):
+    assert placed(replace(QUICK, follow=321.0), clip.rig).follow == 321.0, (
+        "who names the side is believed"
+    )
+    with pytest.raises(
+        ValueError, match="reach = .* asks for the animal's extent: place the recipe with a survey"
+    ):
         placed(QUICK, clip.rig)
 
 
-@pytest.mark.parametrize("recipe, side, gap", [(PAPER_H36M, 7500.0, 0.4), (PAPER_RAT7M, 1000.0, 0.66)], ids=lambda r: getattr(r, "name", ""))
+@pytest.mark.parametrize(
+    "recipe, side, gap",
+    [(PAPER_H36M, 7500.0, 0.4), (PAPER_RAT7M, 1000.0, 0.66)],
+    ids=lambda r: getattr(r, "name", ""),
+)
 def test_the_papers_recipes_have_the_papers_size(recipe, side, gap):
     """Parameters and arithmetic of the released networks: kptNet 1.48 M and ResNet-50 23.5 M, V2V 11.9 M, decoder 37.8 M."""
-    assert (recipe.side, recipe.gaps, recipe.keypoints, recipe.size, recipe.voxels) == (side, (gap,), 15, (256, 256), 64)
+    assert (recipe.side, recipe.gaps, recipe.keypoints, recipe.size, recipe.voxels) == (
+        side,
+        (gap,),
+        15,
+        (256, 256),
+        64,
+    )
     assert not recipe.surveyed and recipe.sharpness == 1
     with torch.device("meta"):
-        model, _ = build(replace(recipe, pretrained=False, perceptual="pixels", centre=(0.0, 0.0, 0.0)))
+        model, _ = build(
+            replace(recipe, pretrained=False, perceptual="pixels", centre=(0.0, 0.0, 0.0))
+        )
         with FlopCounterMode(display=False) as counted:
             assert model.lift.v2v(torch.empty(1, 32, 64, 64, 64)).shape == (1, 15, 64, 64, 64)
         drawings = [torch.empty(1, 2, *size) for size in model.decoder.sizes((8, 8))]
         assert model.decoder(torch.empty(1, 2048, 8, 8), drawings).shape == (1, 1, 256, 256)
-    millions = {name: sum(p.numel() for p in part.parameters()) / 1e6 for name, part in model.named_children()}
+    millions = {
+        name: sum(p.numel() for p in part.parameters()) / 1e6
+        for name, part in model.named_children()
+    }
     assert counted.get_total_flops() == pytest.approx(296.2e9, rel=1e-3)
-    assert millions["lift"] == pytest.approx(11.9, abs=0.05) and millions["decoder"] == pytest.approx(37.8, abs=0.05)
+    assert millions["lift"] == pytest.approx(11.9, abs=0.05) and millions[
+        "decoder"
+    ] == pytest.approx(37.8, abs=0.05)
     assert millions["encoder"] == pytest.approx(25.0, abs=0.3)

@@ -1,4 +1,5 @@
 """Motion: where the animal is, without a label; and plain words when nothing moves."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,10 +34,14 @@ def test_the_centre_is_on_the_body_with_few_views(views):
 @pytest.fixture(scope="module")
 def walk(clip):
     """The figure on its way from one corner of the room to the other."""
-    path = torch.stack([torch.linspace(-220, 220, 60), torch.linspace(150, -150, 60), torch.zeros(60)], -1)
+    path = torch.stack(
+        [torch.linspace(-220, 220, 60), torch.linspace(150, -150, 60), torch.zeros(60)], -1
+    )
     joints = poses(60)
     joints = joints - joints.mean(1, keepdim=True) + torch.tensor([0.0, 0.0, 50.0]) + path[:, None]
-    return MultiViewClip(draw(clip.rig, joints), clip.rig, 30.0, joints, clip.skeleton, clip.body_length, "walk")
+    return MultiViewClip(
+        draw(clip.rig, joints), clip.rig, 30.0, joints, clip.skeleton, clip.body_length, "walk"
+    )
 
 
 def test_the_centre_follows_an_animal_that_crosses_the_room(walk):
@@ -59,9 +64,17 @@ def test_a_world_moved_in_space_gives_a_centre_moved_alike(clip, seen):
 def test_what_a_survey_holds(clip, seen):
     T, V, H, W, _ = clip.frames.shape
     assert seen.background.shape == (V, H, W, 3) and seen.background.dtype == torch.uint8
-    assert seen.noise.shape == seen.contrast.shape == (V,) and (seen.contrast > 4 * seen.noise).all()
-    assert seen.centre.shape == (T, 3) and seen.thumbs.shape[:2] == (T, V) and seen.thumbs.dtype == torch.uint8
-    assert max(seen.thumbs.shape[2:]) <= THUMB and seen.thumbs.shape[3] > seen.thumbs.shape[2], "thumbs keep the aspect"
+    assert (
+        seen.noise.shape == seen.contrast.shape == (V,) and (seen.contrast > 4 * seen.noise).all()
+    )
+    assert (
+        seen.centre.shape == (T, 3)
+        and seen.thumbs.shape[:2] == (T, V)
+        and seen.thumbs.dtype == torch.uint8
+    )
+    assert max(seen.thumbs.shape[2:]) <= THUMB and seen.thumbs.shape[3] > seen.thumbs.shape[2], (
+        "thumbs keep the aspect"
+    )
 
 
 def test_a_resting_animal_leaves_no_ghost(walk):
@@ -70,7 +83,10 @@ def test_a_resting_animal_leaves_no_ghost(walk):
     rest = replace(walk, frames=walk.frames[times], truth=walk.truth[times])
     room = draw(walk.rig, walk.truth[:1] + torch.tensor([0.0, 0.0, 1e5]), seed=0)[0].float()
     found = survey(rest)
-    ghost, left = (((ground.float() - room).abs().amax(-1) > 20).float().mean() for ground in (rest.frames.median(0).values, found.background))
+    ghost, left = (
+        ((ground.float() - room).abs().amax(-1) > 20).float().mean()
+        for ground in (rest.frames.median(0).values, found.background)
+    )
     assert ghost > 0.01, "the plain median holds it"
     assert left < 0.1 * ghost
     assert (found.centre - rest.truth.mean(1)).norm(dim=-1).median() < 0.35 * rest.body_length
@@ -86,7 +102,9 @@ def test_a_good_median_is_kept(view):
 
 def test_a_background_from_elsewhere_is_taken_as_it_is(clip, seen):
     """Where the animal never leaves its place, another film of the same cameras knows the empty room."""
-    still = replace(clip, frames=clip.frames[[0] * 40 + [1, 2, 3]], truth=clip.truth[[0] * 40 + [1, 2, 3]])
+    still = replace(
+        clip, frames=clip.frames[[0] * 40 + [1, 2, 3]], truth=clip.truth[[0] * 40 + [1, 2, 3]]
+    )
     known = survey(still, background=seen.background)
     assert torch.equal(known.background, seen.background)
     assert (known.centre - still.truth.mean(1)).norm(dim=-1).median() < 0.3 * still.body_length
@@ -114,7 +132,9 @@ def test_a_survey_without_thumbnails_is_the_same_survey(clip, seen, monkeypatch)
 
     monkeypatch.setattr(motion, "SAMPLED", 7)
     held, moving = [], motion._moving
-    monkeypatch.setattr(motion, "_moving", lambda clip, found: held.append(len(found.thumbs)) or moving(clip, found))
+    monkeypatch.setattr(
+        motion, "_moving", lambda clip, found: held.append(len(found.thumbs)) or moving(clip, found)
+    )
     few = survey(clip, thumbs=False)
     assert held == [7] and len(few.thumbs) == 0
     for key in ("background", "noise", "contrast", "centre"):
@@ -128,7 +148,12 @@ def test_large_films_are_surveyed_small(tmp_path):
     """Thumbnails of frames decoded at twice their size are those of whole frames, nearly; and the film's cache stays empty."""
     known = figure(40, views=3).at(range(0, 40, 2))
     for v, name in enumerate(known.rig.names):
-        write_video(tmp_path / f"{name}.mp4", (np.kron(x, np.ones((6, 6, 1), np.uint8)) for x in known.frames[:, v].numpy()), known.fps, crf=8)
+        write_video(
+            tmp_path / f"{name}.mp4",
+            (np.kron(x, np.ones((6, 6, 1), np.uint8)) for x in known.frames[:, v].numpy()),
+            known.fps,
+            crf=8,
+        )
     save_calibration(known.rig.resized((576, 384)), tmp_path / "calibration.toml")
     clip = open_clip(tmp_path, budget=1 << 20)
     small = survey(clip)
@@ -138,7 +163,14 @@ def test_large_films_are_surveyed_small(tmp_path):
     away = (small.centre - whole.centre).norm(dim=-1) / known.body_length
     assert away.median() < 0.03 and away.max() < 0.1
     half = small.resized((288, 192))
-    assert half.background.shape == (3, 192, 288, 3) and half.background.float().mean() == pytest.approx(float(small.background.float().mean()), abs=1)
+    assert half.background.shape == (
+        3,
+        192,
+        288,
+        3,
+    ) and half.background.float().mean() == pytest.approx(
+        float(small.background.float().mean()), abs=1
+    )
 
 
 # ---- plain words ---------------------------------------------------------------------------------------------------
@@ -180,7 +212,11 @@ def test_recorded_points_project_into_every_view(shared):
     path = recording(shared, "mouse4_sleapanipose_io")
     clip = open_clip(path)
     with np.load(path / "reference3d.npz", allow_pickle=False) as data:
-        points = next(torch.from_numpy(data[k]).float() for k in data if data[k].ndim >= 3 and data[k].shape[-1] == 3 and len(data[k]) == 120)
+        points = next(
+            torch.from_numpy(data[k]).float()
+            for k in data
+            if data[k].ndim >= 3 and data[k].shape[-1] == 3 and len(data[k]) == 120
+        )
     points = points.reshape(120, -1, 3)[60]
     ndc = clip.rig.ndc_from_world(points[points.isfinite().all(-1)])
     assert (ndc.abs() < 1).float().mean() > 0.9
@@ -209,14 +245,19 @@ def test_the_extent_is_the_animals_and_has_its_unit(clip, seen):
     found = extent(seen, clip.rig)
     assert 0.6 * longest < found < 1.5 * longest
     metres = replace(seen, centre=seen.centre / 1000)
-    assert_close(extent(metres, replace(clip.rig, t=clip.rig.t / 1000)) * 1000, found, rtol=1e-3, atol=0)
+    assert_close(
+        extent(metres, replace(clip.rig, t=clip.rig.t / 1000)) * 1000, found, rtol=1e-3, atol=0
+    )
 
 
 def test_points_lie_on_silhouettes_or_not(clip, seen):
     """True joints do, points a body's length above do not; growing lets more in; outside of the image nothing is hit."""
     grow = 0.1 * clip.body_length
     hit, inside = on_silhouettes(clip.truth, clip.rig, seen.thumbs, grow)
-    assert hit.shape == inside.shape == (len(clip), clip.rig.views, clip.truth.shape[1]) and hit.float().mean() > 0.85
+    assert (
+        hit.shape == inside.shape == (len(clip), clip.rig.views, clip.truth.shape[1])
+        and hit.float().mean() > 0.85
+    )
     above = clip.truth + torch.tensor([0.0, 0.0, 2 * clip.body_length])
     assert on_silhouettes(above, clip.rig, seen.thumbs, grow)[0].float().mean() < 0.1
     assert (on_silhouettes(clip.truth, clip.rig, seen.thumbs, 0.0)[0] <= hit).all()

@@ -1,4 +1,5 @@
 """Prescription: what the doctor proposes is a recipe that can be trained, with figures that are counted and measured."""
+
 import argparse
 import shlex
 from dataclasses import replace
@@ -18,11 +19,22 @@ def test_the_plan_is_that_of_a_whole_survey(clip, seen):
     """The animal is looked for in all frames of a short clip, so volume and length are those of `motion.survey`; memory is the recipe's."""
     found = prescribe(clip, replace(seen, centre=seen.centre * 0), device="cpu")
     centre, side = region(seen, clip.rig)
-    assert found.side == pytest.approx(side) and found.centre == pytest.approx(centre.tolist()) and found.length == pytest.approx(extent(seen, clip.rig), rel=0.05)
-    assert found.recipe.name == PRESET and found.recipe.follow == pytest.approx(find_recipe(PRESET).reach * found.length, rel=0.01)
+    assert (
+        found.side == pytest.approx(side)
+        and found.centre == pytest.approx(centre.tolist())
+        and found.length == pytest.approx(extent(seen, clip.rig), rel=0.05)
+    )
+    assert found.recipe.name == PRESET and found.recipe.follow == pytest.approx(
+        find_recipe(PRESET).reach * found.length, rel=0.01
+    )
     assert found.fits and found.need == memory(found.recipe, clip.rig.views) and 0 < found.step < 60
     said = found.said("mm")
-    assert "preset quick" in said and f"fastest of {STEPS}" in said and "GB a step" in said and f"{found.minutes:.0f} minutes for its {found.recipe.steps} steps" in said
+    assert (
+        "preset quick" in said
+        and f"fastest of {STEPS}" in said
+        and "GB a step" in said
+        and f"{found.minutes:.0f} minutes for its {found.recipe.steps} steps" in said
+    )
 
 
 def test_too_little_room_is_planned_around(clip, seen, monkeypatch):
@@ -36,7 +48,9 @@ def test_too_little_room_is_planned_around(clip, seen, monkeypatch):
     monkeypatch.setattr(prescription, "plan", smaller)
     monkeypatch.setattr(prescription, "room", lambda device: 1 << 20)
     found = prescribe(clip, seen, device="cpu")
-    assert asked == ["cpu"] and found.recipe.voxels == 8 and found.fits and found.need.step == 1 << 20
+    assert (
+        asked == ["cpu"] and found.recipe.voxels == 8 and found.fits and found.need.step == 1 << 20
+    )
     assert "more than there is free" in replace(found, fits=False).said("mm")
 
 
@@ -46,18 +60,32 @@ def test_the_doctor_ends_with_the_command_that_trains(folder, tmp_path):
     copy = shutil.copytree(folder[0], tmp_path / "my clip")
     check = examine(copy, fps=20.0, common=True, offsets={"cam1": 0}).checks[-1]
     assert check.name == "plan" and check.state == PASS, check
-    assert check.remedy == f"python -m bkind3d_lite train --clip '{copy}' --offset cam1=0 --common --fps 20.0 --recipe quick --out runs/mine"
+    assert (
+        check.remedy
+        == f"python -m bkind3d_lite train --clip '{copy}' --offset cam1=0 --common --fps 20.0 --recipe quick --out runs/mine"
+    )
 
 
 def test_gaps_that_do_not_fit_are_a_warning(folder):
     check = examine(folder[0], fps=300.0).checks[-1]
-    assert check.state == "warn" and "a gap of 120 frames needs more than the clip's 12" in check.said
+    assert (
+        check.state == "warn" and "a gap of 120 frames needs more than the clip's 12" in check.said
+    )
 
 
-@pytest.mark.parametrize("words", [[], ["--memory", "6", "--offset", "cam1=3", "cam2=-4", "--common"], ["--fps", "29.97", "--subject", "S1"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--memory", "6", "--offset", "cam1=3", "cam2=-4", "--common"],
+        ["--fps", "29.97", "--subject", "S1"],
+    ],
+)
 def test_the_command_opens_the_folder_as_the_doctor_did(words):
     """What is printed can be typed: the same options, the same meaning."""
     parser = argparse.ArgumentParser()
     __main__._reading(parser)
     said = shlex.split(" ".join(_words(**__main__._how(parser.parse_args(words)))))
-    assert __main__._how(parser.parse_args(said)) == __main__._how(parser.parse_args(words)) and (words or not said)
+    assert __main__._how(parser.parse_args(said)) == __main__._how(parser.parse_args(words)) and (
+        words or not said
+    )

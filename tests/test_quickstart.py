@@ -1,11 +1,12 @@
 """Quickstart: the whole street in a minute's form, its files whole, and bad input in one line."""
+
 import csv
 import json
 import shutil
 
 import numpy as np
-import torch
 import pytest
+import torch
 
 import bkind3d_lite.quickstart as quick
 from bkind3d_lite.__main__ import main
@@ -23,7 +24,9 @@ def test_bundled_clips_load_and_agree(clip, views, fps, joints):
         assert c.truth.shape == (len(c), joints, 3) and len(c.skeleton.edges) == joints - 1
         assert (c.rig.distortion.abs().amax(1) > 0.01).all(), "plausible lenses distort"
         ndc = c.rig.ndc_from_world(c.truth)
-        assert ((ndc.abs() < 1).all(-1).all(-1).sum(-1) >= 3).all(), "the whole animal in at least 3 views"
+        assert ((ndc.abs() < 1).all(-1).all(-1).sum(-1) >= 3).all(), (
+            "the whole animal in at least 3 views"
+        )
         assert c.truth[..., 2].min() > -15, "nothing below the floor"
 
 
@@ -37,7 +40,11 @@ def test_ground_truth_lands_on_the_animal(clip):
     moving = ((frames - ground).abs().amax(-1) > 14).float()
     moving = torch.nn.functional.max_pool2d(moving, 3, 1, 1)
     px = c.rig.px_from_world(c.truth[times]).long().clamp(0, 255)
-    hit = [moving[t, v, px[t, v, :, 1], px[t, v, :, 0]].mean() for t in range(len(times)) for v in range(c.rig.views)]
+    hit = [
+        moving[t, v, px[t, v, :, 1], px[t, v, :, 0]].mean()
+        for t in range(len(times))
+        for v in range(c.rig.views)
+    ]
     assert sum(hit) / len(hit) > 0.97
 
 
@@ -58,7 +65,9 @@ def short(tmp_path_factory):
     save_calibration(rig, root / "rat" / "calibration.toml")
     for part, frames in (("train", 96), ("test", 32)):
         for name in rig.names:
-            images = Video(quick.SAMPLES / "rat" / part / f"{name}.mp4").read(0, frames * 3, (256, 256))[::3]
+            images = Video(quick.SAMPLES / "rat" / part / f"{name}.mp4").read(
+                0, frames * 3, (256, 256)
+            )[::3]
             write_video(root / "rat" / part / f"{name}.mp4", images, 10)
         with np.load(quick.SAMPLES / "rat" / part / "truth.npz") as truth:
             cut = dict(truth) | {"positions": truth["positions"][: frames * 3 : 3]}
@@ -68,14 +77,55 @@ def short(tmp_path_factory):
 
 def test_quickstart_writes_everything(short, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quick, "SAMPLES", short)
-    assert main(["quickstart", "--clip", "rat", "--steps", "4", "--out", str(tmp_path / "run"), "--seed", "1"]) == 0
+    assert (
+        main(
+            [
+                "quickstart",
+                "--clip",
+                "rat",
+                "--steps",
+                "4",
+                "--out",
+                str(tmp_path / "run"),
+                "--seed",
+                "1",
+            ]
+        )
+        == 0
+    )
     out = tmp_path / "run"
     report = json.loads((out / "report.json").read_text())
-    assert {"clip", "seed", "steps", "seconds_training", "seconds_per_step", "keypoints", "mpjpe_mm", "pmpjpe_mm", "on_body", "device",
-            "versions"} <= set(report)
-    assert set(report["mpjpe_mm"]) == set(report["pmpjpe_mm"]) == {"trained", "untrained", "centroid", "mean_pose", "checkpoint"}
-    assert set(report["on_body"]) == {"trained", "untrained", "checkpoint"} and (report["steps"], report["seed"]) == (4, 1)
-    for name in ("report.html", "skeleton.html", "overlay.mp4", "keypoints.csv", "keypoints.npz", "checkpoint.safetensors", "losses.csv"):
+    assert {
+        "clip",
+        "seed",
+        "steps",
+        "seconds_training",
+        "seconds_per_step",
+        "keypoints",
+        "mpjpe_mm",
+        "pmpjpe_mm",
+        "on_body",
+        "device",
+        "versions",
+    } <= set(report)
+    assert (
+        set(report["mpjpe_mm"])
+        == set(report["pmpjpe_mm"])
+        == {"trained", "untrained", "centroid", "mean_pose", "checkpoint"}
+    )
+    assert set(report["on_body"]) == {"trained", "untrained", "checkpoint"} and (
+        report["steps"],
+        report["seed"],
+    ) == (4, 1)
+    for name in (
+        "report.html",
+        "skeleton.html",
+        "overlay.mp4",
+        "keypoints.csv",
+        "keypoints.npz",
+        "checkpoint.safetensors",
+        "losses.csv",
+    ):
         assert (out / name).stat().st_size > 90, name
     assert not list(out.glob(".*tmp*"))
     with open(out / "losses.csv", newline="") as file:
@@ -84,20 +134,34 @@ def test_quickstart_writes_everything(short, tmp_path, monkeypatch, capsys):
     with np.load(out / "keypoints.npz") as track:
         world = track["positions"]
     held_out = open_clip(short / "rat" / "test")
-    near = (bone_distance(torch.from_numpy(world), held_out.truth, held_out.skeleton) <= 0.15 * held_out.body_length).float().mean()
-    assert report["on_body"]["trained"] == pytest.approx(float(near), abs=1e-3), "the score is of the track that was written, every keypoint counted"
+    near = (
+        (
+            bone_distance(torch.from_numpy(world), held_out.truth, held_out.skeleton)
+            <= 0.15 * held_out.body_length
+        )
+        .float()
+        .mean()
+    )
+    assert report["on_body"]["trained"] == pytest.approx(float(near), abs=1e-3), (
+        "the score is of the track that was written, every keypoint counted"
+    )
 
     assert main(["quickstart", "--steps", "6", "--out", str(out), "--seed", "1", "--resume"]) == 0
     with open(out / "losses.csv", newline="") as file:
         assert [int(row["step"]) for row in csv.DictReader(file)] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("harm, said", [
-    (lambda r: (r / "rat" / "train" / "cam1.mp4").unlink(), "no video for camera cam1"),
-    (lambda r: (r / "rat" / "calibration.toml").unlink(), "no calibration.toml"),
-    (lambda r: (r / "rat" / "test" / "cam3.mp4").write_bytes(b"not a video"), "cam3.mp4"),
-])
-def test_bad_input_is_one_line_and_leaves_nothing_behind(short, tmp_path, monkeypatch, capsys, harm, said):
+@pytest.mark.parametrize(
+    "harm, said",
+    [
+        (lambda r: (r / "rat" / "train" / "cam1.mp4").unlink(), "no video for camera cam1"),
+        (lambda r: (r / "rat" / "calibration.toml").unlink(), "no calibration.toml"),
+        (lambda r: (r / "rat" / "test" / "cam3.mp4").write_bytes(b"not a video"), "cam3.mp4"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(
+    short, tmp_path, monkeypatch, capsys, harm, said
+):
     shutil.copytree(short, tmp_path / "samples")
     harm(tmp_path / "samples")
     monkeypatch.setattr(quick, "SAMPLES", tmp_path / "samples")

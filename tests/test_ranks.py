@@ -1,4 +1,5 @@
 """Ranks: two of them take the steps of one process with the double batch, and a lost one costs no more than a checkpoint's distance."""
+
 import os
 import runpy
 import signal
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_runs import command, rows, same, start, steps_in, until, walk  # noqa: F401  (walk is a fixture)
 
 from bkind3d_lite import ranks
 from bkind3d_lite.checkpoints import header
 from bkind3d_lite.synthetic import figure
-from test_runs import command, rows, same, start, steps_in, until, walk  # noqa: F401  (walk is a fixture)
 
 CHILD = textwrap.dedent("""
     import sys, torch
@@ -45,15 +46,30 @@ CHILD = textwrap.dedent("""
         if ranks.mine() == 0:
             torch.save(told, sys.argv[2])
 """)
-VARIANTS = {"plain": {}, "one by one": {"one_by_one": True}, "checkpointing": {"checkpointing": True},
-            "both, as the paper's": {"checkpointing": True, "one_by_one": True, "decoder_widths": (8, 8, 8), "v2v_full": True, "pyramid": True}}
+VARIANTS = {
+    "plain": {},
+    "one by one": {"one_by_one": True},
+    "checkpointing": {"checkpointing": True},
+    "both, as the paper's": {
+        "checkpointing": True,
+        "one_by_one": True,
+        "decoder_widths": (8, 8, 8),
+        "v2v_full": True,
+        "pyramid": True,
+    },
+}
 HERE = Path(__file__).parent
 
 
 def python(*words, **environment):
     path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run([sys.executable, *map(str, words)], env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment,
-                          capture_output=True, text=True, timeout=240)
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +81,16 @@ def told(tmp_path_factory):
         patch.setattr(sys, "argv", ["child.py", str(HERE), str(folder / "one.pt")])
         patch.syspath_prepend(str(HERE))
         runpy.run_path(str(folder / "child.py"))
-    two = python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, folder / "child.py", HERE, folder / "two.pt")
+    two = python(
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        2,
+        folder / "child.py",
+        HERE,
+        folder / "two.pt",
+    )
     assert two.returncode == 0, two.stderr
     return [torch.load(folder / f"{n}.pt", weights_only=True) for n in ("one", "two")]
 
@@ -76,13 +101,21 @@ def test_two_ranks_are_one_process_with_the_double_batch(told, name):
     one, two = (t[name] for t in told)
     whole = torch.cat([g.flatten() for g in one["grads"].values()]).norm()
     assert whole > 0.1, "the second step had gradients to compare"
-    assert all(g.abs().max() > 0 for n, g in one["grads"].items() if n.startswith("decoder") and n.endswith("weight")), "the decoder's, too"
+    assert all(
+        g.abs().max() > 0
+        for n, g in one["grads"].items()
+        if n.startswith("decoder") and n.endswith("weight")
+    ), "the decoder's, too"
     for kind in ("grads", "weights", "means"):
         assert one[kind].keys() == two[kind].keys()
         for key, value in one[kind].items():
             least = 1e-9 * (float(whole) if kind == "grads" else 1.0)
-            torch.testing.assert_close(two[kind][key], value, rtol=1e-6, atol=least, msg=f"{kind} {key}")
-    assert one["losses"] == pytest.approx(two["losses"], rel=1e-6), "what is logged is the mean over ranks"
+            torch.testing.assert_close(
+                two[kind][key], value, rtol=1e-6, atol=least, msg=f"{kind} {key}"
+            )
+    assert one["losses"] == pytest.approx(two["losses"], rel=1e-6), (
+        "what is logged is the mean over ranks"
+    )
     assert (one["means"]["length.average"] > 0).all()
 
 
@@ -94,34 +127,60 @@ def test_the_ranks_share_the_pairs_of_one_process():
     for _ in range(3):
         one, (a, b) = next(whole), (next(p) for p in parts)
         for key in ("index", "now", "later", "turn", "turn_later"):
-            assert torch.equal(torch.cat([getattr(a, key), getattr(b, key)]), getattr(one, key)), key
+            assert torch.equal(torch.cat([getattr(a, key), getattr(b, key)]), getattr(one, key)), (
+                key
+            )
 
 
 def test_a_lost_rank_costs_no_more_than_the_last_checkpoint(walk, tmp_path):
     """kill -9 one of two ranks; the other gives up; both resume and end as two undisturbed ranks do."""
+
     def pair(name, *more):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
-        told = [dict(RANK=str(r), LOCAL_RANK=str(r), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port) for r in (0, 1)]
-        return [start(walk, tmp_path / name, "--checkpoint-every", 10, "--pictures-every", 0, *more, **t) for t in told]
+        told = [
+            dict(
+                RANK=str(r),
+                LOCAL_RANK=str(r),
+                WORLD_SIZE="2",
+                MASTER_ADDR="127.0.0.1",
+                MASTER_PORT=port,
+            )
+            for r in (0, 1)
+        ]
+        return [
+            start(
+                walk, tmp_path / name, "--checkpoint-every", 10, "--pictures-every", 0, *more, **t
+            )
+            for t in told
+        ]
 
     children = pair("killed")
     until(lambda: steps_in(tmp_path / "killed" / "losses.csv") > 13, children[0])
     children[1].send_signal(signal.SIGKILL)
     said = [child.communicate(timeout=120)[1] for child in children]
-    assert children[0].returncode == 1 and "--resume" in said[0] and "Traceback" not in said[0], said[0]
+    assert children[0].returncode == 1 and "--resume" in said[0] and "Traceback" not in said[0], (
+        said[0]
+    )
     assert 10 <= header(tmp_path / "killed" / "checkpoint.safetensors")["step"] < 40
     for words in (("killed", "--resume"), ("whole",)):
         for child in pair(*words):
             assert child.communicate(timeout=240) and child.returncode == 0
     assert same(tmp_path / "killed", tmp_path / "whole")
-    assert [r["step"] for r in rows(tmp_path / "killed" / "losses.csv")] == [str(i) for i in range(1, 41)]
+    assert [r["step"] for r in rows(tmp_path / "killed" / "losses.csv")] == [
+        str(i) for i in range(1, 41)
+    ]
 
 
 def test_alone_everything_is_the_identity():
     module, values = torch.nn.Linear(2, 2), torch.ones(3)
-    assert ranks.count() == 1 and ranks.mine() == 0 and ranks.mean(values) is values and ranks.spread(module) is module
+    assert (
+        ranks.count() == 1
+        and ranks.mine() == 0
+        and ranks.mean(values) is values
+        and ranks.spread(module) is module
+    )
     assert ranks.anyone(True) and not ranks.anyone(False)
     with ranks.joined("cpu") as device:
         assert device == "cpu"

@@ -1,4 +1,5 @@
 """Real recordings beside the repository: the doctor lets through what is fit, says why the rest is not, and names what is broken in a copy."""
+
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,9 @@ OPENED = {"mouse5_dev": {}, "mouse2_labels": dict(fps=6), "fly7_deepfly3d": {}}
 @pytest.fixture(scope="module")
 def arranged(shared, tmp_path_factory):
     """`arranged(name)`: a copy of a recording with its reference points as truth.npz."""
-    spec = importlib.util.spec_from_file_location("real_recordings", Path(__file__).parents[1] / "tools" / "real_recordings.py")
+    spec = importlib.util.spec_from_file_location(
+        "real_recordings", Path(__file__).parents[1] / "tools" / "real_recordings.py"
+    )
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
 
@@ -27,16 +30,21 @@ def arranged(shared, tmp_path_factory):
         if not (shared / "realdata" / name).is_dir():
             pytest.skip(f"no recording {name} in the shared folder")
         return tool.arranged(shared / "realdata" / name, tmp_path_factory.mktemp(name))
+
     return make
 
 
 @pytest.mark.parametrize("name", OPENED)
-def test_what_is_fit_passes_and_its_reference_points_project_onto_the_animal(arranged, name, monkeypatch):
+def test_what_is_fit_passes_and_its_reference_points_project_onto_the_animal(
+    arranged, name, monkeypatch
+):
     monkeypatch.setattr(doctor, "MOST", 240)
     found = examine(arranged(name), plan=False, **OPENED[name])
     said = {check.name: check for check in found.checks}
     assert found.state != FAIL, found.text()
-    assert said["truth"].state == said["agreement"].state == said["motion"].state == PASS, found.text()
+    assert said["truth"].state == said["agreement"].state == said["motion"].state == PASS, (
+        found.text()
+    )
 
 
 def test_a_mouse_that_sits_still_is_told_plainly_and_its_points_are_in_the_images(arranged):
@@ -53,9 +61,15 @@ def mouse(arranged):
     return clip, glance(clip)
 
 
-BROKEN = {"the rotations are transposed": lambda r: replace(r, R=r.R.mT), "the translations are camera centres": lambda r: replace(r, t=r.centres),
-          "the poses are camera to world": lambda r: replace(r, R=r.R.mT, t=r.centres), "cameras CameraS and CameraL are swapped": lambda r: swapped(r, 1, 3),
-          "OpenGL": lambda r: replace(r, R=torch.diag(torch.tensor([1.0, -1, -1])) @ r.R, t=r.t * torch.tensor([1.0, -1, -1]))}
+BROKEN = {
+    "the rotations are transposed": lambda r: replace(r, R=r.R.mT),
+    "the translations are camera centres": lambda r: replace(r, t=r.centres),
+    "the poses are camera to world": lambda r: replace(r, R=r.R.mT, t=r.centres),
+    "cameras CameraS and CameraL are swapped": lambda r: swapped(r, 1, 3),
+    "OpenGL": lambda r: replace(
+        r, R=torch.diag(torch.tensor([1.0, -1, -1])) @ r.R, t=r.t * torch.tensor([1.0, -1, -1])
+    ),
+}
 
 
 @pytest.mark.parametrize("cause", BROKEN)

@@ -1,4 +1,5 @@
 """Shapes: the promise at the door, and the centres of a grid."""
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -29,15 +30,32 @@ def test_cells_take_the_dtype_of_like():
     assert cells(3, 2).dtype == torch.float32
 
 
-@pytest.mark.parametrize("axes, shape", [("B V K 2", (2, 4, 5, 2)), ("... P 3", (7, 3)), ("... P 3", (1, 2, 7, 3)), ("K K", (4, 4)),
-                                         ("B 3 H W", (1, 3, 8, 6))])
+@pytest.mark.parametrize(
+    "axes, shape",
+    [
+        ("B V K 2", (2, 4, 5, 2)),
+        ("... P 3", (7, 3)),
+        ("... P 3", (1, 2, 7, 3)),
+        ("K K", (4, 4)),
+        ("B 3 H W", (1, 3, 8, 6)),
+    ],
+)
 def test_shaped_returns_what_fits(axes, shape):
     x = torch.zeros(shape)
     assert shaped(x, axes) is x
 
 
-@pytest.mark.parametrize("axes, shape", [("B V K 2", (2, 4, 5, 3)), ("B V K 2", (4, 5, 2)), ("... P 3", (3,)), ("... P 3", (4, 2)),
-                                         ("K K", (4, 5)), ("B V", (2, 3, 4))])
+@pytest.mark.parametrize(
+    "axes, shape",
+    [
+        ("B V K 2", (2, 4, 5, 3)),
+        ("B V K 2", (4, 5, 2)),
+        ("... P 3", (3,)),
+        ("... P 3", (4, 2)),
+        ("K K", (4, 5)),
+        ("B V", (2, 3, 4)),
+    ],
+)
 def test_shaped_says_what_it_expected_and_what_it_got(axes, shape):
     with pytest.raises(ValueError) as error:
         shaped(torch.zeros(shape), axes, "ndc")

@@ -1,20 +1,31 @@
 """Sheets: the volume stands in the pictures where it stands in the world, and a flat reconstruction looks flat."""
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_training import TINY
 
 from bkind3d_lite.model import build, placed
 from bkind3d_lite.motion import survey
+from bkind3d_lite.overlays import rgb
 from bkind3d_lite.recipes import Recipe, variant
 from bkind3d_lite.sheets import VOLUME, contact_sheet, place, placement, placement_sheet, save_sheet
-from bkind3d_lite.overlays import rgb
 from bkind3d_lite.synthetic import figure
-from test_training import TINY
 
-ROOM = Recipe("room", keypoints=5, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2)
+ROOM = Recipe(
+    "room",
+    keypoints=5,
+    size=(48, 32),
+    voxels=8,
+    width=8,
+    channels=4,
+    v2v_width=4,
+    decoder_width=8,
+    decoder_steps=2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +39,17 @@ def seen(clip):
 
 
 def test_the_volume_goes_where_the_animal_is(clip, seen):
-    moved = replace(clip, rig=replace(clip.rig, t=clip.rig.t - clip.rig.R @ torch.tensor([4000.0, 0.0, 0.0])))
+    moved = replace(
+        clip, rig=replace(clip.rig, t=clip.rig.t - clip.rig.R @ torch.tensor([4000.0, 0.0, 0.0]))
+    )
     recipe = placed(ROOM, moved.rig, survey(moved))
-    assert (torch.tensor(recipe.centre) - clip.truth.mean((0, 1)) - torch.tensor([4000.0, 0, 0])).norm() < 0.3 * recipe.side
+    assert (
+        torch.tensor(recipe.centre) - clip.truth.mean((0, 1)) - torch.tensor([4000.0, 0, 0])
+    ).norm() < 0.3 * recipe.side
     given = placed(replace(ROOM, side=800.0), clip.rig, seen)
-    assert given.side == 800.0 and (torch.tensor(given.centre) - clip.truth.mean((0, 1))).norm() < 120
+    assert (
+        given.side == 800.0 and (torch.tensor(given.centre) - clip.truth.mean((0, 1))).norm() < 120
+    )
     assert place(placed(TINY, clip.rig), seen)[1] == TINY.follow and place(given)[1] == 800.0
 
 
@@ -51,7 +68,9 @@ def test_the_volume_is_drawn_where_it_projects(clip, seen):
     assert {"cameras", "cube", "where the animal goes"} <= names
 
 
-@pytest.mark.parametrize("recipe", [TINY, ROOM, variant(ROOM, "keypoint3d"), variant(ROOM, "flat")], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "recipe", [TINY, ROOM, variant(ROOM, "keypoint3d"), variant(ROOM, "flat")], ids=lambda r: r.name
+)
 def test_contact_sheet_of_every_method(tmp_path, clip, seen, recipe):
     model, objective = build(placed(recipe, clip.rig))
     batch = clip.batch([2, 5], 4, recipe.size, seen if recipe.surveyed else None, recipe.follow)
@@ -60,6 +79,10 @@ def test_contact_sheet_of_every_method(tmp_path, clip, seen, recipe):
     flat = replace(out, recon=torch.zeros_like(out.recon))
     sheet = contact_sheet(batch, flat, model, target, width=96)
     assert sheet.shape == (3 * 64, 4 * 96, 3) and sheet.dtype == np.uint8
-    assert sheet[:, 2 * 96:3 * 96].max() == 0 and sheet[:, 96:2 * 96].max() > 200 and sheet[:, 3 * 96:].max() > 200
+    assert (
+        sheet[:, 2 * 96 : 3 * 96].max() == 0
+        and sheet[:, 96 : 2 * 96].max() > 200
+        and sheet[:, 3 * 96 :].max() > 200
+    )
     save_sheet(sheet, tmp_path / "s.jpg")
     assert Image.open(tmp_path / "s.jpg").size == (4 * 96, 3 * 64)

@@ -1,4 +1,5 @@
 """Siblings: every method is a value, and one factory and one loop serve them all."""
+
 from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -12,14 +13,51 @@ from bkind3d_lite.checkpoints import load, resume, save
 from bkind3d_lite.edges import PointBottleneck
 from bkind3d_lite.lifts import Depth, Flat, Triangulated, Volumetric
 from bkind3d_lite.model import build, placed
-from bkind3d_lite.recipes import (DEPTH_MAP, FLAT, KEYPOINT3D, KEYPOINTS_8, KEYPOINTS_30, NO_LENGTH, PAPER_H36M, PAPER_RAT7M, POINTS, QUICK_RAT, RECIPES,
-                                  SIBLINGS, TRIANG_REPROJ, VARIANTS, load_recipe, variant)
+from bkind3d_lite.recipes import (
+    DEPTH_MAP,
+    FLAT,
+    KEYPOINT3D,
+    KEYPOINTS_8,
+    KEYPOINTS_30,
+    NO_LENGTH,
+    PAPER_H36M,
+    PAPER_RAT7M,
+    POINTS,
+    QUICK_RAT,
+    RECIPES,
+    SIBLINGS,
+    TRIANG_REPROJ,
+    VARIANTS,
+    load_recipe,
+    variant,
+)
 from bkind3d_lite.training import batches, begin, in_space, track, train
 
-SMALL = dict(size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2, warmup=1, steps=10, gaps=(0.2,))
-TINY = dict(keypoints=5, backbone="small", pretrained=False, v2v_full=False, v2v_levels=2, pyramid=False, decoder_widths=None,
-            perceptual="random")
-PLAIN = replace(PAPER_H36M, name="paper", side=None, **SMALL, **TINY)  # the paper's recipe with networks for a second's training
+SMALL = dict(
+    size=(48, 32),
+    voxels=8,
+    width=8,
+    channels=4,
+    v2v_width=4,
+    decoder_width=8,
+    decoder_steps=2,
+    warmup=1,
+    steps=10,
+    gaps=(0.2,),
+)
+TINY = dict(
+    keypoints=5,
+    backbone="small",
+    pretrained=False,
+    v2v_full=False,
+    v2v_levels=2,
+    pyramid=False,
+    decoder_widths=None,
+    perceptual="random",
+)
+PLAIN = replace(
+    PAPER_H36M, name="paper", side=None, **SMALL, **TINY
+)  # the paper's recipe with networks for a second's training
 QUICK = replace(QUICK_RAT, keypoints=5, follow=500.0, views=None, **SMALL)
 EVERY = [variant(base, name) for base in (PLAIN, QUICK) for name in VARIANTS]
 ONCE = [variant(PLAIN, name) for name in VARIANTS]
@@ -37,12 +75,29 @@ def named(recipes):
 
 # ---- values --------------------------------------------------------------------------------------------------------
 def test_every_sibling_is_one_change_of_the_paper():
-    assert {variant(base, name) for base in (PAPER_H36M, PAPER_RAT7M) for name in VARIANTS} | {*SIBLINGS} <= set(RECIPES.values())
-    assert [r.lift for r in (PAPER_H36M, TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT)] == ["volumetric", "triangulated", "depth", "depth", "flat"]
-    assert (KEYPOINT3D.bottleneck, KEYPOINT3D.explain, POINTS.bottleneck) == ("points", "frame", "points")
+    assert {variant(base, name) for base in (PAPER_H36M, PAPER_RAT7M) for name in VARIANTS} | {
+        *SIBLINGS
+    } <= set(RECIPES.values())
+    assert [r.lift for r in (PAPER_H36M, TRIANG_REPROJ, DEPTH_MAP, KEYPOINT3D, FLAT)] == [
+        "volumetric",
+        "triangulated",
+        "depth",
+        "depth",
+        "flat",
+    ]
+    assert (KEYPOINT3D.bottleneck, KEYPOINT3D.explain, POINTS.bottleneck) == (
+        "points",
+        "frame",
+        "points",
+    )
     assert (KEYPOINTS_8, KEYPOINTS_30, NO_LENGTH) == tuple(
-        replace(PAPER_H36M, name=f"paper-h36m-{n}", **c) for n, c in (("keypoints-8", {"keypoints": 8}), ("keypoints-30", {"keypoints": 30}),
-                                                 ("no-length", {"length": 0.0})))
+        replace(PAPER_H36M, name=f"paper-h36m-{n}", **c)
+        for n, c in (
+            ("keypoints-8", {"keypoints": 8}),
+            ("keypoints-30", {"keypoints": 30}),
+            ("no-length", {"length": 0.0}),
+        )
+    )
     for recipe in SIBLINGS:
         assert not recipe.surveyed and load_recipe(vars(recipe)) == recipe
 
@@ -50,8 +105,11 @@ def test_every_sibling_is_one_change_of_the_paper():
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="'point'.*points"):
         variant(PAPER_H36M, "point")
-    for wrong, said in ((dict(lift="flat3d"), "lift = 'flat3d'.*triangulated"), (dict(bottleneck="lines"), "bottleneck = 'lines'.*edges or points"),
-                        (dict(explain="both"), "explain = 'both'.*change or frame")):
+    for wrong, said in (
+        (dict(lift="flat3d"), "lift = 'flat3d'.*triangulated"),
+        (dict(bottleneck="lines"), "bottleneck = 'lines'.*edges or points"),
+        (dict(explain="both"), "explain = 'both'.*change or frame"),
+    ):
         with pytest.raises(ValueError, match=said):
             build(replace(PLAIN, side=400.0, centre=(0.0, 0.0, 0.0), **wrong))
 
@@ -61,14 +119,20 @@ def test_unknown_names_are_refused_with_the_known_ones():
 def test_every_recipe_trains_and_tracks(clip, seen, recipe):
     run = begin(recipe, clip)
     step = advance(run, clip, seen, 3)
-    wanted = {"reconstruct", "separate"} | {k for k in ("length", "reproject", "agree", "rotate", "cover", "steady", "sure") if getattr(recipe, k)}
+    wanted = {"reconstruct", "separate"} | {
+        k
+        for k in ("length", "reproject", "agree", "rotate", "cover", "steady", "sure")
+        if getattr(recipe, k)
+    }
     assert set(step.losses) == wanted and all(torch.tensor(list(step.losses.values())).isfinite())
     assert step.output.recon.shape == (1, 4, 3 if recipe.explain == "frame" else 1, 8, 12)
     found = track(run.model, run.recipe, clip, seen, times=range(3))
     assert found.world.shape == (3, recipe.keypoints, 3) and found.world.isfinite().all()
     assert found.weight.min() >= 0 and found.weight.max() <= 1
     joined = {i for edge in found.skeleton.edges for i in edge}
-    assert joined == set(range(recipe.keypoints)) and len(found.skeleton.edges) >= recipe.keypoints - 1
+    assert (
+        joined == set(range(recipe.keypoints)) and len(found.skeleton.edges) >= recipe.keypoints - 1
+    )
 
 
 @named(ONCE)
@@ -78,14 +142,29 @@ def test_gradients_reach_the_encoder_and_the_bottleneck(clip, recipe):
     batch = clip.batch([3, 9], 5, recipe.size)
     sum(objective(batch, model(batch), model.edges, 0).values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    assert [name for name, p in model.named_parameters() if (p.ndim > 1 or "edges" in name) and not p.grad.any()] == []
+    assert [
+        name
+        for name, p in model.named_parameters()
+        if (p.ndim > 1 or "edges" in name) and not p.grad.any()
+    ] == []
 
 
 def test_the_recipe_decides_what_is_built(clip):
     kinds = {r.name.removeprefix("paper-"): build(placed(r, clip.rig))[0] for r in ONCE}
-    want = {"triang-reproj": Triangulated, "depth-map": Depth, "keypoint3d": Depth, "flat": Flat, "flat-rotate": Flat}
+    want = {
+        "triang-reproj": Triangulated,
+        "depth-map": Depth,
+        "keypoint3d": Depth,
+        "flat": Flat,
+        "flat-rotate": Flat,
+    }
     assert all(type(model.lift) is want.get(name, Volumetric) for name, model in kinds.items())
-    assert {name for name, model in kinds.items() if isinstance(model.edges, PointBottleneck)} == {"points", "keypoint3d", "flat", "flat-rotate"}
+    assert {name for name, model in kinds.items() if isinstance(model.edges, PointBottleneck)} == {
+        "points",
+        "keypoint3d",
+        "flat",
+        "flat-rotate",
+    }
     for model in kinds.values():
         assert model.encoder.head[-1].out_channels == model.lift.channels
 
@@ -96,13 +175,22 @@ def test_siblings_resume_bit_for_bit(tmp_path, clip, seen, recipe):
     advance(whole, clip, seen, 4), advance(half, clip, seen, 2)
     again = resume(save(half, tmp_path / "c.safetensors"), clip)
     advance(again, clip, seen, 4)
-    assert all(torch.equal(v, again.model.state_dict()[k]) for k, v in whole.model.state_dict().items())
+    assert all(
+        torch.equal(v, again.model.state_dict()[k]) for k, v in whole.model.state_dict().items()
+    )
     assert load(tmp_path / "c.safetensors")[1] == half.recipe
 
 
 # ---- terms ---------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("lift, term, what", [("flat", "length", "keypoints in space"), ("flat", "steady", "keypoints in space"),
-                                              ("volumetric", "agree", "each view says alone"), ("flat", "reproject", "each view says alone")])
+@pytest.mark.parametrize(
+    "lift, term, what",
+    [
+        ("flat", "length", "keypoints in space"),
+        ("flat", "steady", "keypoints in space"),
+        ("volumetric", "agree", "each view says alone"),
+        ("flat", "reproject", "each view says alone"),
+    ],
+)
 def test_a_loss_refuses_what_the_lift_does_not_give(clip, lift, term, what):
     recipe = placed(replace(PLAIN, lift=lift, **{"length": 0.0, term: 1.0}), clip.rig)
     model, objective = build(recipe)
@@ -129,7 +217,9 @@ def test_separation_of_flat_keypoints_is_in_the_images(clip):
         ndc = torch.zeros(1, 4, 2, 2)
         ndc[:, :, 1] = torch.tensor(there)
         found = Flat(2)(torch.zeros(1, 4, 2, 8, 12), torch.zeros(1, 4, 3, 32, 48), None)
-        assert_close(objective.apart((replace(found, ndc=ndc),) * 2, (48, 32)), torch.tensor(0.5).neg().exp())
+        assert_close(
+            objective.apart((replace(found, ndc=ndc),) * 2, (48, 32)), torch.tensor(0.5).neg().exp()
+        )
 
 
 def test_only_keypoints_in_images_may_turn_with_them(clip):
@@ -141,7 +231,10 @@ def test_a_world_that_is_missing_is_triangulated_where_one_can_see_it(clip):
     model, _ = build(placed(variant(PLAIN, "flat"), clip.rig))
     batch = clip.batch([3, 9], None, PLAIN.size)
     found = model.keypoints(batch)
-    assert_close(in_space(found, batch.rig), triangulate(batch.rig, batch.rig.px_from_ndc(found.ndc), found.weight))
+    assert_close(
+        in_space(found, batch.rig),
+        triangulate(batch.rig, batch.rig.px_from_ndc(found.ndc), found.weight),
+    )
     given = replace(found, world=torch.randn(2, 5, 3))
     assert in_space(given, batch.rig) is given.world
 
@@ -152,6 +245,10 @@ def test_rows_of_the_accuracy_benchmark_are_changes_of_its_base():
     spec.loader.exec_module(accuracy := module_from_spec(spec))
     base = accuracy.BASES["quick"]["rat"]
     changed = [replace(base, **change) for change in accuracy.ROWS.values()]
-    assert changed[0] == base and len(set(changed)) == len(changed), "every row changes something, each something else"
+    assert changed[0] == base and len(set(changed)) == len(changed), (
+        "every row changes something, each something else"
+    )
     plain = accuracy.BASES["reduced"]["rat"]
-    assert not plain.surveyed and plain.size[0] / 256 == plain.voxels / 64, "the paper's proportions, smaller"
+    assert not plain.surveyed and plain.size[0] / 256 == plain.voxels / 64, (
+        "the paper's proportions, smaller"
+    )

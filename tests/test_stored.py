@@ -1,4 +1,5 @@
 """Stored: what was decoded once is the same frames, and is decoded again when it is not."""
+
 import os
 
 import numpy as np
@@ -13,7 +14,10 @@ from bkind3d_lite.videos import Frames, Picked, Video, write_video
 @pytest.fixture
 def pair(tmp_path, barcodes):
     images = barcodes(50)
-    return [Video(write_video(tmp_path / f"{name}.mp4", some, 30)) for name, some in (("a", images), ("b", images[::-1]))]
+    return [
+        Video(write_video(tmp_path / f"{name}.mp4", some, 30))
+        for name, some in (("a", images), ("b", images[::-1]))
+    ]
 
 
 def decoding(pair, monkeypatch):
@@ -33,14 +37,29 @@ def test_kept_frames_are_the_decoded_ones(tmp_path, pair, monkeypatch, times, si
     assert kept.shape == frames.shape and torch.equal(kept[:], frames[:]) and calls
     del calls[:]
     again = stored.kept(frames, tmp_path / "cache")
-    assert torch.equal(again[[2, 0], 1], kept[[2, 0], 1]) and torch.equal(again.at([1])[0], kept[1]) and not calls, "decoded once"
-    assert again.begins == frames.begins and np.array_equal(again.videos[1].seconds, frames.videos[1].seconds)
+    assert (
+        torch.equal(again[[2, 0], 1], kept[[2, 0], 1])
+        and torch.equal(again.at([1])[0], kept[1])
+        and not calls
+    ), "decoded once"
+    assert again.begins == frames.begins and np.array_equal(
+        again.videos[1].seconds, frames.videos[1].seconds
+    )
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_other_sources_sizes_and_times_make_another_file(tmp_path, pair):
     frames, cache = Frames(pair, (24, 16)), tmp_path / "cache"
-    for count, other in enumerate([frames, Frames(pair, (48, 32)), frames.at([0, 1]), frames.at([1, 0]), Frames(pair[::-1], (24, 16))], 1):
+    for count, other in enumerate(
+        [
+            frames,
+            Frames(pair, (48, 32)),
+            frames.at([0, 1]),
+            frames.at([1, 0]),
+            Frames(pair[::-1], (24, 16)),
+        ],
+        1,
+    ):
         stored.kept(other, cache)
         assert len(list(cache.iterdir())) == count
     os.utime(pair[0].path, (1, 1))
@@ -48,11 +67,15 @@ def test_other_sources_sizes_and_times_make_another_file(tmp_path, pair):
     assert len(list(cache.iterdir())) == count + 1, "a video written again is another video"
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"", lambda data: b"\x93NUMPY" + bytes(40)], ids=["short", "empty", "garbage"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[:-1], lambda data: b"", lambda data: b"\x93NUMPY" + bytes(40)],
+    ids=["short", "empty", "garbage"],
+)
 def test_a_damaged_file_is_made_again(tmp_path, pair, damage):
     frames = Frames(pair, (24, 16))
     stored.kept(frames, tmp_path / "cache")
-    path, = (tmp_path / "cache").iterdir()
+    (path,) = (tmp_path / "cache").iterdir()
     path.write_bytes(damage(path.read_bytes()))
     assert torch.equal(stored.kept(frames, tmp_path / "cache")[:], frames[:])
 
@@ -78,7 +101,11 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, pair, monkeypatch):
 def test_a_clip_keeps_what_is_needed_and_no_more(folder, tmp_path):
     clip = open_clip(folder[0], offsets={"cam1": 2})
     small, same = clip.kept(tmp_path, (48, 32)), clip.kept(tmp_path, (960, 640))
-    assert small.rig.size == (48, 32) and same.rig.size == clip.rig.size and torch.equal(same.frames[3], clip.frames[3])
+    assert (
+        small.rig.size == (48, 32)
+        and same.rig.size == clip.rig.size
+        and torch.equal(same.frames[3], clip.frames[3])
+    )
     assert torch.equal(small.frames[3], clip.resized((48, 32)).frames[3])
     assert same.fingerprint == clip.fingerprint and clip.fingerprint["offsets"] == {"cam1": 2}
     resized = same.frames.resized((48, 32))[3].float() - small.frames[3].float()

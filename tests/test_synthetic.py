@@ -1,4 +1,5 @@
 """Synthetic: the picture shows the truth it claims."""
+
 import torch
 from torch.testing import assert_close
 
@@ -13,8 +14,16 @@ def test_the_same_seed_the_same_clip():
 
 
 def test_a_clip_is_what_it_says(clip):
-    assert clip.frames.shape == (40, 4, 64, 96, 3) and clip.frames.dtype == torch.uint8 and clip.rig.size == (96, 64)
-    assert clip.truth.shape == (40, len(NAMES), 3) and clip.skeleton.edges == BONES and len(COLOURS) == len(BONES)
+    assert (
+        clip.frames.shape == (40, 4, 64, 96, 3)
+        and clip.frames.dtype == torch.uint8
+        and clip.rig.size == (96, 64)
+    )
+    assert (
+        clip.truth.shape == (40, len(NAMES), 3)
+        and clip.skeleton.edges == BONES
+        and len(COLOURS) == len(BONES)
+    )
     assert clip.body_length == LENGTH
 
 
@@ -31,9 +40,14 @@ def test_the_animal_keeps_its_length_and_moves():
 
 def test_every_bone_is_drawn_where_its_joints_project():
     """The middle of the bone drawn last, which nothing covers, has that bone's colour in every view."""
-    rig = ring(3, 900.0, 550.0, (0.0, 0.0, 50.0), (192, 128), 40.0, (-0.12, 0.02, 0.001, -0.001, 0.0))
+    rig = ring(
+        3, 900.0, 550.0, (0.0, 0.0, 50.0), (192, 128), 40.0, (-0.12, 0.02, 0.001, -0.001, 0.0)
+    )
     truth = poses(6)[::5]
-    with_it, without = draw(rig, truth).float(), draw(rig, truth + torch.tensor([0.0, 0.0, 1e5])).float()
+    with_it, without = (
+        draw(rig, truth).float(),
+        draw(rig, truth + torch.tensor([0.0, 0.0, 1e5])).float(),
+    )
     bone = len(BONES) - 1
     middle = truth[:, list(BONES[bone])].mean(1, keepdim=True)
     at = rig.px_from_world(middle)[:, :, 0].long()
@@ -57,5 +71,8 @@ def test_bones_are_as_thick_as_they_say():
     rig = ring(2, 10.0, 900.0, (0.0, 0.0, 50.0), (192, 128), 40.0)
     truth = poses(1)
     empty = draw(rig, truth + torch.tensor([0.0, 0.0, 1e5])).float()
-    thin, thick = (((draw(rig, truth, thickness=d).float() - empty).abs().amax(-1) > 30).float().mean() for d in (20.0, 40.0))
+    thin, thick = (
+        ((draw(rig, truth, thickness=d).float() - empty).abs().amax(-1) > 30).float().mean()
+        for d in (20.0, 40.0)
+    )
     assert 1.5 < thick / thin < 2.3

@@ -1,17 +1,31 @@
 """Training: seeded, resumable to the same weights, loud about NaN, and never half-written."""
+
 from dataclasses import replace
 
 import pytest
 import torch
 
-from bkind3d_lite.recipes import QUICK_RAT
-from bkind3d_lite.motion import survey
-from bkind3d_lite.synthetic import figure
 from bkind3d_lite.checkpoints import resume, save
+from bkind3d_lite.motion import survey
+from bkind3d_lite.recipes import QUICK_RAT
+from bkind3d_lite.synthetic import figure
 from bkind3d_lite.training import batches, begin, enough, track, train
 
-TINY = replace(QUICK_RAT, keypoints=5, size=(48, 32), voxels=8, width=8, channels=4, v2v_width=4, decoder_width=8, decoder_steps=2,
-               follow=500.0, steps=40, warmup=3, views=2)
+TINY = replace(
+    QUICK_RAT,
+    keypoints=5,
+    size=(48, 32),
+    voxels=8,
+    width=8,
+    channels=4,
+    v2v_width=4,
+    decoder_width=8,
+    decoder_steps=2,
+    follow=500.0,
+    steps=40,
+    warmup=3,
+    views=2,
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +88,29 @@ def test_track_of_one_frame_equals_track_of_many(clip, seen):
 
 
 @pytest.mark.parametrize("large, sizes", [(False, [8, 1]), (True, [1] * 9)])
-def test_on_a_cpu_a_large_recipe_tracks_one_moment_after_the_other(clip, seen, monkeypatch, large, sizes):
+def test_on_a_cpu_a_large_recipe_tracks_one_moment_after_the_other(
+    clip, seen, monkeypatch, large, sizes
+):
     run, found = begin(replace(TINY, checkpointing=large), clip), []
     keypoints = run.model.keypoints
-    monkeypatch.setattr(run.model, "keypoints", lambda batch: found.append(len(batch.index)) or keypoints(batch))
+    monkeypatch.setattr(
+        run.model, "keypoints", lambda batch: found.append(len(batch.index)) or keypoints(batch)
+    )
     track(run.model, run.recipe, clip, seen, times=range(9))
     assert found == sizes
 
 
 def test_enough_pixels_for_the_network(clip):
     whole = replace(clip.rig.resized((960, 640)))
-    assert enough(replace(TINY, follow=None), whole) == (48, 32) and enough(replace(TINY, size=(2000, 2000)), whole) == (960, 640)
+    assert enough(replace(TINY, follow=None), whole) == (48, 32) and enough(
+        replace(TINY, size=(2000, 2000)), whole
+    ) == (960, 640)
     wide, narrow = (enough(replace(TINY, follow=side), whole) for side in (600.0, 300.0))
-    assert narrow[0] == pytest.approx(2 * wide[0], abs=2) and wide[0] / wide[1] == pytest.approx(1.5, rel=0.02)
+    assert narrow[0] == pytest.approx(2 * wide[0], abs=2) and wide[0] / wide[1] == pytest.approx(
+        1.5, rel=0.02
+    )
     b = clip.batch([3], None, TINY.size, survey(clip), 600.0)
-    per_pixel = b.rig.K[0, :, 0, 0] / (clip.rig.K[:, 0, 0] * wide[0] / clip.rig.size[0])  # the crop's pixels for one of the whole image's
+    per_pixel = b.rig.K[0, :, 0, 0] / (
+        clip.rig.K[:, 0, 0] * wide[0] / clip.rig.size[0]
+    )  # the crop's pixels for one of the whole image's
     assert (per_pixel < 1.1).all(), "no crop is finer than the frame it is cut from"

@@ -1,4 +1,5 @@
 """Videos: frames by index, in order of presentation, whatever the file looks like inside."""
+
 from fractions import Fraction
 
 import av
@@ -7,7 +8,15 @@ import pytest
 import torch
 from av.video.frame import PictureType
 
-from bkind3d_lite.videos import CHUNK, Frames, Picked, Video, _by_packets, _evenly_spaced, write_video
+from bkind3d_lite.videos import (
+    CHUNK,
+    Frames,
+    Picked,
+    Video,
+    _by_packets,
+    _evenly_spaced,
+    write_video,
+)
 
 
 def encoded(path, images, codec="libx264", pts=None, **options):
@@ -45,18 +54,41 @@ def test_an_image_survives_encoding(tmp_path):
     y, x = np.mgrid[:32, :48]
     image = np.stack([4 * x + 20, 6 * y + 20, 200 - 2 * x], -1).astype(np.uint8)
     frame = Video(write_video(tmp_path / "a.mp4", [image] * 3, 30, crf=4)).read(1, 2)[0]
-    assert np.abs(frame.astype(float) - image).mean() < 4, "colours keep their place, rows and columns too"
+    assert np.abs(frame.astype(float) - image).mean() < 4, (
+        "colours keep their place, rows and columns too"
+    )
 
 
-@pytest.mark.parametrize("suffix, codec, options", [("mp4", "libx264", X264), ("avi", "mpeg4", dict(g="12", bf="2")),
-                                                    ("mkv", "libx264", X264), ("mp4", "mpeg4", dict(g="12", bf="2"))])
-def test_b_frames_and_random_access_equal_sequential_reading(tmp_path, barcodes, suffix, codec, options):
+@pytest.mark.parametrize(
+    "suffix, codec, options",
+    [
+        ("mp4", "libx264", X264),
+        ("avi", "mpeg4", dict(g="12", bf="2")),
+        ("mkv", "libx264", X264),
+        ("mp4", "mpeg4", dict(g="12", bf="2")),
+    ],
+)
+def test_b_frames_and_random_access_equal_sequential_reading(
+    tmp_path, barcodes, suffix, codec, options
+):
     path = encoded(tmp_path / f"b.{suffix}", barcodes(110), codec, **options)
     assert "B" in kinds(path), "the test file must hold B-frames"
     video = Video(path)
     whole = video.read(0, len(video))
     assert [barcodes.read(f) for f in whole] == list(range(110))
-    for start, stop in ((109, 110), (0, 1), (1, 9), (9, 30), (33, 41), (41, 43), (39, 40), (77, 90), (13, 14), (14, 110), (14, 15)):
+    for start, stop in (
+        (109, 110),
+        (0, 1),
+        (1, 9),
+        (9, 30),
+        (33, 41),
+        (41, 43),
+        (39, 40),
+        (77, 90),
+        (13, 14),
+        (14, 110),
+        (14, 15),
+    ):
         assert np.array_equal(video.read(start, stop), whole[start:stop]), (start, stop)
 
 
@@ -65,7 +97,14 @@ def test_a_variable_frame_rate_counts_frames_not_seconds(tmp_path, barcodes):
     video = Video(encoded(tmp_path / "v.mp4", barcodes(90), pts=pts, g="20"))
     assert len(video) == 90 and len(set(np.diff(video.pts))) > 3
     assert np.allclose(video.seconds, (pts - pts[0]) / 100)
-    assert [barcodes.read(video.read(t, t + 1)[0]) for t in (89, 3, 50, 51, 20, 0)] == [89, 3, 50, 51, 20, 0]
+    assert [barcodes.read(video.read(t, t + 1)[0]) for t in (89, 3, 50, 51, 20, 0)] == [
+        89,
+        3,
+        50,
+        51,
+        20,
+        0,
+    ]
 
 
 def test_a_smaller_size_is_an_area_average(tmp_path):
@@ -75,16 +114,24 @@ def test_a_smaller_size_is_an_area_average(tmp_path):
     assert small.shape == (1, 16, 12, 3) and np.abs(small.astype(float) - 100).max() < 25
 
 
-@pytest.mark.parametrize("suffix, options", [("mp4", X264), ("mp4", dict(bf="0", g="20")), ("mov", X264), ("mkv", X264)])
+@pytest.mark.parametrize(
+    "suffix, options", [("mp4", X264), ("mp4", dict(bf="0", g="20")), ("mov", X264), ("mkv", X264)]
+)
 def test_the_index_in_the_header_is_that_of_the_packets(tmp_path, barcodes, suffix, options):
     path = encoded(tmp_path / f"a.{suffix}", barcodes(160), **options)
     video, (pts, keys) = Video(path), _by_packets(path)
     assert np.array_equal(video.pts, pts) and np.array_equal(video.keys, keys)
     with av.open(str(path)) as container:
-        assert (_evenly_spaced(container, container.streams.video[0], path) is None) == (suffix == "mkv"), "an MP4 is not read through"
+        assert (_evenly_spaced(container, container.streams.video[0], path) is None) == (
+            suffix == "mkv"
+        ), "an MP4 is not read through"
 
 
-@pytest.mark.parametrize("options", [X264, {"x264-params": "bframes=0:scenecut=0:keyint=40"}], ids=["B-frames", "P-frames"])
+@pytest.mark.parametrize(
+    "options",
+    [X264, {"x264-params": "bframes=0:scenecut=0:keyint=40"}],
+    ids=["B-frames", "P-frames"],
+)
 @pytest.mark.parametrize("lead", [0, 7])
 def test_a_cut_without_encoding_counts_only_what_plays(tmp_path, barcodes, options, lead):
     """A cut at frame 60 keeps the packets from keyframe 40 on and hides those before the cut, or has lost a few after it."""
@@ -95,22 +142,42 @@ def test_a_cut_without_encoding_counts_only_what_plays(tmp_path, barcodes, optio
         packets = [p for p in source.demux(video=0) if p.dts is not None]
         origin = Video(whole).pts[60]
         for packet in packets[lead:]:
-            packet.pts, packet.dts, packet.stream = packet.pts - int(origin), packet.dts - int(origin), stream
+            packet.pts, packet.dts, packet.stream = (
+                packet.pts - int(origin),
+                packet.dts - int(origin),
+                stream,
+            )
             container.mux(packet)
     video = Video(cut)
     with av.open(str(cut)) as container:
-        shown = [barcodes.read(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0) if not frame.is_corrupt]
+        shown = [
+            barcodes.read(frame.to_ndarray(format="rgb24"))
+            for frame in container.decode(video=0)
+            if not frame.is_corrupt
+        ]
     assert [barcodes.read(x) for x in video.read(0, len(video))] == shown
     assert shown[-1] == 159 and shown == list(range(shown[0], 160))
 
 
 def test_picked_frames(pair, barcodes):
     picked = Picked(pair[0], [3, 4, 5, 150, 9, 9, 12])
-    assert len(picked) == 7 and [barcodes.read(x) for x in picked.read(0, 7)] == [3, 4, 5, 150, 9, 9, 12]
-    assert [barcodes.read(x) for x in picked.read(2, 5)] == [5, 150, 9] and picked.seconds[3] == pytest.approx(5.0)
+    assert len(picked) == 7 and [barcodes.read(x) for x in picked.read(0, 7)] == [
+        3,
+        4,
+        5,
+        150,
+        9,
+        9,
+        12,
+    ]
+    assert [barcodes.read(x) for x in picked.read(2, 5)] == [5, 150, 9] and picked.seconds[
+        3
+    ] == pytest.approx(5.0)
     frames = Frames(pair, (48, 32)).at([7, 30])
     assert [[barcodes.read(x) for x in views] for views in frames[:]] == [[7, 192], [30, 169]]
-    assert torch.equal(frames[[1, 0], 1], frames[[1, 0]][:, 1]) and frames.resized((24, 16)).shape == (2, 2, 16, 24, 3)
+    assert torch.equal(frames[[1, 0], 1], frames[[1, 0]][:, 1]) and frames.resized(
+        (24, 16)
+    ).shape == (2, 2, 16, 24, 3)
 
 
 # ---- broken files --------------------------------------------------------------------------------------------------
@@ -126,7 +193,9 @@ def test_a_truncated_video_names_the_file_and_the_frame(tmp_path, barcodes):
 
 
 def test_a_video_without_its_index_names_the_file(tmp_path, barcodes):
-    data = encoded(tmp_path / "a.mp4", barcodes(40)).read_bytes()  # no faststart: the index lies at the end
+    data = encoded(
+        tmp_path / "a.mp4", barcodes(40)
+    ).read_bytes()  # no faststart: the index lies at the end
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"cut\.mp4: not a readable video.*complete"):
         Video(tmp_path / "cut.mp4")
@@ -142,10 +211,15 @@ def test_not_a_video(tmp_path, content):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_mutated_video_plays_or_is_one_clear_error(tmp_path, barcodes, seed):
     """Bytes of the header or anywhere are changed: what comes is frames, or our own error that names the file."""
-    good, random = write_video(tmp_path / "good.mp4", barcodes(140), 30).read_bytes(), np.random.default_rng(seed)
+    good, random = (
+        write_video(tmp_path / "good.mp4", barcodes(140), 30).read_bytes(),
+        np.random.default_rng(seed),
+    )
     for trial in range(30):
         broken = bytearray(good)
-        for at in random.integers(0, good.index(b"mdat") if trial % 4 else len(good), random.integers(1, 6)):
+        for at in random.integers(
+            0, good.index(b"mdat") if trial % 4 else len(good), random.integers(1, 6)
+        ):
             broken[at] = random.integers(256)
         (tmp_path / "x.mp4").write_bytes(broken)
         try:
@@ -160,16 +234,25 @@ def test_a_mutated_video_plays_or_is_one_clear_error(tmp_path, barcodes, seed):
 def pair(tmp_path_factory, barcodes):
     folder = tmp_path_factory.mktemp("pair")
     images = barcodes(200)
-    return [Video(write_video(folder / "a.mp4", images, 30)), Video(write_video(folder / "b.mp4", images[::-1], 30))]
+    return [
+        Video(write_video(folder / "a.mp4", images, 30)),
+        Video(write_video(folder / "b.mp4", images[::-1], 30)),
+    ]
 
 
 def test_frames_are_views_side_by_side(pair, barcodes):
     frames = Frames(pair, (48, 32))
     assert len(frames) == 200 and frames.shape == (200, 2, 32, 48, 3)
     one, some = frames[7], frames[[7, 150, 7]]
-    assert one.shape == (2, 32, 48, 3) and some.shape == (3, 2, 32, 48, 3) and some.dtype == torch.uint8
+    assert (
+        one.shape == (2, 32, 48, 3)
+        and some.shape == (3, 2, 32, 48, 3)
+        and some.dtype == torch.uint8
+    )
     assert [[barcodes.read(x) for x in views] for views in some] == [[7, 192], [150, 49], [7, 192]]
-    assert torch.equal(frames[-1], frames[199]) and torch.equal(frames[190:], frames[list(range(190, 200))])
+    assert torch.equal(frames[-1], frames[199]) and torch.equal(
+        frames[190:], frames[list(range(190, 200))]
+    )
 
 
 def test_times_outside_are_an_index_error(pair):
@@ -184,13 +267,17 @@ def test_the_budget_is_kept_and_the_frames_stay_right(pair, barcodes, monkeypatc
     frames = Frames(pair, (48, 32), budget=3 * chunk)
     decoded = []
     for video in pair:
-        monkeypatch.setattr(video, "read", lambda *a, read=video.read: decoded.append(a) or read(*a))
+        monkeypatch.setattr(
+            video, "read", lambda *a, read=video.read: decoded.append(a) or read(*a)
+        )
     order = torch.randint(200, (24,), generator=torch.Generator().manual_seed(0)).tolist()
     for t in order:
         assert [barcodes.read(x) for x in frames[t]] == [t, 199 - t]
         held = [c.nbytes for c in frames._chunks.values()]
         assert sum(held) == frames._held <= frames.budget
-    assert len(decoded) > 8, "8 chunks in all: with room for 3 some must have been dropped and decoded again"
+    assert len(decoded) > 8, (
+        "8 chunks in all: with room for 3 some must have been dropped and decoded again"
+    )
     frames, before = Frames(pair, (48, 32)), len(decoded)
     frames[order], frames[order]
     assert len(decoded) == before + 8, "with room for all, each chunk is decoded once"
@@ -203,12 +290,16 @@ def test_written_videos_play_in_browsers(tmp_path, barcodes):
         codec = container.streams.video[0].codec_context
         assert (codec.name, codec.pix_fmt, codec.width, codec.height) == ("h264", "yuv420p", 48, 32)
     data = path.read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat"), "the index comes first: it plays while it loads"
+    assert data.index(b"moov") < data.index(b"mdat"), (
+        "the index comes first: it plays while it loads"
+    )
 
 
 @pytest.mark.parametrize("fps", [120, 29.97, 12.5, 0.5])
 def test_the_frame_rate_is_kept(tmp_path, barcodes, fps):
-    assert Video(write_video(tmp_path / "a.mp4", barcodes(6), fps)).fps == pytest.approx(fps, rel=1e-3)
+    assert Video(write_video(tmp_path / "a.mp4", barcodes(6), fps)).fps == pytest.approx(
+        fps, rel=1e-3
+    )
 
 
 def test_no_frames_is_an_error_and_leaves_no_file(tmp_path):

@@ -1,4 +1,5 @@
 """Volumes: how flat pictures vote for a place in space."""
+
 import math
 from dataclasses import replace
 
@@ -19,7 +20,9 @@ def random(*shape, seed=0):
 def test_grid_points_are_voxel_centres():
     points = Grid(torch.tensor([10.0, 20.0, 30.0]), 40.0, 4).points
     assert points.shape == (4, 4, 4, 3)
-    assert_close(points[0, 1, 2], torch.tensor([10.0 + 5, 20.0 - 5, 30.0 - 15]))  # volume axes are z, y, x
+    assert_close(
+        points[0, 1, 2], torch.tensor([10.0 + 5, 20.0 - 5, 30.0 - 15])
+    )  # volume axes are z, y, x
     assert_close(points.flatten(0, 2).mean(0), torch.tensor([10.0, 20.0, 30.0]))
 
 
@@ -31,11 +34,15 @@ def test_a_turn_is_a_rotation_about_the_vertical():
     assert_close(turned[..., 2], still[..., 2])
     flat, flat_turned = still.flatten(1, 3), turned.flatten(1, 3)
     assert_close(torch.cdist(flat_turned, flat_turned), torch.cdist(flat, flat), atol=1e-6, rtol=0)
-    assert_close((flat_turned - centre[:, None]).norm(dim=-1), (flat - centre[:, None]).norm(dim=-1))
+    assert_close(
+        (flat_turned - centre[:, None]).norm(dim=-1), (flat - centre[:, None]).norm(dim=-1)
+    )
     a, b = (x[0, 0] - centre[0] for x in (flat, flat_turned))
     angle = torch.atan2(b[1], b[0]) - torch.atan2(a[1], a[0])
     assert float(angle % (2 * math.pi)) == pytest.approx(0.7), "counter-clockwise from above"
-    assert_close(turned[1, 0, 0, 3] - centre[1], torch.tensor([15.0, 15.0, -15.0], dtype=torch.float64))
+    assert_close(
+        turned[1, 0, 0, 3] - centre[1], torch.tensor([15.0, 15.0, -15.0], dtype=torch.float64)
+    )
     assert_close(Grid(centre, 40.0, 4, 0 * turn).points, still)
 
 
@@ -45,7 +52,9 @@ def test_the_views_of_a_ring_overlap_at_its_target(target):
     centre, side = overlap(rig)
     assert_close(centre, torch.tensor(target), atol=2.0, rtol=0)
     depth = rig.cam_from_world(torch.tensor([target]))[:, 0, 2].median()
-    assert side == pytest.approx(float(64 / rig.K[0, 1, 1] * depth), rel=0.01), "the shorter image side there"
+    assert side == pytest.approx(float(64 / rig.K[0, 1, 1] * depth), rel=0.01), (
+        "the shorter image side there"
+    )
 
 
 def test_cropped_views_overlap_where_they_look_not_where_their_axes_meet():
@@ -65,7 +74,11 @@ def test_overlap_of_parallel_cameras_is_ahead_of_them():
 
 def test_cameras_that_look_away_are_refused():
     rig = ring(4)
-    away = replace(rig, R=rig.R * torch.tensor([[-1.0], [1.0], [-1.0]]), t=rig.t * torch.tensor([-1.0, 1.0, -1.0]))
+    away = replace(
+        rig,
+        R=rig.R * torch.tensor([[-1.0], [1.0], [-1.0]]),
+        t=rig.t * torch.tensor([-1.0, 1.0, -1.0]),
+    )
     with pytest.raises(ValueError, match="look away.*rotations"):
         overlap(away)
 
@@ -91,21 +104,29 @@ def test_unproject_equals_its_slow_twin():
         for v in range(3):
             for c in range(2):
                 for p in range(6):
-                    assert float(fast[b, v, c, p]) == pytest.approx(slow_sample(maps[b, v, c], *ndc[b, v, p].tolist()), abs=1e-12)
+                    assert float(fast[b, v, c, p]) == pytest.approx(
+                        slow_sample(maps[b, v, c], *ndc[b, v, p].tolist()), abs=1e-12
+                    )
 
 
 def test_nothing_is_read_behind_a_camera_or_far_outside():
     rig = ring(3).batched(1)
     behind = 2 * rig.centres[0]
     volumes = unproject(torch.ones(1, 3, 1, 8, 12), rig.ndc_from_world(behind[None]))
-    assert volumes[0].diagonal(dim1=0, dim2=2).abs().max() == 0, "each of these points is behind its own camera"
-    assert unproject(torch.ones(1, 1, 1, 4, 4), torch.tensor([[[[3e9, -1e-3], [0.1, 0.1]]]])).tolist() == [[[[0, 1]]]]
+    assert volumes[0].diagonal(dim1=0, dim2=2).abs().max() == 0, (
+        "each of these points is behind its own camera"
+    )
+    assert unproject(
+        torch.ones(1, 1, 1, 4, 4), torch.tensor([[[[3e9, -1e-3], [0.1, 0.1]]]])
+    ).tolist() == [[[[0, 1]]]]
 
 
 @pytest.mark.parametrize("size", [(24, 36), (40, 20)])
 def test_unprojected_blobs_meet_at_the_truth(size):
     """A blob drawn at the projection of a point, in maps of any aspect, peaks within a voxel of that point in space."""
-    rig = ring(4, 900.0, 550.0, (0.0, 0.0, 50.0), (96, 64), 50.0, (-0.2, 0.04, 0.001, 0.002, 0.0)).batched(3)
+    rig = ring(
+        4, 900.0, 550.0, (0.0, 0.0, 50.0), (96, 64), 50.0, (-0.2, 0.04, 0.001, 0.002, 0.0)
+    ).batched(3)
     truth = torch.tensor([[[40.0, -60.0, 90.0]], [[-100.0, 20.0, 10.0]], [[0.0, 0.0, 50.0]]])
     grid = Grid(torch.tensor([0.0, 0.0, 50.0]), 400.0, 20)
     points = grid.points.flatten(0, 2)
@@ -120,7 +141,10 @@ def test_unprojected_blobs_meet_at_the_truth(size):
 
 
 def test_gradients_of_unproject():
-    maps, ndc = random(1, 2, 2, 4, 6).requires_grad_(), (random(1, 2, 3, 2, seed=1) * 0.5).requires_grad_()
+    maps, ndc = (
+        random(1, 2, 2, 4, 6).requires_grad_(),
+        (random(1, 2, 3, 2, seed=1) * 0.5).requires_grad_(),
+    )
     assert torch.autograd.gradcheck(unproject, (maps, ndc))
 
 
@@ -133,7 +157,12 @@ def test_fusing_does_not_ask_which_view_is_first(how):
 
 def test_fuse_by_hand():
     two = torch.tensor([0.0, math.log(3.0)]).view(1, 2, 1, 1)  # softmax weights 1/4 and 3/4
-    want = {"softmax": 0.75 * math.log(3), "mean": math.log(3) / 2, "sum": math.log(3), "max": math.log(3)}
+    want = {
+        "softmax": 0.75 * math.log(3),
+        "mean": math.log(3) / 2,
+        "sum": math.log(3),
+        "max": math.log(3),
+    }
     for how, value in want.items():
         assert float(fuse(two, how)) == pytest.approx(value)
     assert_close(fuse(torch.full((1, 5, 2, 3), 0.7)), torch.full((1, 2, 3), 0.7))
@@ -153,7 +182,10 @@ def test_hull_by_hand():
     assert_close(hull(moving, ndc), torch.full((1, 2), (math.log(0.1) + math.log(0.02) / 2) / 3))
     ndc[:] = 5.0
     assert_close(hull(moving, ndc), torch.full((1, 2), math.log(0.02) / 2))
-    assert_close(hull(torch.zeros(1, 3, 1, 4, 6), torch.zeros(1, 3, 1, 2)), torch.full((1, 1), math.log(0.02)))
+    assert_close(
+        hull(torch.zeros(1, 3, 1, 4, 6), torch.zeros(1, 3, 1, 2)),
+        torch.full((1, 1), math.log(0.02)),
+    )
 
 
 def test_one_view_alone_does_not_place_anything():
@@ -164,7 +196,9 @@ def test_one_view_alone_does_not_place_anything():
     ndc[0, 2, 0] = 5.0  # point 0: seen by views 0 and 1, on the animal in both
     ndc[0, :2, 1] = 5.0  # point 1: seen by view 2 alone
     inner = hull(moving, ndc)[0]
-    assert inner[0] > inner[1] + 0.6, "one more view on the animal is worth a third of the half vote"
+    assert inner[0] > inner[1] + 0.6, (
+        "one more view on the animal is worth a third of the half vote"
+    )
 
 
 def test_hull_is_largest_inside_the_animal(clip):
@@ -173,18 +207,28 @@ def test_hull_is_largest_inside_the_animal(clip):
     found = survey(clip)
     moving = found.thumbs[:8, :, None].float() / 255
     for t in range(8):
-        trunk, far = clip.truth[t, [1, 2]].mean(0), clip.truth[t].mean(0) + torch.tensor([0.0, 0.0, 180.0])
+        trunk, far = (
+            clip.truth[t, [1, 2]].mean(0),
+            clip.truth[t].mean(0) + torch.tensor([0.0, 0.0, 180.0]),
+        )
         ndc = clip.rig.ndc_from_world(torch.stack([trunk, far]))[None]
-        inner = hull(moving[t:t + 1], ndc)[0]
-        assert inner[0] > inner[1] + 0.6, "one more view on the animal is worth a third of the half vote"
+        inner = hull(moving[t : t + 1], ndc)[0]
+        assert inner[0] > inner[1] + 0.6, (
+            "one more view on the animal is worth a third of the half vote"
+        )
 
 
 def test_inside():
-    assert inside(torch.tensor([[0.0, 0.0], [1.0, -1.0], [1.01, 0.0], [0.0, -1e6], [math.nan, 0.0]])).tolist() == [True, True, False, False, False]
+    assert inside(
+        torch.tensor([[0.0, 0.0], [1.0, -1.0], [1.01, 0.0], [0.0, -1e6], [math.nan, 0.0]])
+    ).tolist() == [True, True, False, False, False]
 
 
 # ---- soft argmax ---------------------------------------------------------------------------------------------------
-GRIDS = [pytest.param(cells(6, 10).double().flatten(0, 1), id="2d"), pytest.param(cells(4, 5, 6).double().flatten(0, 2) * 100 + 30, id="3d")]
+GRIDS = [
+    pytest.param(cells(6, 10).double().flatten(0, 1), id="2d"),
+    pytest.param(cells(4, 5, 6).double().flatten(0, 2) * 100 + 30, id="3d"),
+]
 
 
 @pytest.mark.parametrize("points", GRIDS)
@@ -218,7 +262,10 @@ def test_two_cells_share_by_their_softmax(points):
 
 
 def test_two_rivals_far_apart_deserve_less_trust_than_two_neighbours():
-    points, logits = cells(6, 10).double().flatten(0, 1), torch.full((2, 1, 60), -1e4, dtype=torch.float64)
+    points, logits = (
+        cells(6, 10).double().flatten(0, 1),
+        torch.full((2, 1, 60), -1e4, dtype=torch.float64),
+    )
     logits[0, 0, [24, 25]], logits[1, 0, [20, 29]] = 0.0, 0.0
     weight = soft_argmax(logits, points)[1]
     assert weight[0, 0] > weight[1, 0] + 0.2
@@ -238,7 +285,7 @@ def test_points_of_every_batch_element_are_its_own():
     points, logits = random(3, 20, 3), random(3, 4, 20, seed=1)
     place, weight = soft_argmax(logits, points)
     for b in range(3):
-        alone = soft_argmax(logits[b:b + 1], points[b])
+        alone = soft_argmax(logits[b : b + 1], points[b])
         assert_close(place[b], alone[0][0])
         assert_close(weight[b], alone[1][0])
 
@@ -254,14 +301,21 @@ def test_soft_argmax_moves_and_scales_with_its_points_and_confidence_does_not():
 def test_confidence_survives_float32_far_from_the_origin():
     """A cube of 400 mm that stands 3 m from the origin: the spread must not drown in rounding."""
     local = cells(8, 8, 8).flatten(0, 2) * 200
-    logits = (-(local - torch.tensor([50.0, 20.0, -80.0])).square().sum(-1) / (2 * 30.0**2))[None, None]
-    near, far = soft_argmax(logits, local)[1], soft_argmax(logits, local + torch.tensor([3000.0, -2000.0, 1000.0]))[1]
+    logits = (-(local - torch.tensor([50.0, 20.0, -80.0])).square().sum(-1) / (2 * 30.0**2))[
+        None, None
+    ]
+    near, far = (
+        soft_argmax(logits, local)[1],
+        soft_argmax(logits, local + torch.tensor([3000.0, -2000.0, 1000.0]))[1],
+    )
     assert_close(near, far, atol=0.01, rtol=0)
 
 
 def test_gradients_of_soft_argmax():
     points = random(12, 3)
-    assert torch.autograd.gradcheck(lambda x: soft_argmax(x, points)[0], (random(2, 2, 12, seed=1).requires_grad_(),))
+    assert torch.autograd.gradcheck(
+        lambda x: soft_argmax(x, points)[0], (random(2, 2, 12, seed=1).requires_grad_(),)
+    )
 
 
 def test_entropy_by_hand():

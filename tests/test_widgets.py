@@ -1,4 +1,5 @@
 """Widgets: thin shells - a moved slider shows what the plain function draws; with and without a live figure."""
+
 import sys
 
 import plotly.graph_objects as go
@@ -32,7 +33,12 @@ def test_a_slider_changes_the_live_figure_in_place(clip):
 def test_traces_come_and_go(clip):
     pytest.importorskip("anywidget")
     point = clip.truth[5, 0]
-    box = widgets.views_on_off(clip.rig, explore.spots(clip.rig, point[None], (24, 36))[:, 0], Grid(point, 300.0, 12), point)
+    box = widgets.views_on_off(
+        clip.rig,
+        explore.spots(clip.rig, point[None], (24, 36))[:, 0],
+        Grid(point, 300.0, 12),
+        point,
+    )
     count = len(box.screen.figure.data)
     named(box, "views").value = ("cam0", "cam2")
     assert len(box.screen.figure.data) == count - 2
@@ -58,7 +64,9 @@ def test_the_editor_keeps_its_choices_in_a_file(track, tmp_path):
     named(box, "merge into").value = "nose"
     named(box, "keypoint").value = "nose"
     named(box, "name").value, named(box, "colour").value = "snout", "#123456"
-    assert box.editing == Editing({"nose": "snout"}, {"nose": "#123456"}, (("nose", "neck"),), ("tail",))
+    assert box.editing == Editing(
+        {"nose": "snout"}, {"nose": "#123456"}, (("nose", "neck"),), ("tail",)
+    )
     named(box, "save").click()
     assert load_editing(tmp_path / "editing.toml") == box.editing
     assert widgets.skeleton_editor(track, tmp_path / "editing.toml").editing == box.editing
@@ -73,7 +81,13 @@ def test_a_bad_choice_is_said_and_not_kept(track, tmp_path):
 
 def test_the_other_shells_open(track, clip):
     pairs = torch.tensor([[0, 1], [1, 2], [2, 3]])
-    box = widgets.edge_explorer(clip.rig.ndc_from_world(clip.truth[0]), pairs, torch.tensor([0.3, 1.0, 0.5]), clip.skeleton.names, (16, 24))
+    box = widgets.edge_explorer(
+        clip.rig.ndc_from_world(clip.truth[0]),
+        pairs,
+        torch.tensor([0.3, 1.0, 0.5]),
+        clip.skeleton.names,
+        (16, 24),
+    )
     assert box.values()["keep"] == 3
     kept = widgets.keypoints_kept(track, clip.truth, track, clip.truth, clip.skeleton)
     named(kept, "keypoints kept").value = 2

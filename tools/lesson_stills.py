@@ -1,7 +1,8 @@
 """Stills of three lessons for the README, from the executed copies that `make notebooks` leaves in build/notebooks.
 
-    python tools/lesson_stills.py
+python tools/lesson_stills.py
 """
+
 import base64
 import io
 from pathlib import Path
@@ -9,7 +10,11 @@ from pathlib import Path
 import nbformat
 from PIL import Image
 
-STILLS = {"06_edges": "see-drawing", "08_training": "train-first", "10_epipolar": "see-ray"}  # lesson: cell
+STILLS = {
+    "06_edges": "see-drawing",
+    "08_training": "train-first",
+    "10_epipolar": "see-ray",
+}  # lesson: cell
 WIDTH = 800
 
 
@@ -20,7 +25,9 @@ def main() -> None:
         data = [o.data["image/png"] for o in outputs if "image/png" in o.get("data", {})][-1]
         image = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
         path = Path("docs/images") / f"lesson_{lesson}.jpg"
-        image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS).save(path, quality=85, optimize=True)
+        image.resize(
+            (WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS
+        ).save(path, quality=85, optimize=True)
         print(path, f"{path.stat().st_size / 1e3:.0f} kB")
 
 

@@ -4,14 +4,15 @@
 
 Writes docs/images/<clip>_overlay.jpg and docs/images/<clip>_skeleton.png (held-out frames).
 """
+
 from pathlib import Path
 
 import torch
 from PIL import Image
 
+from bkind3d_lite.checkpoints import load
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.overlays import closeups
-from bkind3d_lite.checkpoints import load
 from bkind3d_lite.quickstart import RECIPES, opened, shipped
 from bkind3d_lite.report import stills
 from bkind3d_lite.training import track
@@ -33,7 +34,10 @@ def main() -> None:
         image.thumbnail((1000, 700))
         write_atomically(folder / f"{clip}_overlay.jpg", lambda p: image.save(p, quality=85))
         figure = stills(found, times, part.clip.truth, part.clip.skeleton)
-        write_atomically(folder / f"{clip}_skeleton.png", lambda p: figure.savefig(p, dpi=90, bbox_inches="tight"))
+        write_atomically(
+            folder / f"{clip}_skeleton.png",
+            lambda p: figure.savefig(p, dpi=90, bbox_inches="tight"),
+        )
         print(f"wrote {folder}/{clip}_*.png; mean confidence {float(torch.mean(found.weight)):.2f}")
 
 

@@ -6,6 +6,7 @@ SOURCE holds a calibration and either videos beside `reference3d.npz` (xyz (T, J
 labelled moments of a long film: `labels3d.json` with the JPEGs that it names, some frames before, at and after each label. Of those, the cameras that
 saw every moment get a folder each, `CameraE/007035.jpg`, whose number is the frame's; open that with its rate: `doctor OUT --fps 6`.
 """
+
 import json
 import shutil
 import sys
@@ -26,7 +27,12 @@ def arranged(source: Path, out: Path) -> Path:
         shutil.copyfile(path, out / path.name)
     if (source / "reference3d.npz").is_file():
         with np.load(source / "reference3d.npz", allow_pickle=False) as data:
-            points, names = data["xyz"], data["names"] if "names" in data else [f"joint{j + 1}" for j in range(data["xyz"].shape[1])]
+            points, names = (
+                data["xyz"],
+                data["names"]
+                if "names" in data
+                else [f"joint{j + 1}" for j in range(data["xyz"].shape[1])],
+            )
     elif (source / "com3d_mm.csv").is_file():
         points, names = np.loadtxt(source / "com3d_mm.csv", delimiter=",")[:, None, 1:], ["centre"]
     else:
@@ -38,9 +44,19 @@ def moments(source: Path, out: Path) -> Path:
     """Single labelled moments: the cameras that saw them all."""
     labels = json.loads((source / "labels3d.json").read_text(encoding="utf-8"))
     rig = load_calibration(source / "calibration.toml")
-    views = [v for v, name in enumerate(rig.names) if all(name in moment["files"] for moment in labels["frames"])]
-    files = {name: {moment["frame"] + int(step): file for moment in labels["frames"] for step, file in moment["files"][name].items()}
-             for name in (rig.names[v] for v in views)}
+    views = [
+        v
+        for v, name in enumerate(rig.names)
+        if all(name in moment["files"] for moment in labels["frames"])
+    ]
+    files = {
+        name: {
+            moment["frame"] + int(step): file
+            for moment in labels["frames"]
+            for step, file in moment["files"][name].items()
+        }
+        for name in (rig.names[v] for v in views)
+    }
     clock = sorted(set.intersection(*(set(f) for f in files.values())))
     for name, known in files.items():
         (out / name).mkdir(exist_ok=True)
@@ -49,13 +65,20 @@ def moments(source: Path, out: Path) -> Path:
     save_calibration(rig.take(views), out / "calibration.toml")
     points = np.full((len(clock), len(labels["joint_names"]), 3), np.nan)
     for moment in labels["frames"]:
-        points[clock.index(moment["frame"])] = [[np.nan] * 3 if xyz is None else xyz for xyz in moment["xyz_mm"]]
+        points[clock.index(moment["frame"])] = [
+            [np.nan] * 3 if xyz is None else xyz for xyz in moment["xyz_mm"]
+        ]
     return truth(out, points, labels["joint_names"])
 
 
 def truth(out: Path, points: np.ndarray, names) -> Path:
     """`truth.npz` as `open_clip` reads it."""
-    np.savez(out / "truth.npz", positions=points, names=np.array([str(n) for n in names]), edges=np.zeros((0, 2), int))
+    np.savez(
+        out / "truth.npz",
+        positions=points,
+        names=np.array([str(n) for n in names]),
+        edges=np.zeros((0, 2), int),
+    )
     return out
 
 

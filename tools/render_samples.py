@@ -54,9 +54,13 @@ def write_truth(path, clip, model, poses):
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(".truth.part.npz")
     np.savez_compressed(
-        draft, positions=joint_positions(clip, model, poses), names=names,
-        edges=clip.edges().astype(np.int64), fps=float(clip.fps),
-        body_length=float(clip.length(dict(zip(names, neutral)))))
+        draft,
+        positions=joint_positions(clip, model, poses),
+        names=names,
+        edges=clip.edges().astype(np.int64),
+        fps=float(clip.fps),
+        body_length=float(clip.length(dict(zip(names, neutral)))),
+    )
     os.replace(draft, path)
 
 
@@ -82,8 +86,10 @@ def main():
             shares = ", ".join(f"{name} {np.mean(level > 0.5):.0%}" for name, level in acts.items())
             print(f"{clip.name} {part}: {frames} frames at {clip.fps} fps; {shares}", flush=True)
             noise = 2 * args.seed + PARTS.index(part)
-            jobs += [(clip.name, args.size, index, poses, noise, folder / part / f"{camera.name}.mp4")
-                     for index, camera in enumerate(cameras)]
+            jobs += [
+                (clip.name, args.size, index, poses, noise, folder / part / f"{camera.name}.mp4")
+                for index, camera in enumerate(cameras)
+            ]
     if not args.dry:
         render(jobs, args.workers)
     images = sum(len(job[3]) for job in jobs)
@@ -105,14 +111,18 @@ def job(order):
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--clip", nargs="+", choices=list(CLIPS), default=list(CLIPS))
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--frames", type=int, help="per part (default: the samples' lengths)")
     parser.add_argument("--size", type=int, default=256, help="pixels, width and height")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "data_samples")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).resolve().parents[1] / "data_samples"
+    )
     parser.add_argument("--dry", action="store_true", help="truth and calibration only")
     return parser.parse_args()
 

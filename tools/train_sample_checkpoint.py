@@ -5,6 +5,7 @@
 Makers run this; users never need to. Trains the quick preset for longer and writes
 `data_samples/checkpoints/<clip>.safetensors` (weights only) with `<clip>.md` beside it.
 """
+
 import argparse
 import datetime
 import json
@@ -16,9 +17,9 @@ from pathlib import Path
 import torch
 
 from bkind3d_lite.checkpoints import resume, save
+from bkind3d_lite.evaluation import baselines
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.quickstart import RECIPES, SAMPLES, judge, opened, shipped
-from bkind3d_lite.evaluation import baselines
 from bkind3d_lite.training import batches, begin, train
 
 CARD = """# {clip}: discovered 3D keypoints
@@ -49,40 +50,75 @@ Recipe:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clip", choices=sorted(RECIPES), default="rat")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", default=None, help="folder of the resumable checkpoint (default runs/shipped-<clip>)")
-    parser.add_argument("--set", nargs="*", default=[], metavar="key=json", help="changes to the quick recipe")
+    parser.add_argument(
+        "--work",
+        default=None,
+        help="folder of the resumable checkpoint (default runs/shipped-<clip>)",
+    )
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="key=json", help="changes to the quick recipe"
+    )
     given = parser.parse_args()
     work = Path(given.work or f"runs/shipped-{given.clip}") / "checkpoint.safetensors"
-    changes = {k: tuple(v) if isinstance(v, list) else v for k, v in ((k, json.loads(v)) for k, v in (s.split("=", 1) for s in given.set))}
-    recipe = replace(RECIPES[given.clip], name=f"shipped-{given.clip}", steps=given.steps, **changes)
+    changes = {
+        k: tuple(v) if isinstance(v, list) else v
+        for k, v in ((k, json.loads(v)) for k, v in (s.split("=", 1) for s in given.set))
+    }
+    recipe = replace(
+        RECIPES[given.clip], name=f"shipped-{given.clip}", steps=given.steps, **changes
+    )
     parts = opened(given.clip)
-    run = resume(work, parts[0].clip) if work.is_file() else begin(recipe, parts[0].clip, given.seed)
+    run = (
+        resume(work, parts[0].clip) if work.is_file() else begin(recipe, parts[0].clip, given.seed)
+    )
     start = time.perf_counter()
     while run.step < given.steps:
         for step in train(run, batches(run, parts[0].clip, parts[0].survey)):
             if step.index % 500 == 0 or step.index >= given.steps:
                 break
         save(run, work)
-        print(f"step {run.step}: reconstruct {step.losses['reconstruct']:.3f}, {time.perf_counter() - start:.0f} s", flush=True)
+        print(
+            f"step {run.step}: reconstruct {step.losses['reconstruct']:.3f}, {time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
     finish(given, run, parts, time.perf_counter() - start)
 
 
 def finish(given, run, parts, seconds: float) -> None:
     """Write the light checkpoint and its card."""
     path = save(run, shipped(given.clip), whole=False)
-    rows = {"": judge(run.model, run.recipe, parts)[1], "u_": judge(begin(run.recipe, parts[0].clip, given.seed).model, run.recipe, parts)[1]}
+    rows = {
+        "": judge(run.model, run.recipe, parts)[1],
+        "u_": judge(begin(run.recipe, parts[0].clip, given.seed).model, run.recipe, parts)[1],
+    }
     known = baselines(parts[0].clip.truth, parts[1].clip.truth)
     rows |= {"c_": known["centroid"], "m_": known["mean_pose"]}
     values = {prefix + key: value for prefix, row in rows.items() for key, value in row.items()}
-    text = CARD.format(clip=given.clip, keypoints=run.recipe.keypoints, steps=run.step, seed=run.seed, frames=len(parts[0].clip),
-                       extra=f" `--set {' '.join(given.set)}`" if given.set else "", views=parts[0].clip.rig.views, hours=seconds / 3600,
-                       machine=f"{torch.get_num_threads()} CPU threads ({platform.machine()}), torch {torch.__version__}",
-                       date=datetime.date.today().isoformat(), size=path.stat().st_size / 1e6, recipe=json.dumps(asdict(run.recipe), indent=1), **values)
-    write_atomically(SAMPLES / "checkpoints" / f"{given.clip}.md", lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    text = CARD.format(
+        clip=given.clip,
+        keypoints=run.recipe.keypoints,
+        steps=run.step,
+        seed=run.seed,
+        frames=len(parts[0].clip),
+        extra=f" `--set {' '.join(given.set)}`" if given.set else "",
+        views=parts[0].clip.rig.views,
+        hours=seconds / 3600,
+        machine=f"{torch.get_num_threads()} CPU threads ({platform.machine()}), torch {torch.__version__}",
+        date=datetime.date.today().isoformat(),
+        size=path.stat().st_size / 1e6,
+        recipe=json.dumps(asdict(run.recipe), indent=1),
+        **values,
+    )
+    write_atomically(
+        SAMPLES / "checkpoints" / f"{given.clip}.md",
+        lambda temporary: temporary.write_text(text, encoding="utf-8"),
+    )
     print(f"wrote {path}")
 
 

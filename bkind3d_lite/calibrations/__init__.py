@@ -1,4 +1,5 @@
 """Calibrations: whatever tool wrote the file, one `CameraRig`. One small module per family of dialects."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -15,16 +16,43 @@ from .yamls import read_yaml
 __all__ = ["find_calibration", "load_calibration", "natural"]
 
 # In this order: the first pattern that matches a file is the calibration of a folder.
-USUAL = ("calibration.toml", "*[Cc]alib*.toml", "camera_array.toml", "*dannce.mat", "intri.yml", "*.qca.txt", "*.xcp", "calibration.json", "*camera*.json",
-         "calibration.npz", "metadata.xml", "cameras.h5", "mocap-*.mat")
+USUAL = (
+    "calibration.toml",
+    "*[Cc]alib*.toml",
+    "camera_array.toml",
+    "*dannce.mat",
+    "intri.yml",
+    "*.qca.txt",
+    "*.xcp",
+    "calibration.json",
+    "*camera*.json",
+    "calibration.npz",
+    "metadata.xml",
+    "cameras.h5",
+    "mocap-*.mat",
+)
 
-READERS = {".toml": read_toml, ".mat": read_mat, ".yml": read_yaml, ".yaml": read_yaml, ".xcp": read_vicon, ".txt": read_qualisys, ".npz": read_npz}
-BY_SUBJECT = {".json": read_json, ".xml": read_metadata, ".h5": read_h5}  # Human3.6M: one file, a rig for each subject
+READERS = {
+    ".toml": read_toml,
+    ".mat": read_mat,
+    ".yml": read_yaml,
+    ".yaml": read_yaml,
+    ".xcp": read_vicon,
+    ".txt": read_qualisys,
+    ".npz": read_npz,
+}
+BY_SUBJECT = {
+    ".json": read_json,
+    ".xml": read_metadata,
+    ".h5": read_h5,
+}  # Human3.6M: one file, a rig for each subject
 PICKLES = (".pickle", ".pkl", ".npy", ".pt", ".pth")
 LARGEST = 1 << 28  # bytes; no calibration is as large, a video renamed by mistake is
 
 
-def load_calibration(path: str | Path, size: tuple[int, int] | None = None, subject: str | int | None = None) -> CameraRig:
+def load_calibration(
+    path: str | Path, size: tuple[int, int] | None = None, subject: str | int | None = None
+) -> CameraRig:
     """Read a calibration of any known dialect into a float32 `CameraRig`; the dialect is recognised by the file itself.
 
     Anipose and its family, Pose2Sim, Caliscope (`.toml`); DANNCE, Label3D, Rat7M (`.mat`); EasyMocap, JARVIS (`.yml`); Qualisys (`.qca.txt`);
@@ -35,23 +63,35 @@ def load_calibration(path: str | Path, size: tuple[int, int] | None = None, subj
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no calibration here; expected for example an Anipose calibration.toml")
+        raise FileNotFoundError(
+            f"{path}: no calibration here; expected for example an Anipose calibration.toml"
+        )
     suffix = path.suffix.lower()
     if suffix in PICKLES:
-        raise ValueError(f"{path}: a pickle can run code when it is read, so it is not; load it where you trust it and save K, R, t, distortion, "
-                         "size, names with numpy.savez (.npz) or as JSON")
+        raise ValueError(
+            f"{path}: a pickle can run code when it is read, so it is not; load it where you trust it and save K, R, t, distortion, "
+            "size, names with numpy.savez (.npz) or as JSON"
+        )
     if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path}: {path.stat().st_size >> 20} MB; no calibration is that large: is it the right file?")
+        raise ValueError(
+            f"{path}: {path.stat().st_size >> 20} MB; no calibration is that large: is it the right file?"
+        )
     if suffix not in READERS and suffix not in BY_SUBJECT:
-        raise ValueError(f"{path}: no calibration dialect ends in {suffix or 'nothing'}; known: {', '.join(sorted((*READERS, *BY_SUBJECT)))}")
+        raise ValueError(
+            f"{path}: no calibration dialect ends in {suffix or 'nothing'}; known: {', '.join(sorted((*READERS, *BY_SUBJECT)))}"
+        )
     try:
-        tables, unit = READERS[suffix](path) if suffix in READERS else BY_SUBJECT[suffix](path, subject)
+        tables, unit = (
+            READERS[suffix](path) if suffix in READERS else BY_SUBJECT[suffix](path, subject)
+        )
         return rig_of(tables, path, unit, size)
     except Exception as error:  # of a broken file anything can come, from five parsers; the user gets one kind of error
         if isinstance(error, ValueError) and str(path.parent) in str(error):
             raise
-        raise ValueError(f"{path}: cannot be read as a {suffix} calibration ({type(error).__name__}: {error}); "
-                         "write it again with your calibration tool") from error
+        raise ValueError(
+            f"{path}: cannot be read as a {suffix} calibration ({type(error).__name__}: {error}); "
+            "write it again with your calibration tool"
+        ) from error
 
 
 def find_calibration(folder: str | Path) -> Path:
@@ -60,11 +100,22 @@ def find_calibration(folder: str | Path) -> Path:
     Raises `FileNotFoundError` if there is none, `ValueError` if several fit alike.
     """
     folder = Path(folder)
-    for place in (folder, folder / "calibration", folder / "Calibration", folder.parent, folder.parent / "calibration", folder.parent / "Calibration"):
+    for place in (
+        folder,
+        folder / "calibration",
+        folder / "Calibration",
+        folder.parent,
+        folder.parent / "calibration",
+        folder.parent / "Calibration",
+    ):
         for pattern in USUAL if place.is_dir() else ():
             found = sorted(p for p in place.glob(pattern) if p.is_file())
             if len(found) > 1:
-                raise ValueError(f"{place}: {', '.join(p.name for p in found)} could each be the calibration; keep one of them")
+                raise ValueError(
+                    f"{place}: {', '.join(p.name for p in found)} could each be the calibration; keep one of them"
+                )
             if found:
                 return found[0]
-    raise FileNotFoundError(f"{folder}: no calibration.toml here or one level up, nor a calibration of another known name ({', '.join(USUAL[1:])})")
+    raise FileNotFoundError(
+        f"{folder}: no calibration.toml here or one level up, nor a calibration of another known name ({', '.join(USUAL[1:])})"
+    )

@@ -3,6 +3,7 @@
 These formats are parsed by native libraries, which a damaged file can crash outright. So the parsing runs in a process of its own, this file
 as a script, which imports nothing of the package and prints JSON: a crash there is an error message here.
 """
+
 from __future__ import annotations
 
 import json
@@ -34,12 +35,21 @@ def arrays(path: Path, wanted: tuple[str, ...]) -> dict:
 
 def _parsed(path: Path, *more: str) -> str:
     try:
-        done = subprocess.run([sys.executable, "-I", __file__, str(path.resolve()), *more], capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(
+            [sys.executable, "-I", __file__, str(path.resolve()), *more],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
     except subprocess.TimeoutExpired as error:
-        raise ValueError(f"{path}: reading it took more than {SECONDS} s; it is damaged, or no calibration") from error
+        raise ValueError(
+            f"{path}: reading it took more than {SECONDS} s; it is damaged, or no calibration"
+        ) from error
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["the reader crashed"]
-        raise ValueError(f"{path}: not a whole MATLAB or HDF5 file ({said[0]}); write it again with your calibration tool")
+        raise ValueError(
+            f"{path}: not a whole MATLAB or HDF5 file ({said[0]}); write it again with your calibration tool"
+        )
     return done.stdout
 
 
@@ -63,7 +73,13 @@ def _flat(value, name: str = "", depth: int = 0):
 
     if isinstance(value, np.ndarray) and value.dtype == object:
         value = list(value.ravel())
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    inside = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else None
+    )
     if inside is None:
         yield name.strip("/"), np.asarray(value)
     for key, item in inside or () if depth < 8 else ():
@@ -73,7 +89,11 @@ def _flat(value, name: str = "", depth: int = 0):
 def _classic(path: str, wanted: tuple[str, ...]) -> dict:
     from scipy.io import loadmat
 
-    return {k: v for k, v in loadmat(path, simplify_cells=True, variable_names=wanted).items() if k in wanted}
+    return {
+        k: v
+        for k, v in loadmat(path, simplify_cells=True, variable_names=wanted).items()
+        if k in wanted
+    }
 
 
 def _hdf5(path: str, wanted: tuple[str, ...]) -> dict:
@@ -93,11 +113,17 @@ def _hdf5(path: str, wanted: tuple[str, ...]) -> dict:
         return np.asarray(item).T
 
     with h5py.File(path, "r") as file:
-        return {k: plain(v) for k, v in file.items() if k in wanted or k.startswith("subject") and wanted == WANTED}
+        return {
+            k: plain(v)
+            for k, v in file.items()
+            if k in wanted or k.startswith("subject") and wanted == WANTED
+        }
 
 
 def _main(path: str, out: str = "", *wanted: str) -> int:
-    with suppress(ImportError, ValueError, OSError):  # Windows has none, or a stricter limit is set already
+    with suppress(
+        ImportError, ValueError, OSError
+    ):  # Windows has none, or a stricter limit is set already
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

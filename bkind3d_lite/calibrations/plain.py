@@ -1,4 +1,5 @@
 """Plain JSON and NPZ: cameras by field, or nothing but 3 x 4 projection matrices."""
+
 from __future__ import annotations
 
 import json
@@ -10,9 +11,13 @@ from scipy.linalg import rq
 
 from . import human36m
 
-NAMES = {"matrix": ("matrix", "K", "intrinsics", "intrinsic_matrix", "camera_matrix"), "rotation": ("R", "rotation", "rvec", "rotation_matrix"),
-         "translation": ("t", "translation", "T", "tvec"), "distortions": ("distortions", "distortion", "dist", "distCoeffs"),
-         "size": ("size", "image_size", "resolution")}
+NAMES = {
+    "matrix": ("matrix", "K", "intrinsics", "intrinsic_matrix", "camera_matrix"),
+    "rotation": ("R", "rotation", "rvec", "rotation_matrix"),
+    "translation": ("t", "translation", "T", "tvec"),
+    "distortions": ("distortions", "distortion", "dist", "distCoeffs"),
+    "size": ("size", "image_size", "resolution"),
+}
 MOST_BYTES = 1 << 26  # of the arrays of an archive
 
 
@@ -27,8 +32,15 @@ def read_json(path: Path, subject=None) -> tuple[dict, str]:
     unit = str(root.get("unit", "unknown")) if isinstance(root, dict) else "unknown"
     cameras = root.get("cameras", root) if isinstance(root, dict) else root
     if isinstance(cameras, list):
-        cameras = {str(c.get("name", i)) if isinstance(c, dict) else f"cam{i}": c for i, c in enumerate(cameras)}
-    return {name: _table(name, value, path) for name, value in cameras.items() if isinstance(value, (dict, list))}, unit
+        cameras = {
+            str(c.get("name", i)) if isinstance(c, dict) else f"cam{i}": c
+            for i, c in enumerate(cameras)
+        }
+    return {
+        name: _table(name, value, path)
+        for name, value in cameras.items()
+        if isinstance(value, (dict, list))
+    }, unit
 
 
 def read_npz(path: Path) -> tuple[dict, str]:
@@ -40,13 +52,23 @@ def read_npz(path: Path) -> tuple[dict, str]:
         arrays = {key: data[key] for key in data}
     key = next((k for k in ("P", "K", "matrix") if k in arrays and arrays[k].ndim == 3), None)
     if key is None:
-        raise ValueError(f"{path}: no P (V, 3, 4) and no K (V, 3, 3), R, t in it, but {', '.join(arrays) or 'nothing'}")
+        raise ValueError(
+            f"{path}: no P (V, 3, 4) and no K (V, 3, 3), R, t in it, but {', '.join(arrays) or 'nothing'}"
+        )
     views = len(arrays[key])
-    names = [str(n) for n in arrays["names"]] if "names" in arrays else [f"cam{v}" for v in range(views)]
+    names = (
+        [str(n) for n in arrays["names"]]
+        if "names" in arrays
+        else [f"cam{v}" for v in range(views)]
+    )
     shared = {"size": arrays["size"]} if "size" in arrays and arrays["size"].ndim == 1 else {}
     tables = {}
     for v, name in enumerate(names[:views]):
-        own = {k: a[v] for k, a in arrays.items() if k not in ("names", "unit", *shared) and a.ndim and len(a) == views}
+        own = {
+            k: a[v]
+            for k, a in arrays.items()
+            if k not in ("names", "unit", *shared) and a.ndim and len(a) == views
+        }
         tables[name] = _table(name, own | shared, path)
     return tables, str(arrays.get("unit", "unknown"))
 
@@ -56,7 +78,12 @@ def _table(name: str, value: dict | list, path: Path) -> dict:
         value = {"P": value}
     table = {key: next((value[k] for k in keys if k in value), None) for key, keys in NAMES.items()}
     if "P" in value and table["rotation"] is None:
-        table |= dict(zip(("matrix", "rotation", "translation"), from_projection(value["P"], f"{path} [{name}]")))
+        table |= dict(
+            zip(
+                ("matrix", "rotation", "translation"),
+                from_projection(value["P"], f"{path} [{name}]"),
+            )
+        )
     if value.get("fisheye"):
         table["fisheye"] = True
     return table | {"name": str(value.get("name", name))}
@@ -65,8 +92,14 @@ def _table(name: str, value: dict | list, path: Path) -> dict:
 def from_projection(P, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """K, R, t of a projection matrix (3, 4), whatever its scale and sign. Hartley and Zisserman, Multiple View Geometry, 6.2.4."""
     P = np.asarray(P, np.float64)
-    if P.shape != (3, 4) or not np.isfinite(P).all() or abs(np.linalg.det(P[:, :3])) < 1e-12 * max(1e-300, np.abs(P[:, :3]).max() ** 3):
-        raise ValueError(f"{where}: P = {P.tolist()}; expected a finite 3 x 4 projection matrix of a camera at a finite place")
+    if (
+        P.shape != (3, 4)
+        or not np.isfinite(P).all()
+        or abs(np.linalg.det(P[:, :3])) < 1e-12 * max(1e-300, np.abs(P[:, :3]).max() ** 3)
+    ):
+        raise ValueError(
+            f"{where}: P = {P.tolist()}; expected a finite 3 x 4 projection matrix of a camera at a finite place"
+        )
     K, R = rq(P[:, :3])
     flip = np.diag(np.sign(np.diag(K)))
     K, R = K @ flip, flip @ R  # focal lengths are positive

@@ -1,4 +1,5 @@
 """OpenCV's YAML: EasyMocap (`intri.yml` and `extri.yml`) and JARVIS (one file a camera in a folder)."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,7 +15,9 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent, index):
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("an alias (*name), with which a few lines can mean gigabytes; no calibration tool writes one")
+            raise yaml.YAMLError(
+                "an alias (*name), with which a few lines can mean gigabytes; no calibration tool writes one"
+            )
         return super().compose_node(parent, index)
 
 
@@ -37,7 +40,9 @@ def load_yaml(path: Path) -> dict:
 
     def plain(value):
         if isinstance(value, dict) and {"rows", "cols", "data"} <= value.keys():
-            return np.array(value["data"], np.float64).reshape(int(value["rows"]), int(value["cols"]))
+            return np.array(value["data"], np.float64).reshape(
+                int(value["rows"]), int(value["cols"])
+            )
         return value
 
     return {str(key): plain(value) for key, value in root.items()}
@@ -51,8 +56,12 @@ def read_yaml(path: Path) -> tuple[dict, str]:
     if "intrinsicMatrix" in root:
         return read_jarvis(path.parent)
     if "camera_matrix" in root:
-        raise ValueError(f"{path}: the intrinsics of one camera only; where the cameras stand (rotation and translation) is missing")
-    raise ValueError(f"{path}: neither EasyMocap (intri.yml, extri.yml) nor JARVIS (intrinsicMatrix), but {', '.join(list(root)[:5]) or 'nothing'}")
+        raise ValueError(
+            f"{path}: the intrinsics of one camera only; where the cameras stand (rotation and translation) is missing"
+        )
+    raise ValueError(
+        f"{path}: neither EasyMocap (intri.yml, extri.yml) nor JARVIS (intrinsicMatrix), but {', '.join(list(root)[:5]) or 'nothing'}"
+    )
 
 
 def _beside(path: Path) -> Path:
@@ -66,24 +75,53 @@ def read_easymocap(folder: Path) -> tuple[dict, str]:
     """`K_<cam>`, `dist_<cam>` (or `D_<cam>`), `H_`, `W_` in intri.yml; `Rot_<cam>` (or Rodrigues `R_<cam>`), `T_<cam>` in extri.yml."""
     for name in ("intri.yml", "extri.yml"):
         if not (folder / name).is_file():
-            raise ValueError(f"{folder / name}: missing; EasyMocap has intri.yml and extri.yml side by side")
-    inside, outside = load_yaml(_beside(folder / "intri.yml")), load_yaml(_beside(folder / "extri.yml"))
-    names = [str(n) for n in inside.get("names", [])] or sorted((k[2:] for k in inside if k.startswith("K_")), key=natural)
+            raise ValueError(
+                f"{folder / name}: missing; EasyMocap has intri.yml and extri.yml side by side"
+            )
+    inside, outside = (
+        load_yaml(_beside(folder / "intri.yml")),
+        load_yaml(_beside(folder / "extri.yml")),
+    )
+    names = [str(n) for n in inside.get("names", [])] or sorted(
+        (k[2:] for k in inside if k.startswith("K_")), key=natural
+    )
     tables = {}
     for n in names:
-        size = (inside[f"W_{n}"], inside[f"H_{n}"]) if {f"W_{n}", f"H_{n}"} <= inside.keys() else None
-        tables[n] = dict(name=n, size=size, matrix=inside.get(f"K_{n}"), distortions=inside.get(f"dist_{n}", inside.get(f"D_{n}")),
-                         rotation=outside.get(f"Rot_{n}", outside.get(f"R_{n}")), translation=outside.get(f"T_{n}"))
+        size = (
+            (inside[f"W_{n}"], inside[f"H_{n}"]) if {f"W_{n}", f"H_{n}"} <= inside.keys() else None
+        )
+        tables[n] = dict(
+            name=n,
+            size=size,
+            matrix=inside.get(f"K_{n}"),
+            distortions=inside.get(f"dist_{n}", inside.get(f"D_{n}")),
+            rotation=outside.get(f"Rot_{n}", outside.get(f"R_{n}")),
+            translation=outside.get(f"T_{n}"),
+        )
     return tables, "m"
 
 
 def read_jarvis(folder: Path) -> tuple[dict, str]:
     """Row vectors, as in MATLAB: `intrinsicMatrix` and `R` are transposed; the file's stem is the camera's name."""
     tables = {}
-    for path in sorted((p for p in folder.iterdir() if p.suffix in (".yaml", ".yml")), key=lambda p: natural(p.stem)):
+    for path in sorted(
+        (p for p in folder.iterdir() if p.suffix in (".yaml", ".yml")),
+        key=lambda p: natural(p.stem),
+    ):
         root = load_yaml(_beside(path))
         if "intrinsicMatrix" not in root:
-            raise ValueError(f"{path}: no intrinsicMatrix; a JARVIS folder holds one calibration file a camera and nothing else")
-        K, R = (np.array(root[key], np.float64).T if key in root else None for key in ("intrinsicMatrix", "R"))
-        tables[path.name] = dict(name=path.stem, matrix=K, rotation=R, translation=root.get("T"), distortions=root.get("distortionCoefficients"))
+            raise ValueError(
+                f"{path}: no intrinsicMatrix; a JARVIS folder holds one calibration file a camera and nothing else"
+            )
+        K, R = (
+            np.array(root[key], np.float64).T if key in root else None
+            for key in ("intrinsicMatrix", "R")
+        )
+        tables[path.name] = dict(
+            name=path.stem,
+            matrix=K,
+            rotation=R,
+            translation=root.get("T"),
+            distortions=root.get("distortionCoefficients"),
+        )
     return tables, "mm"

@@ -1,8 +1,37 @@
 """Exercises: the table behind the course lab, one file per lesson, in the lessons' order."""
-from . import cameras, clips, edges, epipolar, evaluation, lifts, losses, networks, tour, training, volumes, your_clip
+
+from . import (
+    cameras,
+    clips,
+    edges,
+    epipolar,
+    evaluation,
+    lifts,
+    losses,
+    networks,
+    tour,
+    training,
+    volumes,
+    your_clip,
+)
 from .entry import Dice, Exercise
 
-LESSONS = (tour, cameras, clips, volumes, networks, lifts, edges, losses, training, evaluation, epipolar, your_clip)
-EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES}
+LESSONS = (
+    tour,
+    cameras,
+    clips,
+    volumes,
+    networks,
+    lifts,
+    edges,
+    losses,
+    training,
+    evaluation,
+    epipolar,
+    your_clip,
+)
+EXERCISES: dict[str, Exercise] = {
+    exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES
+}
 
 __all__ = ["EXERCISES", "LESSONS", "Dice", "Exercise"]

@@ -1,4 +1,5 @@
 """An exercise as a value: what is asked, the package's own answer, random inputs, and the usual mistakes with a hint each."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -30,7 +31,9 @@ class Dice:
     def rotation(self) -> Tensor:
         """A random rotation (3, 3), det +1."""
         Q, _ = torch.linalg.qr(self.normal(3, 3))
-        return Q * torch.linalg.det(Q)  # of odd size: a change of sign turns a reflection into a rotation
+        return Q * torch.linalg.det(
+            Q
+        )  # of odd size: a change of sign turns a reflection into a rotation
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,9 @@ class Exercise:
     task: str  # one line: signature, shapes, what is asked
     reference: Callable  # the package's own answer
     make: Callable[[Dice], tuple]  # one random case; () for an exercise whose answer is a value
-    mistakes: dict[str, Callable] = field(default_factory=dict)  # hint -> the wrong function it belongs to
+    mistakes: dict[str, Callable] = field(
+        default_factory=dict
+    )  # hint -> the wrong function it belongs to
     shows: object = None  # what `lab.reveal` prints; None: the reference
     tolerance: float = 1e-4  # of the largest expected number
     cases: int = 20

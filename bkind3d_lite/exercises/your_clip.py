@@ -1,4 +1,5 @@
 """11_your_clip: bring your own cameras."""
+
 import torch
 from torch import Tensor
 
@@ -47,7 +48,11 @@ def _off(P: Tensor, points: Tensor, px: Tensor) -> Tensor:
 
 
 def _undivided(P: Tensor, points: Tensor, px: Tensor) -> Tensor:
-    return ((torch.cat([points, torch.ones(len(points), 1)], 1) @ P.mT)[..., :2] - px).norm(dim=-1).mean(-1)
+    return (
+        ((torch.cat([points, torch.ones(len(points), 1)], 1) @ P.mT)[..., :2] - px)
+        .norm(dim=-1)
+        .mean(-1)
+    )
 
 
 def _distances(dice: Dice) -> tuple[Tensor, float]:
@@ -56,27 +61,64 @@ def _distances(dice: Dice) -> tuple[Tensor, float]:
 
 
 EXERCISES = (
-    Exercise("reprojection_error", LESSON,
-             "reprojection_error(P (V, 3, 4), points (N, 3), px (V, N, 2)) -> (V): mean distance in pixels "
-             "between projected and marked points, per view",
-             reprojection_error, _seen, {
-                 "forgot the division by depth": _undivided,
-                 "distance first, over x and y; then the mean": lambda *a: _off(*a).abs().mean((1, 2)),
-                 "averaged over the views: one number per view is asked for": lambda *a: _off(*a).norm(dim=-1).mean(0),
-                 "average distances, not squared distances (no RMS)": lambda *a: _off(*a).square().sum(-1).mean(-1).sqrt(),
-                 "summed instead of averaged over the points": lambda *a: _off(*a).norm(dim=-1).sum(-1),
-                 "swapped x and y of the marked points": lambda P, x, px: _off(P, x, px.flip(-1)).norm(dim=-1).mean(-1)}, CameraRig.px_from_world),
-    Exercise("on_body_share", LESSON,
-             "on_body_share(distance (T, K), body_length) -> number: share of all keypoints within 0.15 body lengths of a bone",
-             on_body_share, _distances, {
-                 "a share lies between 0 and 1, not 0 and 100": lambda d, n: 100 * (d <= 0.15 * n).float().mean(),
-                 "0.15 body lengths, not 15 mm: divide by the body length": lambda d, n: (d <= 15).float().mean(),
-                 "this is the share that is off the body": lambda d, n: (d > 0.15 * n).float().mean(),
-                 "every keypoint counts, not only frames in which all are on the body": lambda d, n: (d <= 0.15 * n).all(1).float().mean(),
-                 "counted, not averaged: divide by the number of keypoints": lambda d, n: (d <= 0.15 * n).float().sum()}, evaluation.on_body),
-    Exercise("mm_per_pixel", LESSON, "mm_per_pixel(depth in mm, focal in px) -> number: how many mm of the scene one pixel covers at this depth",
-             mm_per_pixel, lambda dice: (dice.number(400, 3000), dice.number(300, 1500)), {
-                 "upside down: further away one pixel covers more": lambda z, f: f / z,
-                 "a longer focal length magnifies: divide by it": lambda z, f: z * f,
-                 "one pixel, not two: no factor 2": lambda z, f: 2 * z / f}, CameraRig.flat_from_px, tolerance=1e-3),
+    Exercise(
+        "reprojection_error",
+        LESSON,
+        "reprojection_error(P (V, 3, 4), points (N, 3), px (V, N, 2)) -> (V): mean distance in pixels "
+        "between projected and marked points, per view",
+        reprojection_error,
+        _seen,
+        {
+            "forgot the division by depth": _undivided,
+            "distance first, over x and y; then the mean": lambda *a: _off(*a).abs().mean((1, 2)),
+            "averaged over the views: one number per view is asked for": lambda *a: (
+                _off(*a).norm(dim=-1).mean(0)
+            ),
+            "average distances, not squared distances (no RMS)": lambda *a: (
+                _off(*a).square().sum(-1).mean(-1).sqrt()
+            ),
+            "summed instead of averaged over the points": lambda *a: _off(*a).norm(dim=-1).sum(-1),
+            "swapped x and y of the marked points": lambda P, x, px: (
+                _off(P, x, px.flip(-1)).norm(dim=-1).mean(-1)
+            ),
+        },
+        CameraRig.px_from_world,
+    ),
+    Exercise(
+        "on_body_share",
+        LESSON,
+        "on_body_share(distance (T, K), body_length) -> number: share of all keypoints within 0.15 body lengths of a bone",
+        on_body_share,
+        _distances,
+        {
+            "a share lies between 0 and 1, not 0 and 100": lambda d, n: (
+                100 * (d <= 0.15 * n).float().mean()
+            ),
+            "0.15 body lengths, not 15 mm: divide by the body length": lambda d, n: (
+                (d <= 15).float().mean()
+            ),
+            "this is the share that is off the body": lambda d, n: (d > 0.15 * n).float().mean(),
+            "every keypoint counts, not only frames in which all are on the body": lambda d, n: (
+                (d <= 0.15 * n).all(1).float().mean()
+            ),
+            "counted, not averaged: divide by the number of keypoints": lambda d, n: (
+                (d <= 0.15 * n).float().sum()
+            ),
+        },
+        evaluation.on_body,
+    ),
+    Exercise(
+        "mm_per_pixel",
+        LESSON,
+        "mm_per_pixel(depth in mm, focal in px) -> number: how many mm of the scene one pixel covers at this depth",
+        mm_per_pixel,
+        lambda dice: (dice.number(400, 3000), dice.number(300, 1500)),
+        {
+            "upside down: further away one pixel covers more": lambda z, f: f / z,
+            "a longer focal length magnifies: divide by it": lambda z, f: z * f,
+            "one pixel, not two: no factor 2": lambda z, f: 2 * z / f,
+        },
+        CameraRig.flat_from_px,
+        tolerance=1e-3,
+    ),
 )

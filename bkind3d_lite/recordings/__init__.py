@@ -3,6 +3,7 @@
 Only what lies in the folder given is read, and its calibration, which may lie beside it (one level up; the project's file of Anipose two,
 Human3.6M's three). Links that lead out of it are refused.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -13,11 +14,23 @@ from .entry import Place, Recording, Truth, match_videos, settled
 
 __all__ = ["Place", "Recording", "Truth", "match_videos", "parts", "read_recording"]
 
-LAYOUTS = (human36m, rat7m, dannce, anipose, plain)  # the first one that recognises the folder reads it
+LAYOUTS = (
+    human36m,
+    rat7m,
+    dannce,
+    anipose,
+    plain,
+)  # the first one that recognises the folder reads it
 
 
-def read_recording(folder: str | Path, subject: str | int | None = None, trial: str | None = None, fps: float | None = None,
-                   offsets: Mapping[str, int] | None = None, common: bool = False) -> Recording:
+def read_recording(
+    folder: str | Path,
+    subject: str | int | None = None,
+    trial: str | None = None,
+    fps: float | None = None,
+    offsets: Mapping[str, int] | None = None,
+    common: bool = False,
+) -> Recording:
     """Understand a folder; nothing is decoded. Raises `FileNotFoundError` or `ValueError` with the file, the value and the remedy.
 
     subject: which rig of a Human3.6M calibration. trial: a word of the names of the videos, where a folder holds several recordings.
@@ -26,7 +39,9 @@ def read_recording(folder: str | Path, subject: str | int | None = None, trial: 
     """
     place = Place(Path(folder), subject, trial, fps)
     if not place.folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; a clip is a folder with one video per camera and a calibration.toml")
+        raise FileNotFoundError(
+            f"{folder}: no such folder; a clip is a folder with one video per camera and a calibration.toml"
+        )
     if fps is not None and not 0 < fps < 1e6:
         raise ValueError(f"{folder}: fps = {fps}; expected frames per second, above 0")
     layout = next(layout for layout in LAYOUTS if layout.recognises(place))
@@ -36,7 +51,9 @@ def read_recording(folder: str | Path, subject: str | int | None = None, trial: 
         raise
     except Exception as error:  # fields that are missing, of another kind or shape: anything can come of a broken file
         name = layout.__name__.rpartition(".")[2]
-        raise ValueError(f"{folder}: cannot be read as a {name} recording ({type(error).__name__}: {error}); a file of it is damaged or of another kind") from error
+        raise ValueError(
+            f"{folder}: cannot be read as a {name} recording ({type(error).__name__}: {error}); a file of it is damaged or of another kind"
+        ) from error
 
 
 def parts(root: str | Path) -> dict[str, list[dict]]:
@@ -48,5 +65,10 @@ def parts(root: str | Path) -> dict[str, list[dict]]:
     root = Path(root)
     for layout in (human36m, rat7m):
         if found := layout.sequences(root):
-            return {name: [entry for subject, entry in found if subject in subjects] for name, subjects in (("train", layout.TRAIN), ("test", layout.TEST))}
-    raise FileNotFoundError(f"{root}: neither Human3.6M (S1/Directions-1/imageSequence, by h36m-fetch) nor Rat7M (mocap-s1-d1.mat) in it")
+            return {
+                name: [entry for subject, entry in found if subject in subjects]
+                for name, subjects in (("train", layout.TRAIN), ("test", layout.TEST))
+            }
+    raise FileNotFoundError(
+        f"{root}: neither Human3.6M (S1/Directions-1/imageSequence, by h36m-fetch) nor Rat7M (mocap-s1-d1.mat) in it"
+    )

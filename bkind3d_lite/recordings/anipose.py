@@ -3,6 +3,7 @@
 `cam_regex` finds the camera's name in a video's; what is left of the name is the trial. `[cameras.A] offset = [dx, dy]` is where a cropped video
 begins on the sensor that was calibrated. The session's folder is opened; the project's file lies there or up to two levels up.
 """
+
 from __future__ import annotations
 
 import re
@@ -48,7 +49,10 @@ def recognises(place: Place) -> bool:
 
 def _raw(place: Place, config: dict) -> Path:
     table = config.get("pipeline", {})
-    return place.inside(place.folder / str(table.get("videos_raw", "videos-raw") if isinstance(table, dict) else "videos-raw"))
+    return place.inside(
+        place.folder
+        / str(table.get("videos_raw", "videos-raw") if isinstance(table, dict) else "videos-raw")
+    )
 
 
 def read(place: Place) -> Recording:
@@ -59,7 +63,9 @@ def read(place: Place) -> Recording:
     rig = place.rig(calibration, sources)
     paths = match_videos(sources, rig.names, place.folder, calibration)
     footage = tuple(footage_of(paths[name]) for name in rig.names)
-    return Recording(_cropped(rig, footage, config.get("cameras", {}), path), footage, place.rate(footage))
+    return Recording(
+        _cropped(rig, footage, config.get("cameras", {}), path), footage, place.rate(footage)
+    )
 
 
 def _by_camera(place: Place, sources: dict[str, Path], pattern: str, path: Path) -> dict[str, Path]:
@@ -67,19 +73,31 @@ def _by_camera(place: Place, sources: dict[str, Path], pattern: str, path: Path)
     try:
         names = {stem: re.search(pattern, stem) for stem in sources}
     except re.error as error:
-        raise ValueError(f"{path}: cam_regex = {pattern!r} is not a regular expression ({error})") from error
+        raise ValueError(
+            f"{path}: cam_regex = {pattern!r} is not a regular expression ({error})"
+        ) from error
     if nameless := [sources[stem].name for stem, found in names.items() if not found]:
-        raise ValueError(f"{path}: cam_regex = {pattern!r} finds no camera in {nameless[0]}; correct it, or rename the video")
+        raise ValueError(
+            f"{path}: cam_regex = {pattern!r} finds no camera in {nameless[0]}; correct it, or rename the video"
+        )
     trials = sorted({re.sub(pattern, "", stem) for stem in sources})
     if len(trials) > 1:
-        raise ValueError(f"{place.folder}: trials {', '.join(trials)}; choose one of them: trial='{trials[0]}', --trial")
-    return {(found.groups() or (found[0],))[0].strip(): sources[stem] for stem, found in names.items()}
+        raise ValueError(
+            f"{place.folder}: trials {', '.join(trials)}; choose one of them: trial='{trials[0]}', --trial"
+        )
+    return {
+        (found.groups() or (found[0],))[0].strip(): sources[stem] for stem, found in names.items()
+    }
 
 
 def _cropped(rig: CameraRig, footage, cameras: dict, path: Path) -> CameraRig:
     """The rig of cropped videos: each begins at its offset on the calibrated sensor. All come to the size of the first one."""
     cameras = cameras if isinstance(cameras, dict) else {}
-    said = {name: table["offset"] for name, table in cameras.items() if isinstance(table, dict) and "offset" in table and name in rig.names}
+    said = {
+        name: table["offset"]
+        for name, table in cameras.items()
+        if isinstance(table, dict) and "offset" in table and name in rig.names
+    }
     if not said:
         same_aspect(footage, rig, path)
         return rig
@@ -88,9 +106,15 @@ def _cropped(rig: CameraRig, footage, cameras: dict, path: Path) -> CameraRig:
         try:
             corners[v] = torch.tensor(said.get(name, [0, 0])).float()[:2]
         except (TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} [cameras.{name}]: offset = {said[name]}; expected the crop's corner, [x, y] in pixels") from error
+            raise ValueError(
+                f"{path} [cameras.{name}]: offset = {said[name]}; expected the crop's corner, [x, y] in pixels"
+            ) from error
         windows[v] = windows.new_tensor(video.size) if name in said else windows[v]
-        if (corners[v] < 0).any() or (corners[v] + windows[v] > windows.new_tensor(rig.size) + 1).any():
-            raise ValueError(f"{path} [cameras.{name}]: a video of {video.size[0]} x {video.size[1]} pixels at offset {said[name]} does not fit "
-                             f"on the calibrated {rig.size[0]} x {rig.size[1]}")
+        if (corners[v] < 0).any() or (
+            corners[v] + windows[v] > windows.new_tensor(rig.size) + 1
+        ).any():
+            raise ValueError(
+                f"{path} [cameras.{name}]: a video of {video.size[0]} x {video.size[1]} pixels at offset {said[name]} does not fit "
+                f"on the calibrated {rig.size[0]} x {rig.size[1]}"
+            )
     return rig.cropped(corners, windows, footage[0].size)

@@ -1,4 +1,5 @@
 """What every layout is brought to: a `Recording`; and what they share on the way, a `Place` with its files, matched to cameras."""
+
 from __future__ import annotations
 
 import re
@@ -32,7 +33,11 @@ class Truth:
 
     def at(self, good: np.ndarray) -> Truth:
         """Of (T,) moments those that are `good`."""
-        return replace(self, positions=self.positions[good], marks=None if self.marks is None else self.marks[good])
+        return replace(
+            self,
+            positions=self.positions[good],
+            marks=None if self.marks is None else self.marks[good],
+        )
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,16 @@ class Recording:
     rig: CameraRig
     footage: tuple[Footage, ...]  # V, in the rig's order
     fps: float
-    table: np.ndarray | None = None  # (T, V) place of each moment in each footage, negative: not there; None: moment t is frame t everywhere
+    table: np.ndarray | None = (
+        None  # (T, V) place of each moment in each footage, negative: not there; None: moment t is frame t everywhere
+    )
     truth: Truth | None = None
-    clock: np.ndarray | None = None  # (T,) the moments' numbers in the whole recording, where some are left out
-    scored: np.ndarray | None = None  # (T,) bool: moments at which the data set's protocol asks for scores
+    clock: np.ndarray | None = (
+        None  # (T,) the moments' numbers in the whole recording, where some are left out
+    )
+    scored: np.ndarray | None = (
+        None  # (T,) bool: moments at which the data set's protocol asks for scores
+    )
     starts: tuple[int, ...] = (0,)  # moments at which time jumps
 
 
@@ -61,27 +72,47 @@ class Place:
     def inside(self, path: Path) -> Path:
         """`path`, if it really lies in the folder; a link that leads out of it is refused."""
         if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise ValueError(f"{path}: leads to {path.resolve()}, out of {self.folder}; only what lies in the folder is read: copy it there, "
-                             "or open the folder it lies in")
+            raise ValueError(
+                f"{path}: leads to {path.resolve()}, out of {self.folder}; only what lies in the folder is read: copy it there, "
+                "or open the folder it lies in"
+            )
         return path
 
     def calibration(self) -> Path:
         """The calibration's file in the folder or one level up."""
         found = find_calibration(self.folder)
-        (self if found.absolute().is_relative_to(self.folder.absolute()) else replace(self, folder=self.folder.absolute().parent)).inside(found)
+        (
+            self
+            if found.absolute().is_relative_to(self.folder.absolute())
+            else replace(self, folder=self.folder.absolute().parent)
+        ).inside(found)
         return found
 
     def sources(self, folder: Path | None = None) -> dict[str, Path]:
         """{name: path} of the videos here or in a sub folder `videos`; where there are none, of the folders of videos or images."""
-        places = [self.folder, *(self.folder / name for name in SUBFOLDERS)] if folder is None else [folder]
+        places = (
+            [self.folder, *(self.folder / name for name in SUBFOLDERS)]
+            if folder is None
+            else [folder]
+        )
         places = [self.inside(place) for place in places if place.is_dir()]
         for place in places:
             if files := in_folder(place, VIDEO_SUFFIXES):
-                return {p.stem: self.inside(p) for p in files if self.trial is None or _word(self.trial).search(p.stem.lower())}
+                return {
+                    p.stem: self.inside(p)
+                    for p in files
+                    if self.trial is None or _word(self.trial).search(p.stem.lower())
+                }
         for place in places:
-            inner = [p for p in sorted(place.iterdir()) if p.is_dir() and not p.name.startswith(".") and p.name not in SUBFOLDERS]
+            inner = [
+                p
+                for p in sorted(place.iterdir())
+                if p.is_dir() and not p.name.startswith(".") and p.name not in SUBFOLDERS
+            ]
             if folders := [p for p in inner if in_folder(p, VIDEO_SUFFIXES + IMAGE_SUFFIXES)]:
-                for path in (q for p in folders for q in [p, *in_folder(p, VIDEO_SUFFIXES + IMAGE_SUFFIXES)]):
+                for path in (
+                    q for p in folders for q in [p, *in_folder(p, VIDEO_SUFFIXES + IMAGE_SUFFIXES)]
+                ):
                     self.inside(path)
                 return {p.name: p for p in folders}
         return {}
@@ -94,7 +125,9 @@ class Place:
     def rate(self, footage: Sequence[Footage]) -> float:
         """Frames per second: as the user says, or as the first footage does."""
         if not (fps := self.fps or footage[0].fps):
-            raise ValueError(f"{self.folder}: {footage[0].path.name} says no frame rate; give it: fps=30, or --fps 30")
+            raise ValueError(
+                f"{self.folder}: {footage[0].path.name} says no frame rate; give it: fps=30, or --fps 30"
+            )
         return float(fps)
 
 
@@ -103,27 +136,47 @@ def _word(name: str) -> re.Pattern:
     return re.compile(rf"(?<![a-z0-9]){re.escape(name.lower())}(?![a-z0-9])")
 
 
-def match_videos(files: dict[str, Path], names: Sequence[str], folder: Path, calibration: Path) -> dict[str, Path | list[Path]]:
+def match_videos(
+    files: dict[str, Path], names: Sequence[str], folder: Path, calibration: Path
+) -> dict[str, Path | list[Path]]:
     """{camera name: its video or folder, or its parts}: the stem is the name, or holds it as a word of its own (`trial3_cam1.mp4`).
 
     Several videos of a camera are its parts if they differ only in the number of their first frame (`s1-d1-camera1-3500.mp4`).
     """
-    fits = {name: [files[name]] if name in files else [p for stem, p in files.items() if _word(name).search(stem.lower())] for name in names}
-    missing, taken = [name for name in names if not fits[name]], {p for found in fits.values() for p in found}
+    fits = {
+        name: [files[name]]
+        if name in files
+        else [p for stem, p in files.items() if _word(name).search(stem.lower())]
+        for name in names
+    }
+    missing, taken = (
+        [name for name in names if not fits[name]],
+        {p for found in fits.values() for p in found},
+    )
     if missing:
-        raise ValueError(f"{folder}: no video for camera {', '.join(missing)} of {calibration}; expected {missing[0]}.mp4"
-                         + (f" (videos there: {', '.join(p.name for p in files.values())})" if files else ""))
-    if several := next((name for name in names if len(fits[name]) > 1 and not _parts(fits[name])), None):
-        raise ValueError(f"{folder}: {', '.join(p.name for p in fits[several])} could each be camera {several}; keep one recording a folder, "
-                         "or choose one by a word of its name: trial=..., --trial")
+        raise ValueError(
+            f"{folder}: no video for camera {', '.join(missing)} of {calibration}; expected {missing[0]}.mp4"
+            + (f" (videos there: {', '.join(p.name for p in files.values())})" if files else "")
+        )
+    if several := next(
+        (name for name in names if len(fits[name]) > 1 and not _parts(fits[name])), None
+    ):
+        raise ValueError(
+            f"{folder}: {', '.join(p.name for p in fits[several])} could each be camera {several}; keep one recording a folder, "
+            "or choose one by a word of its name: trial=..., --trial"
+        )
     if extra := [p for p in files.values() if p not in taken]:
-        raise ValueError(f"{folder}: video {extra[0].name} has no camera in {calibration} (it has {', '.join(names)}); rename the video or remove it")
+        raise ValueError(
+            f"{folder}: video {extra[0].name} has no camera in {calibration} (it has {', '.join(names)}); rename the video or remove it"
+        )
     return {name: found if len(found) > 1 else found[0] for name, found in fits.items()}
 
 
 def _parts(paths: list[Path]) -> bool:
     """Do the names differ only in a last number, and is that the number of the first frame?"""
-    if len({re.sub(r"\d+$", "", p.stem) for p in paths}) > 1 or any(p.is_dir() or last_number(p) is None for p in paths):
+    if len({re.sub(r"\d+$", "", p.stem) for p in paths}) > 1 or any(
+        p.is_dir() or last_number(p) is None for p in paths
+    ):
         return False
     return Chunks(paths).says_first
 
@@ -131,9 +184,14 @@ def _parts(paths: list[Path]) -> bool:
 def same_aspect(footage: Sequence[Footage], rig: CameraRig, calibration: Path) -> None:
     """Refuse videos of another shape than the calibrated images."""
     for video in footage:
-        if video.size != rig.size and abs(video.size[0] / video.size[1] - rig.size[0] / rig.size[1]) > 0.01:
-            raise ValueError(f"{video.path}: {video.size[0]} x {video.size[1]} pixels, but {calibration} was made for "
-                             f"{rig.size[0]} x {rig.size[1]}; a crop needs its own calibration")
+        if (
+            video.size != rig.size
+            and abs(video.size[0] / video.size[1] - rig.size[0] / rig.size[1]) > 0.01
+        ):
+            raise ValueError(
+                f"{video.path}: {video.size[0]} x {video.size[1]} pixels, but {calibration} was made for "
+                f"{rig.size[0]} x {rig.size[1]}; a crop needs its own calibration"
+            )
 
 
 # ---- time --------------------------------------------------------------------------------------------------------
@@ -145,45 +203,78 @@ def places_of(numbers: np.ndarray, footage: Footage) -> np.ndarray:
     return np.where(have[at] == wanted, at, -1)
 
 
-def settled(found: Recording, place: Place, offsets: Mapping[str, int] | None, common: bool) -> Recording:
+def settled(
+    found: Recording, place: Place, offsets: Mapping[str, int] | None, common: bool
+) -> Recording:
     """The recording with its cameras' offsets, reduced to the moments that every camera saw.
 
     A camera with offset n is read n frames later: its frame t + n meets frame t of the others. `common`: videos of unequal length are
     cut to the stretch that all have, else they are refused.
     """
-    lags, counts, truth = _lags(found.rig, offsets, place), np.array([len(f) for f in found.footage]), found.truth
+    lags, counts, truth = (
+        _lags(found.rig, offsets, place),
+        np.array([len(f) for f in found.footage]),
+        found.truth,
+    )
     table = found.table
     if table is None:
         if len(set(counts)) > 1 and len(set(counts - lags)) > 1 and not common:
             said = {f.path.name: len(f) for f in found.footage}
-            short = "".join(f"; {f.path.name} promises {f.promised} and shows {len(f)}: it is truncated, or was cut without encoding it again; copy it once more"
-                            for f in found.footage if getattr(f, "promised", 0) > len(f))
-            raise ValueError(f"{place.folder}: the cameras differ in frames: {said}{short}; cut them to the same synchronized stretch, take the stretch "
-                             "that all have (common=True, --common), or say which one to read later (offsets, --offset cam=frames)")
+            short = "".join(
+                f"; {f.path.name} promises {f.promised} and shows {len(f)}: it is truncated, or was cut without encoding it again; copy it once more"
+                for f in found.footage
+                if getattr(f, "promised", 0) > len(f)
+            )
+            raise ValueError(
+                f"{place.folder}: the cameras differ in frames: {said}{short}; cut them to the same synchronized stretch, take the stretch "
+                "that all have (common=True, --common), or say which one to read later (offsets, --offset cam=frames)"
+            )
         table = np.repeat(np.arange(counts.max())[:, None], len(counts), 1)
     shifted = np.where(table < 0, -1, table + lags)
     good = ((shifted >= 0) & (shifted < counts)).all(1)
     if not good.any():
-        raise ValueError(f"{place.folder}: no moment that all cameras saw; are the offsets and the table of synchronous frames of these videos?")
+        raise ValueError(
+            f"{place.folder}: no moment that all cameras saw; are the offsets and the table of synchronous frames of these videos?"
+        )
     clock = (table[:, 0] if found.clock is None else found.clock)[good]
     steps = np.diff(clock)
     usual = max(1, np.median(steps)) if len(steps) else 1
     starts = (0, *(np.flatnonzero((steps > JUMP * usual) | (steps < usual / JUMP)) + 1).tolist())
     if truth is not None:
         if len(truth.positions) not in (len(good), good.sum()):
-            raise ValueError(f"{place.folder / 'truth.npz'}: {len(truth.positions)} poses for {len(good)} frames; write one pose per frame")
+            raise ValueError(
+                f"{place.folder / 'truth.npz'}: {len(truth.positions)} poses for {len(good)} frames; write one pose per frame"
+            )
         if truth.marks is not None and truth.marks.shape[1] != found.rig.views:
-            raise ValueError(f"{place.folder / 'truth.npz'}: marks in {truth.marks.shape[1]} views for {found.rig.views} cameras; NaN where there are none")
+            raise ValueError(
+                f"{place.folder / 'truth.npz'}: marks in {truth.marks.shape[1]} views for {found.rig.views} cameras; NaN where there are none"
+            )
         truth = truth.at(good) if len(truth.positions) == len(good) else truth
-    whole = good.all() and len(set(counts)) == 1 and (shifted == np.arange(len(good))[:, None]).all()
-    footage = found.footage if whole else tuple(Picked(f, shifted[good, v]) for v, f in enumerate(found.footage))
-    return replace(found, footage=footage, table=None, truth=truth, clock=clock, starts=starts, scored=None if found.scored is None else found.scored[good])
+    whole = (
+        good.all() and len(set(counts)) == 1 and (shifted == np.arange(len(good))[:, None]).all()
+    )
+    footage = (
+        found.footage
+        if whole
+        else tuple(Picked(f, shifted[good, v]) for v, f in enumerate(found.footage))
+    )
+    return replace(
+        found,
+        footage=footage,
+        table=None,
+        truth=truth,
+        clock=clock,
+        starts=starts,
+        scored=None if found.scored is None else found.scored[good],
+    )
 
 
 def _lags(rig: CameraRig, offsets: Mapping[str, int] | None, place: Place) -> np.ndarray:
     offsets = dict(offsets or {})
     if unknown := [name for name in offsets if name not in rig.names]:
-        raise ValueError(f"{place.folder}: no camera {unknown[0]} to offset; the cameras are {', '.join(rig.names)}")
+        raise ValueError(
+            f"{place.folder}: no camera {unknown[0]} to offset; the cameras are {', '.join(rig.names)}"
+        )
     return np.array([int(offsets.get(name, 0)) for name in rig.names])
 
 
@@ -192,4 +283,15 @@ def whole(footage: Footage) -> Footage:
     return footage.whole() if isinstance(footage, Chunks) else footage
 
 
-__all__ = ["Place", "Recording", "Stills", "Truth", "footage_of", "match_videos", "places_of", "same_aspect", "settled", "whole"]
+__all__ = [
+    "Place",
+    "Recording",
+    "Stills",
+    "Truth",
+    "footage_of",
+    "match_videos",
+    "places_of",
+    "same_aspect",
+    "settled",
+    "whole",
+]

@@ -1,7 +1,7 @@
 """What a clip is made of: a scene, a rig, a puppet's motion, named joints."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 

@@ -20,8 +20,11 @@ def compile_scene(clip, cameras):
         # MuJoCo's cameras look along -z with y up.
         turn = camera.rotation.T @ np.diag([1, -1, -1])
         spec.worldbody.add_camera(
-            name=camera.name, pos=camera.centre / clip.units, fovy=lens.fovy,
-            quat=Rotation.from_matrix(turn).as_quat(scalar_first=True))
+            name=camera.name,
+            pos=camera.centre / clip.units,
+            fovy=lens.fovy,
+            quat=Rotation.from_matrix(turn).as_quat(scalar_first=True),
+        )
     return spec.compile(), lenses
 
 

@@ -15,24 +15,55 @@ FPS = 50
 UNITS = 1000.0  # mm per model unit
 
 HABITS = Habits(
-    radius=1.00, speeds=(0.5, 1.2), walk=(0.9, 1.9), nimble=2.5, ramp=0.55,
-    acts={"reach": (4, 2.0, 3.0), "raise": (2, 0.7, 1.2), "bend": (2, 0.7, 1.2), "crouch": (2, 0.7, 1.2),
-          "wave": (1, 1.2, 1.7), "point": (1, 0.7, 1.2), "twist": (2, 1.2, 1.7),
-          "head": (1, 0.7, 1.2), "kick": (2, 0.7, 1.1), "pause": (1, 0.4, 0.7)})
+    radius=1.00,
+    speeds=(0.5, 1.2),
+    walk=(0.9, 1.9),
+    nimble=2.5,
+    ramp=0.55,
+    acts={
+        "reach": (4, 2.0, 3.0),
+        "raise": (2, 0.7, 1.2),
+        "bend": (2, 0.7, 1.2),
+        "crouch": (2, 0.7, 1.2),
+        "wave": (1, 1.2, 1.7),
+        "point": (1, 0.7, 1.2),
+        "twist": (2, 1.2, 1.7),
+        "head": (1, 0.7, 1.2),
+        "kick": (2, 0.7, 1.1),
+        "pause": (1, 0.4, 0.7),
+    },
+)
 
 # Feet: left, right.
-GAIT = Gait(feet=np.array([[0.0, 0.095], [0.0, -0.095]]), lag=np.array([0.0, 0.5]), duty=0.62,
-            stride=(0.45, 0.62), spin=0.22, settle=1.1)
+GAIT = Gait(
+    feet=np.array([[0.0, 0.095], [0.0, -0.095]]),
+    lag=np.array([0.0, 0.5]),
+    duty=0.62,
+    stride=(0.45, 0.62),
+    spin=0.22,
+    settle=1.1,
+)
 
 # Where hands go, relative to the shoulder in the chest's frame (x ahead, y outwards, z up), m.
 HANDS = {
-    "rest": (0.06, 0.11, -0.57), "raise": (0.10, 0.10, 0.60), "wave": (0.22, 0.26, 0.42),
-    "point": (0.52, 0.25, 0.10), "twist": (0.06, 0.62, 0.06), "head": (0.10, -0.04, 0.26),
-    "bend": (0.16, -0.02, -0.60), "crouch": (0.44, -0.02, -0.16), "kick": (0.20, 0.50, -0.20),
+    "rest": (0.06, 0.11, -0.57),
+    "raise": (0.10, 0.10, 0.60),
+    "wave": (0.22, 0.26, 0.42),
+    "point": (0.52, 0.25, 0.10),
+    "twist": (0.06, 0.62, 0.06),
+    "head": (0.10, -0.04, 0.26),
+    "bend": (0.16, -0.02, -0.60),
+    "crouch": (0.44, -0.02, -0.16),
+    "kick": (0.20, 0.50, -0.20),
     "reach": (0.34, 0.22, 0.02),
 }
 REACH = np.array([0.17, 0.24, 0.36])  # how far a reaching hand wanders about its place, m
-BOTH = ("twist", "crouch", "head", "kick")  # the other acts use one hand, or two if the trait is small
+BOTH = (
+    "twist",
+    "crouch",
+    "head",
+    "kick",
+)  # the other acts use one hand, or two if the trait is small
 
 JOINTS = (
     Joint("pelvis", "root"),
@@ -62,14 +93,26 @@ def cameras(size):
     rig = []
     for k, (place, (k1, k2)) in enumerate(zip(places, lenses)):
         bend = (k1, k2, 0.0005 * (-1) ** k, 0.0004 - 0.0003 * k, 0.0)
-        rig.append(look_at(f"cam{k + 1}", place, [30 * k - 40, 20, 815], 1.46, size, bend,
-                           roll=[0.8, -1.2, 1.6, -0.5][k], shift=(0.008 - 0.005 * k, 0.004 * k - 0.005)))
+        rig.append(
+            look_at(
+                f"cam{k + 1}",
+                place,
+                [30 * k - 40, 20, 815],
+                1.46,
+                size,
+                bend,
+                roll=[0.8, -1.2, 1.6, -0.5][k],
+                shift=(0.008 - 0.005 * k, 0.004 * k - 0.005),
+            )
+        )
     return rig
 
 
 LOOKS = {
-    "cam1": Look((1.02, 1.00, 0.96)), "cam2": Look((0.95, 0.97, 1.02)),
-    "cam3": Look((1.10, 1.07, 1.05)), "cam4": Look((0.96, 0.93, 0.93)),
+    "cam1": Look((1.02, 1.00, 0.96)),
+    "cam2": Look((0.95, 0.97, 1.02)),
+    "cam3": Look((1.10, 1.07, 1.05)),
+    "cam4": Look((0.96, 0.93, 0.93)),
 }
 
 
@@ -134,8 +177,15 @@ class Person:
         for leg, sign in enumerate((1, -1)):
             kicks = level["kick"] * (trait["kick"] * sign > 0)
             lift = np.array([0.08 + 0.30 * abs(trait["kick"]), 0.0, 0.34]) * kicks
-            tasks += self.foot(leg, steps.position[t, leg], steps.heading[t, leg], steps.swing[t, leg],
-                               steps.effort[t], lift, level["crouch"])
+            tasks += self.foot(
+                leg,
+                steps.position[t, leg],
+                steps.heading[t, leg],
+                steps.swing[t, leg],
+                steps.effort[t],
+                lift,
+                level["crouch"],
+            )
             goal, calm = self.hand(sign, steps, t, level, trait)
             tasks += self.arm(sign, goal, calm)
         return self.puppet.solve(tasks, rounds=5)
@@ -156,15 +206,31 @@ class Person:
         place[2] -= 0.36 * level["crouch"] + 0.10 * level["bend"] + 0.02 * level["kick"]
         place -= ahead * (0.16 * level["bend"] + 0.10 * level["crouch"])
         lean = 0.05 * effort + 0.75 * level["bend"] + 0.35 * level["crouch"] - 0.10 * level["raise"]
-        sideways = 0.22 * level["point"] * np.sign(trait["point"]) * (1 if abs(trait["point"]) > 0.3 else 0)
-        twist = level["twist"] * 0.75 * np.sin(2.2 * seconds + 3 * trait["twist"]) + 0.5 * level["bend"] * trait["bend"]
+        sideways = (
+            0.22
+            * level["point"]
+            * np.sign(trait["point"])
+            * (1 if abs(trait["point"]) > 0.3 else 0)
+        )
+        twist = (
+            level["twist"] * 0.75 * np.sin(2.2 * seconds + 3 * trait["twist"])
+            + 0.5 * level["bend"] * trait["bend"]
+        )
         swing = 0.10 * effort * np.sin(beat)
         gaze = lead + 0.18 * np.sin(1.3 * seconds) + 0.6 * level["pause"] * trait["pause"]
         gaze += 0.35 * level["point"] * np.sign(trait["point"]) + 0.7 * twist
         nod = 0.08 + 0.06 * np.sin(0.9 * seconds) + 0.6 * level["bend"] + 0.25 * level["crouch"]
         nod -= 0.40 * level["raise"] - 0.25 * level["head"]
-        return self.trunk(place, yaw + swing, yaw + 0.3 * lead - swing + twist, yaw + gaze, lean, nod,
-                          0.04 * effort * np.sin(beat), sideways)
+        return self.trunk(
+            place,
+            yaw + swing,
+            yaw + 0.3 * lead - swing + twist,
+            yaw + gaze,
+            lean,
+            nod,
+            0.04 * effort * np.sin(beat),
+            sideways,
+        )
 
     def trunk(self, place, pelvis, chest, head, lean, nod, list_, sideways):
         """Tasks for pelvis, chest and head by their headings and leans (rad)."""
@@ -190,9 +256,11 @@ class Person:
         goal = np.array([*place, ankle + 0.085 * arc + 0.08 * heel + lift[2]]) + lift[0] * ahead
         splay = 0.10 * (1 if leg == 0 else -1)
         pitch += 0.9 * lift[2] + 0.5 * heel
-        return [Reach(body, np.zeros(3), goal, 0.003),
-                Face(body, attitude(yaw + splay, pitch, 0) @ flat, 0.04),
-                Face(toes, attitude(yaw + splay, pitch - 0.5 * heel, 0) @ flat, 0.15)]
+        return [
+            Reach(body, np.zeros(3), goal, 0.003),
+            Face(body, attitude(yaw + splay, pitch, 0) @ flat, 0.04),
+            Face(toes, attitude(yaw + splay, pitch - 0.5 * heel, 0) @ flat, 0.15),
+        ]
 
     def hand(self, sign, steps, t, level, trait):
         """A hand's place (3,) in its shoulder's frame, and how much the arm is at rest."""
@@ -200,7 +268,11 @@ class Person:
         beat, effort, seconds = 2 * np.pi * steps.phase[t], steps.effort[t], t / FPS
         # Arms swing against the legs; the elbow bends as the hand comes forward.
         fore = -sign * effort * np.cos(beat - 0.9) * (1 + 0.4 * whim[0])
-        goal = np.array(HANDS["rest"]) + [0.20 * fore, -0.03 * fore, 0.05 + 0.05 * fore + 0.02 * effort]
+        goal = np.array(HANDS["rest"]) + [
+            0.20 * fore,
+            -0.03 * fore,
+            0.05 + 0.05 * fore + 0.02 * effort,
+        ]
         goal[2] -= 0.05
         calm = 1.0
         for name in HANDS:
@@ -223,10 +295,14 @@ class Person:
         shoulder = self.puppet.place(self.ids[side + "humerus"])
         chest = self.puppet.turn(self.ids["thorax"]) @ self.upright["thorax"].T
         mirror = np.array([1, sign, 1])
-        tasks = [Reach(self.ids[side + "hand"], np.zeros(3), shoulder + chest @ (goal * mirror), 0.02)]
+        tasks = [
+            Reach(self.ids[side + "hand"], np.zeros(3), shoulder + chest @ (goal * mirror), 0.02)
+        ]
         if calm > 0.05:
             elbow = np.array([-0.04, 0.10, -0.31]) * mirror
-            tasks.append(Reach(self.ids[side + "radius"], np.zeros(3), shoulder + chest @ elbow, 0.05 / calm))
+            tasks.append(
+                Reach(self.ids[side + "radius"], np.zeros(3), shoulder + chest @ elbow, 0.05 / calm)
+            )
         return tasks
 
 
@@ -254,11 +330,23 @@ def stature(at):
 
     The neutral pose stands astride.  20 mm each lie above the head's joint and below the ankle.
     """
-    leg = sum(np.linalg.norm(at[a] - at[b]) for a, b in (("left_hip", "left_knee"), ("left_knee", "left_ankle")))
+    leg = sum(
+        np.linalg.norm(at[a] - at[b])
+        for a, b in (("left_hip", "left_knee"), ("left_knee", "left_ankle"))
+    )
     return at["head_top"][2] - at["left_hip"][2] + leg + 40
 
 
 HUMAN = Clip(
-    name="human", fps=FPS, seconds={"train": 60, "test": 20}, units=UNITS, joints=JOINTS,
+    name="human",
+    fps=FPS,
+    seconds={"train": 60, "test": 20},
+    units=UNITS,
+    joints=JOINTS,
     length=stature,
-    scene=lambda side: human_scene(side), cameras=cameras, animate=animate, looks=LOOKS, crf=23)
+    scene=lambda side: human_scene(side),
+    cameras=cameras,
+    animate=animate,
+    looks=LOOKS,
+    crf=23,
+)

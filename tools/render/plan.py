@@ -93,7 +93,10 @@ def somewhere(habits, place, seen, rng, choices=6):
     goals = []
     while len(goals) < choices:
         goal = rng.uniform(-1, 1, 2) * habits.radius
-        if np.linalg.norm(goal) < habits.radius and np.linalg.norm(goal - place) > 0.6 * habits.radius:
+        if (
+            np.linalg.norm(goal) < habits.radius
+            and np.linalg.norm(goal - place) > 0.6 * habits.radius
+        ):
             goals.append(goal)
     faced = np.exp(1j * np.array(seen[-6000:]))
 
@@ -151,7 +154,9 @@ def footfalls(plan, gait, fps):
         yaw = np.interp(when, times, plan.heading)
         body = np.stack([np.interp(when, times, plan.position[:, k]) for k in (0, 1)], 1)
         x, y = gait.feet[leg]
-        holds = body + np.stack([x * np.cos(yaw) - y * np.sin(yaw), x * np.sin(yaw) + y * np.cos(yaw)], 1)
+        holds = body + np.stack(
+            [x * np.cos(yaw) - y * np.sin(yaw), x * np.sin(yaw) + y * np.cos(yaw)], 1
+        )
         index = np.floor(cycle).astype(int) - first
         part = np.clip((cycle % 1) / (1 - gait.duty), 0, 1)
         swing[:, leg] = part % 1

@@ -13,14 +13,29 @@ FPS = 30
 UNITS = 1220.0  # mm per model unit: a rat of about 250 mm
 
 HABITS = Habits(
-    radius=0.145, speeds=(0.10, 0.26), walk=(0.8, 2.0), nimble=2.6, ramp=0.45,
-    acts={"rear": (4, 0.9, 2.2), "sniff": (2, 0.5, 1.2), "groom": (2, 1.0, 1.9),
-          "look": (2, 0.3, 0.9), "pause": (1, 0.1, 0.4)})
+    radius=0.145,
+    speeds=(0.10, 0.26),
+    walk=(0.8, 2.0),
+    nimble=2.6,
+    ramp=0.45,
+    acts={
+        "rear": (4, 0.9, 2.2),
+        "sniff": (2, 0.5, 1.2),
+        "groom": (2, 1.0, 1.9),
+        "look": (2, 0.3, 0.9),
+        "pause": (1, 0.1, 0.4),
+    },
+)
 
 # Feet: hind left, hind right, fore left, fore right.
 GAIT = Gait(
     feet=np.array([[-0.044, 0.030], [-0.044, -0.030], [0.040, 0.026], [0.040, -0.026]]),
-    lag=np.array([0.0, 0.5, 0.56, 0.06]), duty=0.62, stride=(0.055, 0.14), spin=0.045, settle=1.6)
+    lag=np.array([0.0, 0.5, 0.56, 0.06]),
+    duty=0.62,
+    stride=(0.055, 0.14),
+    spin=0.045,
+    settle=1.6,
+)
 
 ROOM = 0.266  # m: the arena's wall stops the tail there
 TAIL_SLACK = np.array([0.010, 0.010, 0.002])  # m: lying on the floor matters more than where
@@ -54,21 +69,41 @@ JOINTS = (
 def cameras(size):
     """Six cameras around the arena, three low and three high."""
     rig = []
-    lenses = [(-0.19, 0.035), (-0.16, 0.02), (-0.21, 0.045), (-0.14, 0.02), (-0.18, 0.03), (-0.2, 0.04)]
+    lenses = [
+        (-0.19, 0.035),
+        (-0.16, 0.02),
+        (-0.21, 0.045),
+        (-0.14, 0.02),
+        (-0.18, 0.03),
+        (-0.2, 0.04),
+    ]
     for k, (k1, k2) in enumerate(lenses):
         angle = np.radians(60 * k + [8, -6, 4, -9, 3, 10][k])
         reach, height = (640, 430) if k % 2 == 0 else (470, 660)
         eye = [reach * np.cos(angle), reach * np.sin(angle), height + 15 * k]
         bend = (k1, k2, 0.0006 * (-1) ** k, -0.0005 + 0.0002 * k, 0.0)
-        rig.append(look_at(f"cam{k + 1}", eye, [4 * k - 10, 6 - 3 * k, 25], 1.26, size, bend,
-                           roll=[1.5, -2, 0.5, 2.2, -1, -0.6][k], shift=(0.006 * k - 0.015, 0.008 - 0.003 * k)))
+        rig.append(
+            look_at(
+                f"cam{k + 1}",
+                eye,
+                [4 * k - 10, 6 - 3 * k, 25],
+                1.26,
+                size,
+                bend,
+                roll=[1.5, -2, 0.5, 2.2, -1, -0.6][k],
+                shift=(0.006 * k - 0.015, 0.008 - 0.003 * k),
+            )
+        )
     return rig
 
 
 LOOKS = {
-    "cam1": Look((1.02, 1.00, 0.97)), "cam2": Look((0.96, 1.00, 1.05)),
-    "cam3": Look((1.10, 1.08, 1.06)), "cam4": Look((0.93, 0.92, 0.90)),
-    "cam5": Look((1.03, 0.99, 1.02)), "cam6": Look((1.00, 1.03, 1.07)),
+    "cam1": Look((1.02, 1.00, 0.97)),
+    "cam2": Look((0.96, 1.00, 1.05)),
+    "cam3": Look((1.10, 1.08, 1.06)),
+    "cam4": Look((0.93, 0.92, 0.90)),
+    "cam5": Look((1.03, 0.99, 1.02)),
+    "cam6": Look((1.00, 1.03, 1.07)),
 }
 
 
@@ -90,7 +125,9 @@ class Rat:
         self.ids = {model.body(k).name: k for k in range(model.nbody)}
         self.upright = {b: puppet.turn(self.ids[b]) for b in ("torso", "pelvis", "skull", *PAWS)}
         self.paws = [(self.ids[b], model.site(s).pos.copy()) for b, s in zip(PAWS, PAW_SITES)]
-        self.reach = np.linalg.norm(puppet.place(self.ids["pelvis"]) - puppet.place(self.ids["torso"]))
+        self.reach = np.linalg.norm(
+            puppet.place(self.ids["pelvis"]) - puppet.place(self.ids["torso"])
+        )
         self.tail = [self.ids[f"vertebra_C{k}"] for k in (5, 9, 13, 17, 21, 25, 29)]
         places = [puppet.place(self.ids["vertebra_C2"])] + [puppet.place(b) for b in self.tail]
         self.links = np.linalg.norm(np.diff(places, axis=0), axis=1)
@@ -137,7 +174,9 @@ class Rat:
         angle = np.radians(68) * rise
         hips = torso + ahead * (-self.reach + 0.010 * rise) - down * 0.008 * rise
         lift = np.cos(angle) * ahead + np.sin(angle) * down
-        torso = (1 - min(1, 4 * rise)) * torso + min(1, 4 * rise) * (hips + self.reach * 0.97 * lift)
+        torso = (1 - min(1, 4 * rise)) * torso + min(1, 4 * rise) * (
+            hips + self.reach * 0.97 * lift
+        )
         roll = 0.06 * effort * np.sin(beat)
         pitch = 0.10 * level["sniff"]
         ids = self.ids
@@ -145,7 +184,9 @@ class Rat:
             Reach(ids["torso"], np.zeros(3), torso, 0.004),
             Reach(ids["pelvis"], np.zeros(3), hips, 0.004),
             Face(ids["torso"], attitude(later, pitch - angle, roll) @ self.upright["torso"], 0.12),
-            Face(ids["pelvis"], attitude(before, -0.75 * angle, -roll) @ self.upright["pelvis"], 0.15),
+            Face(
+                ids["pelvis"], attitude(before, -0.75 * angle, -roll) @ self.upright["pelvis"], 0.15
+            ),
         ]
 
     def head(self, plan, t, rise, level, trait):
@@ -182,14 +223,18 @@ class Rat:
                 tasks.append(Face(body, level_paw, 0.12))
                 heel = goal - 0.031 * np.array([*unit(steps.heading[t, leg]), 0])
                 heel[2] = 0.0085 + 0.016 * arc + 0.004 * rise
-                tasks.append(Reach(self.ids["foot_L" if leg == 0 else "foot_R"], np.zeros(3), heel, 0.004))
+                tasks.append(
+                    Reach(self.ids["foot_L" if leg == 0 else "foot_R"], np.zeros(3), heel, 0.004)
+                )
         return tasks
 
     def held(self, t, side, level):
         """A lifted fore paw's place (3,) relative to the torso, in the chest's frame."""
         stroke = 2 * np.pi * 3.1 * t / FPS
         idle = np.array([0.052, 0.016 * side, -0.036 + 0.003 * np.sin(0.8 * stroke + side)])
-        wash = np.array([0.085 + 0.008 * np.cos(stroke), 0.013 * side, -0.034 + 0.012 * np.sin(stroke)])
+        wash = np.array(
+            [0.085 + 0.008 * np.cos(stroke), 0.013 * side, -0.034 + 0.012 * np.sin(stroke)]
+        )
         return idle + level["groom"] * (wash - idle)
 
     def drag(self, t):
@@ -202,7 +247,9 @@ class Rat:
         tasks, point, along = [], base[:2], flat
         wave = 0.22 * np.sin(1.7 * t / FPS - 0.9 * np.arange(len(self.tail)))
         drop = np.array((0.45, 0.12, 0, 0, 0, 0, 0)) * max(0, base[2] - 0.008) + 0.008
-        flat_links = np.sqrt(np.maximum(self.links**2 - np.diff(drop, prepend=base[2]) ** 2, 0.1 * self.links**2))
+        flat_links = np.sqrt(
+            np.maximum(self.links**2 - np.diff(drop, prepend=base[2]) ** 2, 0.1 * self.links**2)
+        )
         for k, (body, link) in enumerate(zip(self.tail, flat_links)):
             stiff = 0.75 if k == 0 else 0.45
             wish = (1 - stiff) * direction(self.trail[k] - point) + stiff * turned(along, wave[k])
@@ -245,6 +292,15 @@ def unit(angle):
 
 
 RAT = Clip(
-    name="rat", fps=FPS, seconds={"train": 36, "test": 12}, units=UNITS, joints=JOINTS,
+    name="rat",
+    fps=FPS,
+    seconds={"train": 36, "test": 12},
+    units=UNITS,
+    joints=JOINTS,
     length=lambda at: np.linalg.norm(at["snout"] - at["tail_base"]),
-    scene=lambda side: rat_scene(side, UNITS), cameras=cameras, animate=animate, looks=LOOKS, crf=23)
+    scene=lambda side: rat_scene(side, UNITS),
+    cameras=cameras,
+    animate=animate,
+    looks=LOOKS,
+    crf=23,
+)

@@ -43,7 +43,9 @@ def look_at(name, eye, target, focal, size, distortions, roll=0.0, shift=(0.0, 0
     rotation = Rotation.from_euler("z", roll, degrees=True).as_matrix() @ rotation
     centre = (size - 1) / 2 + np.asarray(shift) * size
     matrix = np.array([[focal * size, 0, centre[0]], [0, focal * size, centre[1]], [0, 0, 1]])
-    return Camera(name, (size, size), matrix, np.asarray(distortions, float), rotation, -rotation @ eye)
+    return Camera(
+        name, (size, size), matrix, np.asarray(distortions, float), rotation, -rotation @ eye
+    )
 
 
 def distort(points, coefficients):
@@ -52,10 +54,13 @@ def distort(points, coefficients):
     x, y = points[..., 0], points[..., 1]
     r2 = x * x + y * y
     radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    return np.stack([
-        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-    ], -1)
+    return np.stack(
+        [
+            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+        ],
+        -1,
+    )
 
 
 def undistort(points, coefficients, rounds=60):

@@ -11,10 +11,23 @@ LEFT_LEG, RIGHT_LEG = (0.11, 0.09, 0.11), (0.88, 0.42, 0.12)
 
 # The first entry that a geom's name contains gives its colour.
 CLOTHES = (
-    ("foot", SHOE), ("toes", SHOE), ("ltibia", LEFT_LEG), ("lfemur", LEFT_LEG), ("lhipjoint", LEFT_LEG),
-    ("rtibia", RIGHT_LEG), ("rfemur", RIGHT_LEG), ("rhipjoint", RIGHT_LEG), ("root", LEFT_LEG),
-    ("lhumerus", LEFT_SLEEVE), ("lradius", LEFT_SLEEVE), ("rhumerus", RIGHT_SLEEVE), ("rradius", RIGHT_SLEEVE),
-    ("clavicle", SHIRT), ("back", SHIRT), ("thorax", SHIRT), ("lowerneck", SHIRT),
+    ("foot", SHOE),
+    ("toes", SHOE),
+    ("ltibia", LEFT_LEG),
+    ("lfemur", LEFT_LEG),
+    ("lhipjoint", LEFT_LEG),
+    ("rtibia", RIGHT_LEG),
+    ("rfemur", RIGHT_LEG),
+    ("rhipjoint", RIGHT_LEG),
+    ("root", LEFT_LEG),
+    ("lhumerus", LEFT_SLEEVE),
+    ("lradius", LEFT_SLEEVE),
+    ("rhumerus", RIGHT_SLEEVE),
+    ("rradius", RIGHT_SLEEVE),
+    ("clavicle", SHIRT),
+    ("back", SHIRT),
+    ("thorax", SHIRT),
+    ("lowerneck", SHIRT),
 )
 
 
@@ -48,8 +61,15 @@ def dress(spec):
         ("head", (0, 0.075, -0.022), (0.105, 0.085, 0.108), HAIR),
     )
     for body, place, size, colour in padding:
-        spec.body(body).add_geom(type=GEOM.mjGEOM_ELLIPSOID, pos=place, size=size, group=1,
-                                 contype=0, conaffinity=0, rgba=[*colour, 1])
+        spec.body(body).add_geom(
+            type=GEOM.mjGEOM_ELLIPSOID,
+            pos=place,
+            size=size,
+            group=1,
+            contype=0,
+            conaffinity=0,
+            rgba=[*colour, 1],
+        )
 
 
 def furnish(spec, rng, half=3.7, height=3.2):
@@ -64,11 +84,18 @@ def furnish(spec, rng, half=3.7, height=3.2):
     for k in range(4):
         angle = k * np.pi / 2
         place = half * np.array([np.cos(angle), np.sin(angle)])
-        spec.worldbody.add_geom(type=GEOM.mjGEOM_BOX, pos=[*place, height / 2], material="wall",
-                                size=[0.05, half, height / 2], quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)])
-    things = (((3.4, 0.9, 0.45), (0.25, 0.5, 0.45), (0.45, 0.33, 0.22)),
-              ((-3.6, -0.6, 1.5), (0.06, 0.6, 0.4), (0.25, 0.38, 0.45)),
-              ((0.7, 3.45, 0.95), (0.4, 0.2, 0.95), (0.38, 0.42, 0.36)),
-              ((-1.2, -3.6, 1.5), (0.7, 0.06, 0.5), (0.55, 0.50, 0.35)))
+        spec.worldbody.add_geom(
+            type=GEOM.mjGEOM_BOX,
+            pos=[*place, height / 2],
+            material="wall",
+            size=[0.05, half, height / 2],
+            quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)],
+        )
+    things = (
+        ((3.4, 0.9, 0.45), (0.25, 0.5, 0.45), (0.45, 0.33, 0.22)),
+        ((-3.6, -0.6, 1.5), (0.06, 0.6, 0.4), (0.25, 0.38, 0.45)),
+        ((0.7, 3.45, 0.95), (0.4, 0.2, 0.95), (0.38, 0.42, 0.36)),
+        ((-1.2, -3.6, 1.5), (0.7, 0.06, 0.5), (0.55, 0.50, 0.35)),
+    )
     for place, size, colour in things:
         spec.worldbody.add_geom(type=GEOM.mjGEOM_BOX, pos=place, size=size, rgba=[*colour, 1])

@@ -32,8 +32,14 @@ def quality(spec, side, shadow=2048, extent=1.0):
     spec.visual.headlight.ambient = [0.34] * 3
     spec.visual.headlight.diffuse = [0.10] * 3
     spec.visual.headlight.specular = [0] * 3
-    sky = spec.add_texture(name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=64, height=384)
-    sky.builtin, sky.rgb1, sky.rgb2 = mujoco.mjtBuiltin.mjBUILTIN_FLAT, [0.16, 0.18, 0.21], [0.16, 0.18, 0.21]
+    sky = spec.add_texture(
+        name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=64, height=384
+    )
+    sky.builtin, sky.rgb1, sky.rgb2 = (
+        mujoco.mjtBuiltin.mjBUILTIN_FLAT,
+        [0.16, 0.18, 0.21],
+        [0.16, 0.18, 0.21],
+    )
     spec.stat.extent = extent
     spec.stat.center = [0, 0, 0]
     spec.visual.map.znear, spec.visual.map.zfar = 0.02, 20
@@ -43,18 +49,37 @@ def lamp(spec, place, aim, power, cutoff=45.0, shadow=False):
     """A spot light at `place` towards `aim` (m)."""
     place, aim = np.asarray(place, float), np.asarray(aim, float)
     spec.worldbody.add_light(
-        pos=place, dir=aim - place, type=mujoco.mjtLightType.mjLIGHT_SPOT, castshadow=shadow,
-        cutoff=cutoff, exponent=1.0, diffuse=[power] * 3, specular=[0.05] * 3, ambient=[0.0] * 3)
+        pos=place,
+        dir=aim - place,
+        type=mujoco.mjtLightType.mjLIGHT_SPOT,
+        castshadow=shadow,
+        cutoff=cutoff,
+        exponent=1.0,
+        diffuse=[power] * 3,
+        specular=[0.05] * 3,
+        ambient=[0.0] * 3,
+    )
 
 
 def add_texture(spec, name, image, repeat=(1, 1), uniform=False):
     """A matt material `name` from an image (H, W, 3) in 0..1."""
     pixels = (np.clip(image, 0, 1) * 255).astype(np.uint8)
-    texture = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, nchannel=3,
-                               height=pixels.shape[0], width=pixels.shape[1])
+    texture = spec.add_texture(
+        name=name,
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        nchannel=3,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+    )
     texture.data = pixels.tobytes()
-    material = spec.add_material(name=name, texrepeat=repeat, texuniform=uniform,
-                                 reflectance=0, specular=0.05, shininess=0.05)
+    material = spec.add_material(
+        name=name,
+        texrepeat=repeat,
+        texuniform=uniform,
+        reflectance=0,
+        specular=0.05,
+        shininess=0.05,
+    )
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
 
 
@@ -114,9 +139,13 @@ def arena(spec, rng, units, side=2048, reach=1500.0, radius=345.0):
         place = radius / units * np.array([np.cos(angle), np.sin(angle), 0])
         shade = 0.85 + 0.3 * rng.random() + 0.35 * (k % 10 == 3)
         spec.worldbody.add_geom(
-            type=GEOM.mjGEOM_BOX, pos=place + [0, 0, 0.02], material="wall",
+            type=GEOM.mjGEOM_BOX,
+            pos=place + [0, 0, 0.02],
+            material="wall",
             size=[0.002, np.pi * radius / units / count * 1.02, 0.025],
-            quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)], rgba=[shade, shade, shade, 1])
+            quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)],
+            rgba=[shade, shade, shade, 1],
+        )
 
 
 def hooded_fur(spec, rng):
@@ -181,9 +210,13 @@ def coat(vertices, bones, rng):
     x, y, z = vertices.T
     ripple = sum(np.sin(rng.uniform(60, 220, 3) @ vertices.T + rng.uniform(0, 6)) for _ in range(6))
     hood = sigmoid((x - 0.034 + 0.004 * ripple) / 0.003)
-    stripe = sigmoid((0.012 - np.abs(y + 0.002) + 0.003 * ripple) / 0.002) * (z > 0.07) * (x > -0.075)
+    stripe = (
+        sigmoid((0.012 - np.abs(y + 0.002) + 0.003 * ripple) / 0.002) * (z > 0.07) * (x > -0.075)
+    )
     # Markings differ from side to side, as on real animals.
-    patch = sigmoid((0.019 - np.linalg.norm(vertices - [-0.03, 0.035, 0.075], axis=1) + 0.002 * ripple) / 0.002)
+    patch = sigmoid(
+        (0.019 - np.linalg.norm(vertices - [-0.03, 0.035, 0.075], axis=1) + 0.002 * ripple) / 0.002
+    )
     belly = sigmoid((0.042 - z) / 0.004) * sigmoid((0.062 - x) / 0.004)
     dark = np.clip(np.maximum.reduce([hood * (1 - belly), stripe, patch]), 0, 1)
     dark = np.clip(dark * (0.94 + 0.02 * ripple) + 0.015 * ripple, 0, 1)
