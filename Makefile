@@ -20,7 +20,7 @@ bench: .venv/ready
 	.venv/bin/python benchmarks/speed.py
 
 notebooks: .venv/ready
-	.venv/bin/python -m bkind3d_lite.notebooks run --html
+	.venv/bin/python -m bkind3d_lite notebooks run --html
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }

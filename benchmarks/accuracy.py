@@ -20,12 +20,14 @@ from pathlib import Path
 
 import torch
 
+from bkind3d_lite.clips import SurveyedClip
 from bkind3d_lite.evaluation import baselines
 from bkind3d_lite.files import write_atomically
-from bkind3d_lite.quickstart import RECIPES as QUICK
-from bkind3d_lite.quickstart import Part, judge, opened
 from bkind3d_lite.recipes import LEAN, VARIANTS, Recipe
 from bkind3d_lite.training import batches, begin, train
+from bkind3d_lite.workflows.evaluate_run import judge
+from bkind3d_lite.workflows.quickstart import RECIPES as QUICK
+from bkind3d_lite.workflows.quickstart import opened
 
 # a quarter of the paper's lengths: 64 of 256 px, 16 of 64 heatmap cells and voxels
 SMALL = Recipe(
@@ -88,7 +90,7 @@ USUAL = {"reduced": ["full", *VARIANTS], "lean": ["full"], "quick": ["full", *OF
 DIGITS = {"pmpjpe": 1, "mpjpe": 1, "on_body": 2, "seconds": 0}
 
 
-def one(recipe: Recipe, parts: tuple[Part, Part], seed: int) -> dict[str, float]:
+def one(recipe: Recipe, parts: tuple[SurveyedClip, SurveyedClip], seed: int) -> dict[str, float]:
     """Train for `recipe.steps` and judge on the held-out part; seconds are CPU seconds of training."""
     run, start = begin(recipe, parts[0].clip, seed), time.process_time()
     for step in train(run, batches(run, parts[0].clip, parts[0].survey)) if recipe.steps else ():

@@ -28,7 +28,7 @@ LOOP = 90  # frames there, and as many back
 def write_recording(folder: Path, minutes: float) -> None:
     """A video a camera and their calibration, unless they are there."""
     from bkind3d_lite.cameras import save_calibration
-    from bkind3d_lite.synthetic import draw, figure, poses
+    from bkind3d_lite.clips.synthetic import draw, figure, poses
 
     if (folder / "calibration.toml").is_file():
         return
@@ -52,7 +52,7 @@ def repeated(path: Path, frames, times: int) -> None:
     import av
     from PIL import Image
 
-    from bkind3d_lite.videos import write_video
+    from bkind3d_lite.clips.videos import write_video
 
     large = [Image.fromarray(image).resize(SIZE, Image.Resampling.BILINEAR) for image in frames]
     loop = write_video(
@@ -88,9 +88,9 @@ def resident(key: str = "VmRSS") -> float:
 
 def warm(recipe) -> None:
     """A survey and two steps on a small clip: libraries and networks take their memory."""
+    from bkind3d_lite.clips.survey import survey
+    from bkind3d_lite.clips.synthetic import figure
     from bkind3d_lite.model import placed
-    from bkind3d_lite.motion import survey
-    from bkind3d_lite.synthetic import figure
     from bkind3d_lite.training import batches, begin, train
 
     clip = figure(40, VIEWS)
@@ -109,14 +109,14 @@ def open_stage(given) -> dict:
 
 
 def doctor_stage(given) -> dict:
-    from bkind3d_lite.doctor import examine
+    from bkind3d_lite.workflows.doctor import examine
 
     found = examine(given.folder, budget=given.budget)
     return {"says": found.state}
 
 
 def train_stage(given, cache: Path | None = None) -> dict:
-    import bkind3d_lite.runs as runs
+    import bkind3d_lite.workflows.train_run as runs
 
     waited, begun, ahead = [], [], runs.ahead
 
@@ -151,11 +151,10 @@ def train_stage(given, cache: Path | None = None) -> dict:
 
 
 def track_stage(given) -> dict:
-    from bkind3d_lite.checkpoints import load
     from bkind3d_lite.clips import open_clip
-    from bkind3d_lite.motion import survey
-    from bkind3d_lite.results import checkpoint_in
-    from bkind3d_lite.training import track
+    from bkind3d_lite.clips.survey import survey
+    from bkind3d_lite.training import load, track
+    from bkind3d_lite.workflows.track_run import checkpoint_in
 
     model, recipe, about = load(checkpoint_in(given.folder.parent / "run"))
     clip = open_clip(given.folder, budget=given.budget).resized(tuple(about["clip"]["size"]))

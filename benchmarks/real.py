@@ -23,15 +23,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bkind3d_lite.checkpoints import load
 from bkind3d_lite.clips import MultiViewClip, Survey, Track, open_clip
+from bkind3d_lite.clips.exports import read_track
+from bkind3d_lite.clips.survey import extent, on_silhouettes, survey
 from bkind3d_lite.evaluation import BarycentricRegressor, mpjpe
-from bkind3d_lite.exports import read_track
 from bkind3d_lite.files import write_atomically
-from bkind3d_lite.motion import extent, on_silhouettes, survey
-from bkind3d_lite.overlays import closeups
 from bkind3d_lite.recipes import Recipe
-from bkind3d_lite.training import track
+from bkind3d_lite.training import load, track
+from bkind3d_lite.viz.overlays import closeups
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from real_recordings import arranged

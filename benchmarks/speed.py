@@ -211,7 +211,7 @@ def best_rate(device: str = "cpu", dtype=None) -> tuple[float, dict[str, float]]
 def recorded(recipe, views: int):
     """Frame pairs of the bundled rat clip at the recipe's size, decoded from its videos: (clip, survey, function of the step)."""
     from bkind3d_lite.clips import open_clip
-    from bkind3d_lite.motion import survey
+    from bkind3d_lite.clips.survey import survey
 
     folder = Path(__file__).parents[1] / "data_samples/rat/train"
     seen = survey(open_clip(folder)) if recipe.surveyed else None
@@ -250,7 +250,7 @@ def prepared(name: str, device: str, cameras: int = 4, **changes):
 
 def step_case(name: str, device: str, views: int, timed: int = 1, **changes) -> dict:
     """Seconds and peak memory of a training step, and where they go."""
-    import bkind3d_lite.lifts as lifts  # first: it asks for large pages before PyTorch allocates
+    import bkind3d_lite.model.lifts as lifts  # first: it asks for large pages before PyTorch allocates
     from bkind3d_lite.training import train
 
     run, load = prepared(name, device, views, **changes)
@@ -302,7 +302,7 @@ def step_case(name: str, device: str, views: int, timed: int = 1, **changes) -> 
 
 def written(path: Path, name: str, views: int, changes: dict) -> None:
     """A checkpoint of the recipe's first weights."""
-    from bkind3d_lite.checkpoints import save
+    from bkind3d_lite.training import save
 
     save(
         prepared(name, "cpu", views, **(changes | {"perceptual": "pixels", "views": None}))[0],
@@ -315,7 +315,7 @@ def inference_case(name: str, device: str, views: int, timed: int = 2, **changes
     """Seconds and peak memory of the keypoints of one frame set, as `track` finds them with a checkpoint."""
     import torch
 
-    from bkind3d_lite.checkpoints import load
+    from bkind3d_lite.training import load
 
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "c.safetensors"
@@ -336,8 +336,8 @@ def inference_case(name: str, device: str, views: int, timed: int = 2, **changes
 
 def measured(case: str, device: str, views: int = 4) -> dict:
     """One case in this process, with its floor."""
-    from bkind3d_lite.devices import precision
     from bkind3d_lite.recipes import RECIPES
+    from bkind3d_lite.training.precision import precision
 
     name, kind = case.rsplit("_", 1)
     changes = {"precision": "float32"} if name.endswith(PLAIN) else {}

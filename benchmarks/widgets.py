@@ -14,14 +14,13 @@ from pathlib import Path
 
 import torch
 
-from bkind3d_lite import explore, widgets
-from bkind3d_lite.checkpoints import load
-from bkind3d_lite.editing import Editing
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.model import Objective
-from bkind3d_lite.quickstart import RECIPES, opened, shipped
-from bkind3d_lite.training import begin, track
+from bkind3d_lite.training import begin, load, track
+from bkind3d_lite.viz import interactive, widgets
+from bkind3d_lite.viz.skeleton_edits import Editing
 from bkind3d_lite.volumes import Grid
+from bkind3d_lite.workflows.quickstart import RECIPES, opened, shipped
 
 BOUND = 100.0
 
@@ -63,19 +62,22 @@ def questions(name: str) -> dict:
     batch = clip.batch([30], 6, recipe.size, second.survey, recipe.follow)
     with torch.no_grad():
         now = model(batch).now
-    maps, side = explore.spots(clip.rig, joint, (64, 64), 0.05)[:, 0], recipe.follow or recipe.side
+    maps, side = (
+        interactive.spots(clip.rig, joint, (64, 64), 0.05)[:, 0],
+        recipe.follow or recipe.side,
+    )
     names, objective = clip.rig.names, Objective(recipe, len(model.edges.pairs), side)
     return {
         "frame gap": (
-            lambda: explore.gaps(clip),
+            lambda: interactive.gaps(clip),
             [dict(time=t, gap=g) for t, g in ((30, 6), (30, 7), (60, 12), (90, 3))],
         ),
         "volume placer": (
-            lambda: explore.placing(clip.rig, clip.frames[0]),
+            lambda: interactive.placing(clip.rig, clip.frames[0]),
             [dict(z=50.0, side=side * s) for s in (1, 1.1, 0.7, 2)],
         ),
         "views on/off": (
-            lambda: explore.votes(
+            lambda: interactive.votes(
                 clip.rig, maps, Grid(second.survey.centre[30], side, 24), joint[0]
             ),
             [
@@ -86,7 +88,7 @@ def questions(name: str) -> dict:
             ],
         ),
         "edges": (
-            lambda: explore.drawing(now.ndc[0], model.edges.pairs, model.edges.weights),
+            lambda: interactive.drawing(now.ndc[0], model.edges.pairs, model.edges.weights),
             [
                 dict(),
                 dict(sigma=0.1, keep=20),
@@ -95,15 +97,15 @@ def questions(name: str) -> dict:
             ],
         ),
         "losses on/off": (
-            lambda: explore.pulls(model, objective, batch, found.skeleton),
+            lambda: interactive.pulls(model, objective, batch, found.skeleton),
             [dict(), dict(terms=["reconstruct"]), dict(terms=["cover", "separate"])],
         ),
         "keypoints kept": (
-            lambda: explore.keeping(known, first.clip.truth[some], found, truth, clip.skeleton),
+            lambda: interactive.keeping(known, first.clip.truth[some], found, truth, clip.skeleton),
             [dict(), dict(keypoints=5), dict(keypoints=9, time=20)],
         ),
         "skeleton editor": (
-            lambda: explore.edited(found),
+            lambda: interactive.edited(found),
             [
                 dict(),
                 dict(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 
 def _quickstart(given: argparse.Namespace) -> None:
-    from .quickstart import quickstart
+    from .workflows.quickstart import quickstart
 
     quickstart(given.clip, given.steps, given.out, given.seed, given.resume)
 
@@ -24,7 +25,7 @@ def _quickstart_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def _train(given: argparse.Namespace) -> None:
-    from .runs import train_folder
+    from .workflows.train_run import train_folder
 
     train_folder(
         given.clip,
@@ -97,7 +98,7 @@ def _train_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def _track(given: argparse.Namespace) -> None:
-    from .results import track_folder
+    from .workflows.track_run import track_folder
 
     track_folder(
         given.checkpoint,
@@ -125,7 +126,7 @@ def _track_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(given: argparse.Namespace) -> None:
-    from .results import evaluate
+    from .workflows.evaluate_run import evaluate
 
     evaluate(given.checkpoint, given.train, given.test, given.out, given.device, **_how(given))
 
@@ -142,9 +143,9 @@ def _evaluate_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def _doctor(given: argparse.Namespace) -> None:
-    from .consultation import write_page
-    from .doctor import examine
-    from .questions import FAIL
+    from .clips.recording_checks import FAIL
+    from .workflows.doctor import examine
+    from .workflows.doctor_page import write_page
 
     found = examine(given.folder, **_how(given))
     print(found.text())
@@ -161,8 +162,8 @@ def _doctor_arguments(verb: argparse.ArgumentParser) -> None:
 
 def _export(given: argparse.Namespace) -> None:
     from .calibrations import load_calibration
-    from .editing import load_editing
-    from .exports import EXPORTS, export, read_track
+    from .clips.exports import EXPORTS, export, read_track
+    from .viz.skeleton_edits import load_editing
 
     rig = load_calibration(given.calibration) if given.calibration else None
     track = read_track(given.track)
@@ -192,7 +193,7 @@ def _export_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def _figures(given: argparse.Namespace) -> None:
-    from .figures import make_figures
+    from .viz.paper_figures import make_figures
 
     for path in make_figures(given.checkpoint, given.clip, given.out, given.losses, given.edits):
         print(path)
@@ -211,7 +212,7 @@ def _figures_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def _lab(given: argparse.Namespace) -> None:
-    from .grading import grade
+    from .lab.grading import grade
 
     print(f"wrote {grade(given.folder, given.out, given.limit)}")
 
@@ -224,6 +225,52 @@ def _lab_arguments(verb: argparse.ArgumentParser) -> None:
     grade.add_argument("--out", default="grades.csv", help="the table (CSV)")
     grade.add_argument(
         "--limit", type=float, default=60.0, help="seconds for each process (default: 60)"
+    )
+
+
+def _notebooks(given: argparse.Namespace) -> None:
+    from .lab import notebook_tools as tools
+
+    if given.task == "copy":
+        print(f"the lessons are in {tools.copy_lessons(given.folder)}; open them with: jupyter lab")
+        return
+    paths = tools.lessons(given.files)
+    if given.task == "clean":
+        print("\n".join(f"cleaned {path}" for path in tools.clean(paths)) or "all were clean")
+    elif given.task == "check":
+        tools.check(paths)
+        print(f"{len(paths)} notebooks are clean and small")
+    else:
+        _run_notebooks(tools.run_all(paths, given.out, given.timeout, given.html, given.jobs))
+
+
+def _run_notebooks(done) -> None:
+    faults, count = [], 0
+    for count, one in enumerate(done, 1):  # noqa: B007  (the last one is the count)
+        faults += [one.name] if one.faults else []
+        mark, size = "✗" if one.faults else "✓", f"{one.seconds:6.1f} s {one.megabytes:5.2f} MB"
+        print(f"{mark} {one.name:16} {size}  {'; '.join(one.faults)}", flush=True)
+    print(f"{count - len(faults)} of {count} notebooks ran through")
+    if faults:
+        raise ValueError(f"{', '.join(faults)}: did not run through")
+
+
+def _notebooks_arguments(verb: argparse.ArgumentParser) -> None:
+    tasks = verb.add_subparsers(dest="task", required=True)
+    copy = tasks.add_parser("copy", help="the lessons, into a folder of your own")
+    copy.add_argument("folder")
+    for task, said in (
+        ("clean", "rewrite notebooks without outputs"),
+        ("check", "say what breaks the rules of a lesson"),
+        ("run", "execute into a folder; fails on an error, a ✗, or lost time"),
+    ):
+        parser = tasks.add_parser(task, help=said)
+        parser.add_argument("files", nargs="*", type=Path, help="(default: notebooks/*.ipynb)")
+    parser.add_argument("--out", default="build/notebooks", help="folder of executed copies")
+    parser.add_argument("--html", action="store_true", help="also write HTML pages")
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time (default: 1)")
+    parser.add_argument(
+        "--timeout", type=float, help="CPU seconds each (default: 90; 300 for 08_training)"
     )
 
 
@@ -319,6 +366,11 @@ VERBS = {
         _figures_arguments,
         _figures,
         "figures for a paper (SVG and PDF): method overview, qualitative rows, curves, errors per joint",
+    ),
+    "notebooks": (
+        _notebooks_arguments,
+        _notebooks,
+        "copy the lessons into a folder of your own; for authors: clean, check or execute them",
     ),
     "lab": (_lab_arguments, _lab, "for teachers: grade a folder of student notebooks"),
 }

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from .clips import Skeleton
+from .clips.tracks import Skeleton
 from .shapes import shaped
 
 ALPHAS = [

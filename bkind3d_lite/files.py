@@ -7,6 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 
+def bundled(name: str) -> Path:
+    """Folder `name` (`data_samples`, `notebooks`) that travels with the package: inside it once installed, beside it in a clone."""
+    package = Path(__file__).resolve().parent
+    inside = package / "bundled" / name
+    return inside if inside.is_dir() else package.parent / name
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Call `write(temporary)` beside `path`, then rename: readers see the old file or the new one, never half of one.
 

@@ -34,3 +34,10 @@ def cells(*size: int, like: Tensor | None = None) -> Tensor:
     like = torch.zeros(()) if like is None else like
     axes = [(2 * torch.arange(n, device=like.device, dtype=like.dtype) + 1) / n - 1 for n in size]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], -1)
+
+
+def segment_distance2(points: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Squared distance of `points` (..., 2) to the segments a-b (..., 2), broadcast; exact, in closed form."""
+    along = b - a
+    s = ((points - a) * along).sum(-1) / along.square().sum(-1).clamp(min=1e-12)
+    return (points - a - s.clamp(0, 1)[..., None] * along).square().sum(-1)

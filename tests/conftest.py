@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from bkind3d_lite.clips.survey import survey
+from bkind3d_lite.clips.synthetic import figure
+from bkind3d_lite.clips.videos import write_video
 from bkind3d_lite.model import placed
-from bkind3d_lite.motion import survey
 from bkind3d_lite.recipes import Recipe
-from bkind3d_lite.synthetic import figure
-from bkind3d_lite.videos import write_video
 
 torch.set_num_threads(1)  # tests run two at a time, a core each
 

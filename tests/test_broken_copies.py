@@ -10,10 +10,10 @@ import torch
 
 from bkind3d_lite.calibrations import load_calibration
 from bkind3d_lite.cameras import save_calibration
-from bkind3d_lite.doctor import examine
-from bkind3d_lite.questions import FAIL, PASS, WARN
-from bkind3d_lite.synthetic import draw, figure, poses
-from bkind3d_lite.videos import Video, write_video
+from bkind3d_lite.clips.recording_checks import FAIL, PASS, WARN
+from bkind3d_lite.clips.synthetic import draw, figure, poses
+from bkind3d_lite.clips.videos import Video, write_video
+from bkind3d_lite.workflows.doctor import examine
 
 FRAMES = 90
 

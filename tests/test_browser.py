@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bkind3d_lite import views
 from bkind3d_lite.clips import Track
+from bkind3d_lite.viz import scenes
 
 ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "build" / "browser"
@@ -96,8 +96,8 @@ ACTIVE = "return document.querySelector('.js-plotly-plot').layout.sliders[0].act
 
 def test_the_film_plays_with_the_network_cut_off(browser, clip, tmp_path):
     track = Track(clip.truth.clone(), torch.ones(len(clip), 8), clip.skeleton, clip.fps)
-    page = views.save_html(
-        views.movie(track, clip.rig, clip.truth, clip.skeleton, clip=clip, title="a film"),
+    page = scenes.save_html(
+        scenes.movie(track, clip.rig, clip.truth, clip.skeleton, clip=clip, title="a film"),
         tmp_path / "skeleton.html",
     )
     browser.execute_cdp_cmd("Network.enable", {})

@@ -12,9 +12,9 @@ import pytest
 import torch
 from test_training import TINY, advance, clip, seen, weights  # noqa: F401  (fixtures)
 
-from bkind3d_lite.checkpoints import header, load, resume, save
 from bkind3d_lite.model import placed
-from bkind3d_lite.training import begin
+from bkind3d_lite.training import begin, load, resume, save
+from bkind3d_lite.training.checkpoints import header
 
 
 def test_resume_continues_bit_for_bit(tmp_path, clip, seen):
@@ -36,7 +36,7 @@ CHILD = textwrap.dedent("""
     sys.path.insert(0, sys.argv[1])
     from pathlib import Path
     from test_training import TINY, survey, figure, begin, batches, train, weights
-    from bkind3d_lite.checkpoints import resume, save
+    from bkind3d_lite.training import resume, save
     clip = figure(40, views=3)
     path = Path(sys.argv[2])
     run = resume(path, clip) if path.exists() else begin(TINY, clip)
@@ -75,10 +75,10 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
 
 
 def test_the_scale_of_a_float16_run_is_kept(tmp_path, clip, monkeypatch):
-    import bkind3d_lite.training as training
+    from bkind3d_lite.training import loop
 
     monkeypatch.setattr(
-        training, "scaler", lambda recipe, device: torch.amp.GradScaler("cpu", init_scale=64.0)
+        loop, "scaler", lambda recipe, device: torch.amp.GradScaler("cpu", init_scale=64.0)
     )
     run = begin(TINY, clip)
     run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": 16.0, "_growth_tracker": 7})
@@ -139,7 +139,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, clip, seen, monkey
     full = "/dev/full"
     if not os.path.exists(full):
         pytest.skip("this system has no /dev/full to write to")
-    import bkind3d_lite.checkpoints as checkpoints
+    import bkind3d_lite.training.checkpoints as checkpoints
 
     def to_full(tensors, name, metadata):
         with open(name, "wb") as handle, open(full, "wb") as sink:
@@ -156,7 +156,7 @@ HALF_WRITER = textwrap.dedent("""
     import os, signal, sys, torch
     sys.path.insert(0, sys.argv[1])
     from test_training import TINY, advance, begin, figure, survey
-    import bkind3d_lite.checkpoints as checkpoints
+    import bkind3d_lite.training.checkpoints as checkpoints
     clip = figure(40, views=3)
     seen, run, write = survey(clip), begin(TINY, clip), checkpoints.save_file
     advance(run, clip, seen, 2)

@@ -10,17 +10,9 @@ from torch.testing import assert_close
 
 from bkind3d_lite.calibrations import load_calibration
 from bkind3d_lite.cameras import ring, save_calibration
-from bkind3d_lite.clips import (
-    Batch,
-    MultiViewClip,
-    Skeleton,
-    Survey,
-    Track,
-    footprint,
-    foreground,
-    open_clip,
-)
-from bkind3d_lite.videos import Video, write_video
+from bkind3d_lite.clips import Batch, MultiViewClip, Skeleton, Survey, Track, open_clip
+from bkind3d_lite.clips.foreground import footprint, foreground
+from bkind3d_lite.clips.videos import Video, write_video
 
 
 # ---- opening -------------------------------------------------------------------------------------------------------

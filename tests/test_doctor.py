@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from bkind3d_lite import doctor
 from bkind3d_lite.cameras import ring as cameras_in_a_ring
-from bkind3d_lite.doctor import diagnose, examine
-from bkind3d_lite.motion import glance, survey
-from bkind3d_lite.questions import (
+from bkind3d_lite.clips.calibration_faults import FITS, lags, late, misfit, misfits, sightings
+from bkind3d_lite.clips.recording_checks import (
     FAIL,
     PASS,
     WARN,
@@ -25,9 +23,11 @@ from bkind3d_lite.questions import (
     truth,
     unit,
 )
-from bkind3d_lite.suspects import FITS, lags, late, misfit, misfits, sightings
-from bkind3d_lite.synthetic import draw, figure, poses
-from bkind3d_lite.videos import Frames
+from bkind3d_lite.clips.survey import glance, survey
+from bkind3d_lite.clips.synthetic import draw, figure, poses
+from bkind3d_lite.clips.videos import Frames
+from bkind3d_lite.workflows import doctor
+from bkind3d_lite.workflows.doctor import diagnose, examine
 
 LENS = (-0.3, 0.1, 0.0, 0.0, 0.0)
 
@@ -278,7 +278,7 @@ def test_of_a_long_recording_some_stretches_are_looked_at(folder, monkeypatch):
 def test_videos_of_another_size_than_the_calibration_are_told(folder, tmp_path):
     import shutil
 
-    from bkind3d_lite.videos import Video, write_video
+    from bkind3d_lite.clips.videos import Video, write_video
 
     copy = shutil.copytree(folder[0], tmp_path / "clip")
     write_video(copy / "cam1.mp4", Video(copy / "cam1.mp4").read(0, 12, (48, 32)), 30)

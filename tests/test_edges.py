@@ -6,17 +6,16 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from bkind3d_lite.edges import (
+from bkind3d_lite.model.edges import (
     EdgeBottleneck,
     PointBottleneck,
     all_pairs,
     edge_maps,
     point_maps,
-    segment_distance2,
     strongest,
     strongest_edges,
 )
-from bkind3d_lite.shapes import cells
+from bkind3d_lite.shapes import cells, segment_distance2
 
 
 def random(*shape, seed=0):

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from torch.testing import assert_close
 
 from bkind3d_lite.clips import Skeleton
+from bkind3d_lite.clips.synthetic import LENGTH, poses
 from bkind3d_lite.evaluation import (
     ALPHAS,
     BarycentricRegressor,
@@ -27,7 +28,6 @@ from bkind3d_lite.evaluation import (
     on_body,
     scores,
 )
-from bkind3d_lite.synthetic import LENGTH, poses
 
 
 def random(*shape, seed=0):

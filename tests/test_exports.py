@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring
 from bkind3d_lite.clips import Skeleton, Track
-from bkind3d_lite.exports import EXPORTS, export, read_track
+from bkind3d_lite.clips.exports import EXPORTS, export, read_track
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def test_unknown_formats_and_clashing_names_are_refused(track, tmp_path):
 
 
 def test_a_missing_library_is_named(track, tmp_path, monkeypatch):
-    import bkind3d_lite.exports.binary as binary
+    import bkind3d_lite.clips.exports.binary as binary
 
     def absent(name):
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bkind3d_lite import grading
 from bkind3d_lite.__main__ import main
-from bkind3d_lite.lab import FAILED, PASSED, WAITING
+from bkind3d_lite.lab import grading
+from bkind3d_lite.lab.checks import FAILED, PASSED, WAITING
 
 GOOD = "def fuse(volume):\n    return (volume.softmax(0) * volume).sum(0)\ncheck(fuse)"
 ALSO = "def soft_argmax(logits, points):\n    return logits.softmax(0) @ points\ncheck(soft_argmax)"
@@ -78,7 +78,7 @@ def test_an_answer_under_another_name_is_found_by_its_check(tmp_path):
 def test_forged_words_are_not_believed(graded):
     """Prints, a patched check, a patched package, lines written to every open file: the numbers stay wrong."""
     patch = (
-        "import bkind3d_lite.answering as answering, os, sys\n"
+        "import bkind3d_lite.lab.sandbox as answering, os, sys\n"
         "class Liar:\n"
         "    answering.ask = lambda *a: ([], ('passed', '✓ 20 random cases agree'))\n"
         "    sys.modules['bkind3d_lite.lab'].check = lambda *a: '✓ 20 random cases agree'\n"

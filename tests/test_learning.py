@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import torch
 
+from bkind3d_lite.clips.survey import survey
+from bkind3d_lite.clips.synthetic import LENGTH, figure
 from bkind3d_lite.evaluation import baselines, on_body, scores
-from bkind3d_lite.motion import survey
 from bkind3d_lite.recipes import QUICK_RAT
-from bkind3d_lite.synthetic import LENGTH, figure
 from bkind3d_lite.training import batches, begin, track, train
 
 

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring
 from bkind3d_lite.clips import Batch
-from bkind3d_lite.lifts import Volumetric
+from bkind3d_lite.model.lifts import Volumetric
 
 
 def world_of(batch=2, views=4, follow=False, turn=False, channels=3):

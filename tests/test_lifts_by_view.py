@@ -8,10 +8,10 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring, triangulate
 from bkind3d_lite.clips import Batch
-from bkind3d_lite.lifts import Depth, Flat, Triangulated, spatial_logits
-from bkind3d_lite.losses import reprojection
+from bkind3d_lite.model.lifts import Depth, Flat, Triangulated, spatial_logits
+from bkind3d_lite.model.losses import reprojection
 from bkind3d_lite.shapes import cells
-from bkind3d_lite.training import in_space
+from bkind3d_lite.training.tracking import in_space
 
 K, SIZE, MAPS = 5, (96, 64), (32, 48)  # non-square images W, H and maps h, w
 CENTRE, SIDE = (20.0, -10.0, 60.0), 500.0

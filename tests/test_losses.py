@@ -8,8 +8,7 @@ import torch
 from torch.testing import assert_close
 from torchvision.models._api import WeightsEnum
 
-from bkind3d_lite.frugal import mean_square
-from bkind3d_lite.losses import (
+from bkind3d_lite.model.losses import (
     EdgeLength,
     Perceptual,
     agreement,
@@ -21,6 +20,7 @@ from bkind3d_lite.losses import (
     separation,
     steadiness,
 )
+from bkind3d_lite.model.memory_efficient import mean_square
 
 
 def images(seed, n=2, size=(24, 40), dtype=torch.float64):
@@ -184,7 +184,7 @@ def test_vgg19_without_a_download_warns_and_works(monkeypatch):
         torch.device("meta"),
         pytest.warns(UserWarning, match="VGG-19 could not be loaded.*no network today.*random"),
     ):
-        from bkind3d_lite.losses import _vgg19
+        from bkind3d_lite.model.losses import _vgg19
 
         blocks = _vgg19(known=True)
     assert len(blocks) == 5 and all(isinstance(b[-1], torch.nn.ReLU) for b in blocks)

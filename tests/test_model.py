@@ -7,8 +7,9 @@ import torch
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
+from bkind3d_lite.clips.survey import extent, survey
+from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.model import Objective, build, placed
-from bkind3d_lite.motion import extent, survey
 from bkind3d_lite.recipes import (
     PAPER_H36M,
     PAPER_RAT7M,
@@ -18,7 +19,6 @@ from bkind3d_lite.recipes import (
     RECIPES,
     Recipe,
 )
-from bkind3d_lite.synthetic import figure
 
 TINY = replace(
     QUICK_RAT,

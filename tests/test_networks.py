@@ -6,8 +6,8 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models._api import WeightsEnum
 
-from bkind3d_lite import networks
-from bkind3d_lite.networks import (
+from bkind3d_lite.model import networks
+from bkind3d_lite.model.networks import (
     V2V,
     Decoder,
     Encoder,

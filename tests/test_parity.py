@@ -12,8 +12,9 @@ import torch
 from torch.testing import assert_close
 
 from bkind3d_lite.cameras import CameraRig
-from bkind3d_lite.edges import edge_maps, segment_distance2
-from bkind3d_lite.losses import dissimilarity, separation
+from bkind3d_lite.model.edges import edge_maps
+from bkind3d_lite.model.losses import dissimilarity, separation
+from bkind3d_lite.shapes import segment_distance2
 from bkind3d_lite.volumes import fuse, soft_argmax, unproject
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-import bkind3d_lite.quickstart as quick
+import bkind3d_lite.workflows.quickstart as quick
 from bkind3d_lite.__main__ import main
 from bkind3d_lite.clips import open_clip
+from bkind3d_lite.clips.survey import survey
+from bkind3d_lite.clips.videos import Video
 from bkind3d_lite.evaluation import bone_distance
-from bkind3d_lite.motion import survey
-from bkind3d_lite.videos import Video
 
 
 @pytest.mark.parametrize("clip, views, fps, joints", [("rat", 6, 30, 19), ("human", 4, 50, 17)])
@@ -58,7 +58,7 @@ def short(tmp_path_factory):
     """The rat clip cut to a few seconds of three views, so that the whole street runs in a test."""
     from bkind3d_lite.calibrations import load_calibration
     from bkind3d_lite.cameras import save_calibration
-    from bkind3d_lite.videos import write_video
+    from bkind3d_lite.clips.videos import write_video
 
     root = tmp_path_factory.mktemp("samples")
     rig = load_calibration(quick.SAMPLES / "rat" / "calibration.toml").take([0, 2, 4])

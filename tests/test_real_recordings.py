@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bkind3d_lite import doctor
 from bkind3d_lite.clips import open_clip
-from bkind3d_lite.doctor import examine
-from bkind3d_lite.motion import glance
-from bkind3d_lite.questions import FAIL, PASS, WARN, agreement, offsets
-from bkind3d_lite.suspects import swapped
+from bkind3d_lite.clips.calibration_faults import swapped
+from bkind3d_lite.clips.recording_checks import FAIL, PASS, WARN, agreement, offsets
+from bkind3d_lite.clips.survey import glance
+from bkind3d_lite.workflows import doctor
+from bkind3d_lite.workflows.doctor import examine
 
 OPENED = {"mouse5_dev": {}, "mouse2_labels": dict(fps=6), "fly7_deepfly3d": {}}
 

@@ -13,9 +13,9 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring, save_calibration
 from bkind3d_lite.clips import open_clip
-from bkind3d_lite.questions import PASS, marks
-from bkind3d_lite.recordings import parts
-from bkind3d_lite.videos import write_video
+from bkind3d_lite.clips.recording_checks import PASS, marks
+from bkind3d_lite.clips.recordings import parts
+from bkind3d_lite.clips.videos import write_video
 
 SIZE = (48, 32)
 
@@ -589,7 +589,7 @@ def test_the_verbs_say_how_to_open():
 
 def test_pictures_of_a_clip_that_is_labelled_here_and_there(clip):
     from bkind3d_lite.clips import Skeleton, Track
-    from bkind3d_lite.report import pictures, stills
+    from bkind3d_lite.viz.report_page import pictures, stills
 
     truth = torch.full_like(clip.truth, torch.nan)
     truth[[4, 9, 30]] = clip.truth[[4, 9, 30]]

@@ -9,10 +9,9 @@ import torch
 from torch.testing import assert_close
 
 from bkind3d_lite.cameras import triangulate
-from bkind3d_lite.checkpoints import load, resume, save
-from bkind3d_lite.edges import PointBottleneck
-from bkind3d_lite.lifts import Depth, Flat, Triangulated, Volumetric
 from bkind3d_lite.model import build, placed
+from bkind3d_lite.model.edges import PointBottleneck
+from bkind3d_lite.model.lifts import Depth, Flat, Triangulated, Volumetric
 from bkind3d_lite.recipes import (
     DEPTH_MAP,
     FLAT,
@@ -31,7 +30,8 @@ from bkind3d_lite.recipes import (
     load_recipe,
     variant,
 )
-from bkind3d_lite.training import batches, begin, in_space, track, train
+from bkind3d_lite.training import batches, begin, load, resume, save, track, train
+from bkind3d_lite.training.tracking import in_space
 
 SMALL = dict(
     size=(48, 32),

@@ -4,7 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring
-from bkind3d_lite.synthetic import BONES, COLOURS, LENGTH, NAMES, draw, figure, poses
+from bkind3d_lite.clips.synthetic import BONES, COLOURS, LENGTH, NAMES, draw, figure, poses
 
 
 def test_the_same_seed_the_same_clip():

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bkind3d_lite.checkpoints import resume, save
-from bkind3d_lite.motion import survey
+from bkind3d_lite.clips.survey import survey
+from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.recipes import QUICK_RAT
-from bkind3d_lite.synthetic import figure
-from bkind3d_lite.training import batches, begin, enough, track, train
+from bkind3d_lite.training import batches, begin, resume, save, track, train
+from bkind3d_lite.training.loop import enough
 
 TINY = replace(
     QUICK_RAT,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from av.video.frame import PictureType
 
-from bkind3d_lite.videos import (
+from bkind3d_lite.clips.videos import (
     CHUNK,
     Frames,
     Picked,

@@ -202,7 +202,7 @@ def test_one_view_alone_does_not_place_anything():
 
 
 def test_hull_is_largest_inside_the_animal(clip):
-    from bkind3d_lite.motion import survey
+    from bkind3d_lite.clips.survey import survey
 
     found = survey(clip)
     moving = found.thumbs[:8, :, None].float() / 255

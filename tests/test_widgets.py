@@ -6,9 +6,9 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from bkind3d_lite import explore, widgets
 from bkind3d_lite.clips import Track
-from bkind3d_lite.editing import Editing, load_editing
+from bkind3d_lite.viz import interactive, widgets
+from bkind3d_lite.viz.skeleton_edits import Editing, load_editing
 from bkind3d_lite.volumes import Grid
 
 
@@ -27,7 +27,7 @@ def test_a_slider_changes_the_live_figure_in_place(clip):
     live, before = box.screen.figure, box.screen.figure.data[0].source
     named(box, "gap (frames)").value = 9
     assert box.screen.figure is live and live.data[0].source != before
-    assert live.data[0].source == explore.gaps(clip)(**box.values()).data[0].source
+    assert live.data[0].source == interactive.gaps(clip)(**box.values()).data[0].source
 
 
 def test_traces_come_and_go(clip):
@@ -35,7 +35,7 @@ def test_traces_come_and_go(clip):
     point = clip.truth[5, 0]
     box = widgets.views_on_off(
         clip.rig,
-        explore.spots(clip.rig, point[None], (24, 36))[:, 0],
+        interactive.spots(clip.rig, point[None], (24, 36))[:, 0],
         Grid(point, 300.0, 12),
         point,
     )

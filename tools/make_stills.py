@@ -10,12 +10,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from bkind3d_lite.checkpoints import load
 from bkind3d_lite.files import write_atomically
-from bkind3d_lite.overlays import closeups
-from bkind3d_lite.quickstart import RECIPES, opened, shipped
-from bkind3d_lite.report import stills
-from bkind3d_lite.training import track
+from bkind3d_lite.training import load, track
+from bkind3d_lite.viz.overlays import closeups
+from bkind3d_lite.viz.report_page import stills
+from bkind3d_lite.workflows.quickstart import RECIPES, opened, shipped
 
 MOMENTS = {"rat": (60, 130, 250), "human": (100, 260, 420)}
 

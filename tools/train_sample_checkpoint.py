@@ -16,11 +16,10 @@ from pathlib import Path
 
 import torch
 
-from bkind3d_lite.checkpoints import resume, save
 from bkind3d_lite.evaluation import baselines
 from bkind3d_lite.files import write_atomically
-from bkind3d_lite.quickstart import RECIPES, SAMPLES, judge, opened, shipped
-from bkind3d_lite.training import batches, begin, train
+from bkind3d_lite.training import batches, begin, resume, save, train
+from bkind3d_lite.workflows.quickstart import RECIPES, SAMPLES, judge, opened, shipped
 
 CARD = """# {clip}: discovered 3D keypoints
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from .contents import contents
+from .isolated_parser import contents
 from .mocap import parse
 
 CAMERAS = ("54138969", "55011271", "58860488", "60457274")

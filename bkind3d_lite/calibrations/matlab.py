@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .contents import contents
 from .entry import natural
+from .isolated_parser import contents
 
 FIELDS = {
     "K": ("K", "IntrinsicMatrix"),

@@ -1,0 +1,10 @@
+"""Clips: recordings of calibrated cameras, what they show without labels, and the tracks made of them.
+
+video_headers -> videos -> recordings -> frame_cache -> tracks -> foreground -> sampling -> clip -> exports, synthetic -> survey
+-> calibration_faults -> recording_checks.
+"""
+
+from .clip import Batch, MultiViewClip, Survey, SurveyedClip, open_clip
+from .tracks import Skeleton, Track
+
+__all__ = ["Batch", "MultiViewClip", "Skeleton", "Survey", "SurveyedClip", "Track", "open_clip"]

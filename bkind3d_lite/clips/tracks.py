@@ -1,0 +1,61 @@
+"""Tracks: keypoints over time, with their names and bones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..files import write_atomically
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Names of K points and the (E, 2) pairs of them that are joined by a bone; colours #rrggbb of the points, if somebody chose them."""
+
+    names: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+    colours: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Track:
+    """Keypoints over time: world (T, K, 3) in the rig's unit, weight (T, K) confidence in [0, 1]."""
+
+    world: Tensor
+    weight: Tensor
+    skeleton: Skeleton
+    fps: float
+    unit: str = "mm"
+
+    def save(self, path: str | Path) -> Path:
+        """Write `.csv` (one row a frame: frame, time_s, then x, y, z, confidence of each keypoint) or `.npz`."""
+        path = Path(path)
+        if path.suffix == ".npz":
+            arrays = dict(
+                positions=self.world.numpy(),
+                confidence=self.weight.numpy(),
+                names=np.array(self.skeleton.names),
+                edges=np.array(self.skeleton.edges, np.int64).reshape(-1, 2),
+                fps=self.fps,
+                unit=self.unit,
+            )
+            return write_atomically(
+                path, lambda temporary: np.savez_compressed(temporary, **arrays)
+            )
+        frame = torch.arange(len(self.world), dtype=torch.float64)
+        columns = torch.cat([self.world, self.weight[..., None]], -1).flatten(1).double()
+        table = torch.cat([frame[:, None], frame[:, None] / self.fps, columns], 1).numpy()
+        heads = ["frame", "time_s"] + [
+            f"{name}_{c}" for name in self.skeleton.names for c in ("x", "y", "z", "confidence")
+        ]
+        formats = ["%d", "%.4f"] + ["%.6g", "%.6g", "%.6g", "%.4f"] * len(self.skeleton.names)
+        return write_atomically(
+            path,
+            lambda temporary: np.savetxt(
+                temporary, table, formats, ",", header=",".join(heads), comments=""
+            ),
+        )

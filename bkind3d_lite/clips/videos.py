@@ -1,0 +1,337 @@
+"""Videos: frames by index, by presentation time, without dumping them to disk."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+import torch
+from av.video.reformatter import VideoReformatter
+from torch import Tensor
+
+from ..files import write_atomically
+from .video_headers import safely, sound
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm")
+DELAY = 64  # packets in which a codec's reordering of frames shows
+NEAR = 8  # frames so little apart are decoded in one go
+CHUNK = (
+    64  # frames decoded and cached together: about one seek, whatever the file's keyframe distance
+)
+
+
+def _opened(path: Path):
+    return av.open(**safely(path))
+
+
+def _by_packets(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Time stamps of all frames and of the keyframes, from the packets: right for every file, but the whole file is read."""
+    with _opened(path) as container:
+        packets = [
+            (p.pts, p.is_keyframe, p.is_discard)
+            for p in container.demux(video=0)
+            if p.pts is not None
+        ]
+    keys = np.array(sorted(pts for pts, key, _ in packets if key), np.int64)
+    pts = np.array(
+        sorted(pts for pts, _, hidden in packets if not hidden), np.int64
+    )  # a cut hides what only others refer to
+    return pts[pts >= keys[0]] if len(
+        keys
+    ) else pts, keys  # before the first keyframe nothing can be decoded
+
+
+def _evenly_spaced(container, stream, path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same from the index in the header of an MP4, without reading the film: hours open at once. None where that is not certain.
+
+    The index holds decoding times. If they are evenly spaced, so are the presentation times: the same grid, moved by a delay that
+    the first packets tell.
+    """
+    entries = (
+        getattr(stream, "index_entries", None)
+        if "mp4" in container.format.name.split(",")
+        else None
+    )
+    if not entries or len(entries) != stream.frames:
+        return None
+    table = np.array(
+        [(e.timestamp, e.is_keyframe, e.is_discard, e.pos + e.size) for e in entries], np.int64
+    )
+    steps = np.diff(table[:, 0])
+    if (
+        len(table) < 2 * DELAY
+        or steps[0] < 1
+        or (steps != steps[0]).any()
+        or table[:, 2].any()
+        or not table[0, 1]
+        or table[:, 3].max() > path.stat().st_size
+    ):
+        return None  # variable, cut without re-encoding, or truncated
+    first = sorted(
+        p.pts for p, _ in zip(container.demux(stream), range(DELAY)) if p.pts is not None
+    )
+    if len(first) < DELAY or (np.diff(first[: DELAY // 2]) != steps[0]).any():
+        return None
+    pts = table[:, 0] + first[0] - table[0, 0]
+    return pts, pts[table[:, 1] > 0]
+
+
+class Video:
+    """One video file. `len(video)` frames, in order of presentation time; `read(start, stop)` decodes a range.
+
+    The index is made of time stamps (no decoding), so it is right for variable frame rates and B-frames, where a frame count in the
+    header or a seek by seconds is not. Frames that a cut without re-encoding has left behind unplayable are not counted.
+    Only self-contained formats are opened: a playlist in disguise could name files elsewhere.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        try:
+            with _opened(self.path) as container:
+                stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise OSError("of an unknown codec")
+                self.fps = float(stream.average_rate or 0)
+                self.size = sound((stream.codec_context.width, stream.codec_context.height))
+                self._tick, self.promised = (
+                    float(stream.time_base or 1),
+                    stream.frames,
+                )  # as its header says, 0: it does not
+                self.pts, self.keys = _evenly_spaced(container, stream, self.path) or _by_packets(
+                    self.path
+                )
+        except (av.FFmpegError, IndexError, OSError) as error:
+            raise ValueError(
+                f"{self.path}: not a readable video ({error}); check that the file is complete, "
+                "or write it again as H.264 mp4"
+            ) from error
+        self._scaler = (
+            VideoReformatter()
+        )  # one for all frames: to prepare one costs as much as a small frame
+        self._container, self._decoder, self._next = (
+            None,
+            None,
+            len(self.pts),
+        )  # a reading that goes on where the last one ended need not seek
+        if not len(self.pts):
+            raise ValueError(f"{self.path}: holds no frames; check that the file is complete")
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Presentation time of every frame, (n,), from the first one on."""
+        return (self.pts - self.pts[0]) * self._tick
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Frames start..stop-1 as uint8 RGB (stop - start, H, W, 3), resized to `size` = (W, H) by area averaging."""
+        width, height = size or self.size
+        frames = np.empty((stop - start, height, width, 3), np.uint8)
+        before = self.keys[self.keys <= self.pts[start]][
+            -2:
+        ]  # a keyframe may follow frames that are shown after it: then the one before
+        try:
+            found = (
+                self._fill(start, stop, frames) if 0 <= start - self._next < CHUNK else [False]
+            )  # where the last reading ended
+            for key in [] if found[0] else before[::-1].tolist() or [int(self.pts[0])]:
+                self._seek(key)
+                found = self._fill(start, stop, frames)
+                if found[0]:
+                    break
+        except av.FFmpegError as error:
+            raise ValueError(
+                f"{self.path}: broken near frame {start} ({error}); "
+                "cut the video before it, or copy the file again"
+            ) from error
+        if not found.all():
+            raise ValueError(
+                f"{self.path}: frame {start + int(np.argmin(found))} of {len(self)} cannot be decoded; "
+                "the file is damaged or was cut without re-encoding: encode it again as H.264"
+            )
+        return frames
+
+    def _seek(self, key: int) -> None:
+        """Be ready to decode from the keyframe at time `key`."""
+        if self._container is not None:
+            self._container.close()  # at once: a decoder holds dozens of frames
+        self._container = _opened(self.path)
+        stream = self._container.streams.video[0]
+        stream.thread_type = "AUTO"
+        self._container.seek(key, stream=stream, backward=True)
+        self._decoder = self._container.decode(stream)
+
+    def _fill(self, start: int, stop: int, frames: np.ndarray) -> np.ndarray:
+        """Decode on and fill `frames`; which of them came, (stop - start,) bool."""
+        found, self._next = np.zeros(stop - start, bool), len(self)
+        for frame in self._decoder:
+            at = -1 if frame.pts is None else int(np.searchsorted(self.pts, frame.pts))
+            if start <= at < stop and self.pts[at] == frame.pts:
+                scaled = self._scaler.reformat(
+                    frame, frames.shape[2], frames.shape[1], "rgb24", interpolation="AREA"
+                )
+                frames[at - start] = scaled.to_ndarray()
+                found[at - start] = True
+            if found.all():
+                self._next = at + 1
+                break
+            if at >= stop + 16:  # B-frames may come a little out of order
+                break
+        return found
+
+
+class Footage(Protocol):
+    """What one camera saw, whatever it lies in: a `Video`, or another class with these."""
+
+    path: Path
+    size: tuple[int, int]  # (W, H) in pixels
+    fps: float  # as the file says; 0: it does not say
+    seconds: np.ndarray | None  # (n,) presentation times, where the file has them
+
+    def __len__(self) -> int: ...
+
+    def read(
+        self, start: int, stop: int, size: tuple[int, int] | None = None
+    ) -> np.ndarray: ...  # (stop - start, H, W, 3) uint8
+
+
+class Picked:
+    """Some frames of a footage, in the order of `index` (n,): an offset, a table of synchronous frames, stretches of a long film."""
+
+    def __init__(self, footage: Footage, index: Sequence[int]):
+        index = np.asarray(index, np.int64)
+        self.footage, self.index = (
+            (footage.footage, footage.index[index])
+            if isinstance(footage, Picked)
+            else (footage, index)
+        )
+        self.path, self.size, self.fps = footage.path, footage.size, footage.fps
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def seconds(self) -> np.ndarray | None:
+        """Presentation times of the picked frames."""
+        return None if self.footage.seconds is None else self.footage.seconds[self.index]
+
+    def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray:
+        """As `Video.read`: frames near one another are read in one go, the others by themselves."""
+        index, out = self.index[start:stop], []
+        steps = np.diff(index)
+        for run in np.split(index, np.flatnonzero((steps < 1) | (steps > NEAR)) + 1):
+            out.append(self.footage.read(int(run[0]), int(run[-1]) + 1, size)[run - run[0]])
+        return np.concatenate(out)
+
+
+class Frames:
+    """(T, V, H, W, 3) uint8 frames of V equally long footages, decoded when asked for and kept within a memory budget.
+
+    `frames[t]` with an int is (V, H, W, 3), with a sequence of ints (n, V, H, W, 3), `frames[times, v]` one view (n, H, W, 3).
+    Frames are decoded in chunks; those that were not asked for longest are dropped when `budget` (bytes) is full. Where the whole does not
+    fit, chunks are so short that many moments of all views do.
+    """
+
+    def __init__(self, videos: Sequence[Footage], size: tuple[int, int], budget: int = 2 << 30):
+        self.videos, self.size, self.budget = list(videos), tuple(size), budget
+        self.shape = (len(videos[0]), len(videos), size[1], size[0], 3)
+        moment = len(videos) * size[0] * size[1] * 3  # bytes
+        self.chunk = (
+            CHUNK
+            if moment * self.shape[0] <= budget
+            else max(1, min(CHUNK, budget // (64 * moment)))
+        )
+        self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        self._held = 0
+        self._lock = threading.Lock()  # a thread may decode ahead while another one looks
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def at(self, times: Sequence[int]) -> Frames:
+        """The frames at these times alone; nothing is decoded yet."""
+        return Frames([Picked(video, times) for video in self.videos], self.size, self.budget)
+
+    def resized(self, size: tuple[int, int]) -> Frames:
+        """The same frames decoded to another size (W, H); nothing is decoded yet."""
+        return Frames(self.videos, size, self.budget)
+
+    def passing(self, size: tuple[int, int] | None = None) -> Frames:
+        """For one look at many of them: not kept, unless all fit into the budget anyway; `size` (W, H): decoded to that."""
+        whole = np.prod(self.shape, dtype=np.int64) <= self.budget and size is None
+        return self if whole else Frames(self.videos, size or self.size, 0)
+
+    @property
+    def begins(self) -> list[int]:
+        """Which frame of each camera's file is shown at time 0: where offsets and cuts show."""
+        return [
+            int(index[0])
+            if (index := getattr(video, "index", None)) is not None and len(index)
+            else 0
+            for video in self.videos
+        ]
+
+    def _chunk(self, view: int, number: int) -> np.ndarray:
+        key = (view, number)
+        with self._lock:
+            if key not in self._chunks:
+                start = number * self.chunk
+                chunk = self.videos[view].read(start, min(start + self.chunk, len(self)), self.size)
+                self._chunks[key] = chunk
+                self._held += chunk.nbytes
+                while self._held > self.budget and len(self._chunks) > len(self.videos):
+                    self._held -= self._chunks.popitem(last=False)[1].nbytes
+            self._chunks.move_to_end(key)
+            return self._chunks[key]
+
+    def _moment(self, t: int, views: Sequence[int], out: np.ndarray) -> None:
+        """Fill `out` (len(views), H, W, 3) with the frames of time t."""
+        if not -len(self) <= t < len(self):
+            raise IndexError(f"frame {t} of {len(self)}")
+        number, place = divmod(int(t) % len(self), self.chunk)
+        for row, v in zip(out, views):
+            row[:] = self._chunk(v, number)[place]
+
+    def __getitem__(self, times: int | Sequence[int] | tuple[Sequence[int], int]) -> Tensor:
+        if isinstance(times, (int, np.integer)):
+            return self[[times]][0]
+        one = isinstance(times, tuple)
+        times, views = (times[0], [times[1]]) if one else (times, range(len(self.videos)))
+        times = range(*times.indices(len(self))) if isinstance(times, slice) else times
+        out = np.empty((len(times), len(views), *self.shape[2:]), np.uint8)
+        for moment, t in zip(out, times):
+            self._moment(int(t), views, moment)
+        return torch.from_numpy(out[:, 0] if one else out)
+
+
+def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 20) -> Path:
+    """Encode uint8 RGB frames (H, W, 3) as H.264 yuv420p mp4, which browsers play. Odd sizes lose their last row or column."""
+
+    def write(temporary: Path) -> None:
+        with av.open(str(temporary), "w", options={"movflags": "faststart"}) as container:
+            stream = None
+            for image in frames:
+                height, width = (n - n % 2 for n in image.shape[:2])
+                if stream is None:
+                    stream = container.add_stream(
+                        "libx264",
+                        rate=Fraction(fps).limit_denominator(1001),
+                        options={"crf": str(crf), "preset": "fast"},
+                    )
+                    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                frame = av.VideoFrame.from_ndarray(
+                    np.ascontiguousarray(image[:height, :width]), format="rgb24"
+                )
+                container.mux(stream.encode(frame))
+            if stream is None:
+                raise ValueError(f"{path}: no frames to write")
+            container.mux(stream.encode())
+
+    return write_atomically(path, write)

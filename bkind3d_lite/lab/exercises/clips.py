@@ -1,0 +1,99 @@
+"""02_clips: what moved between two frames."""
+
+import torch
+
+from ...clips.clip import MultiViewClip, Survey
+from ...clips.survey import survey
+from .entry import Dice, Exercise
+
+LESSON = "02_clips"
+
+
+def _background(frames):
+    return frames.median(0).values
+
+
+def _motion_energy(thumbs, gap):
+    zero = torch.zeros(0)
+    return Survey(zero, zero, zero, zero, thumbs, 0.0).stir(gap)
+
+
+def _pair_chance(energy):
+    return energy / energy.sum()
+
+
+def _street(dice: Dice) -> tuple:
+    """A still picture with something bright that is somewhere else in every frame."""
+    frames, H, W = 2 * dice.integer(3, 5) + 1, 5, 7
+    video = dice.uniform(20, 90, 1, H, W, 3) + dice.uniform(0, 4, frames, H, W, 3)
+    for i in range(frames):
+        video[i, dice.integer(0, H - 1), dice.integer(0, W - 1)] += 150
+    return (video.round().byte(),)
+
+
+def _change(thumbs, gap):
+    return thumbs[gap:].float() - thumbs[:-gap].float()
+
+
+EXERCISES = (
+    Exercise(
+        "background",
+        LESSON,
+        "background(frames (T, H, W, 3) uint8) -> (H, W, 3): what each pixel shows most of the time, the median over time",
+        _background,
+        _street,
+        {
+            "the mean keeps a ghost of everything that passed; take the median": lambda f: (
+                f.float().mean(0).round()
+            ),
+            "median over the wrong axis: time is the first": lambda f: f.median(1).values,
+            "the brightest value is the animal, not the background": lambda f: f.amax(0),
+            "the darkest value is not the most usual one": lambda f: f.amin(0),
+        },
+        survey,
+        tolerance=6e-3,
+    ),
+    Exercise(
+        "motion_energy",
+        LESSON,
+        "motion_energy(thumbs (T, V, h, w) uint8, gap) -> (T - gap): mean |later - now| over views and pixels, "
+        "divided by the mean of all thumbs",
+        _motion_energy,
+        lambda dice: (dice.uniform(0, 255, dice.integer(7, 9), 3, 4, 6).byte(), dice.integer(2, 4)),
+        {
+            "bytes cannot be negative: convert to float before you subtract": lambda x, g: (
+                (x[g:] - x[:-g]).float().abs().mean((1, 2, 3)) / x.float().mean()
+            ),
+            "without the absolute value, brighter and darker cancel": lambda x, g: (
+                _change(x, g).mean((1, 2, 3)) / x.float().mean()
+            ),
+            "forgot to divide by the mean of all thumbs": lambda x, g: (
+                _change(x, g).abs().mean((1, 2, 3))
+            ),
+            "summed instead of averaged": lambda x, g: (
+                _change(x, g).abs().sum((1, 2, 3)) / x.float().mean()
+            ),
+            "squared instead of absolute differences": lambda x, g: (
+                _change(x, g).square().mean((1, 2, 3)) / x.float().mean()
+            ),
+            "`later` is `gap` frames after `now`, not one": lambda x, g: _motion_energy(x, 1),
+        },
+        Survey.stir,
+    ),
+    Exercise(
+        "pair_chance",
+        LESSON,
+        "pair_chance(energy (T)) -> (T): the chance of each pair, in proportion to its motion; sums to 1",
+        _pair_chance,
+        lambda dice: (dice.uniform(0, 3, dice.integer(5, 9)),),
+        {
+            "in proportion means divided by the sum; a softmax takes exponentials first": lambda e: (
+                e.softmax(0)
+            ),
+            "divided by the largest: chances must sum to 1": lambda e: e / e.max(),
+            "this gives every pair the same chance": lambda e: torch.full_like(e, 1 / len(e)),
+            "divided by the mean: chances must sum to 1": lambda e: e / e.mean(),
+        },
+        MultiViewClip.batches,
+    ),
+)

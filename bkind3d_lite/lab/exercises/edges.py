@@ -1,0 +1,132 @@
+"""06_edges: how a drawing can be a bottleneck."""
+
+import torch
+from torch import Tensor
+
+from ...model.edges import EdgeBottleneck, edge_maps, strongest
+from ...shapes import cells, segment_distance2
+from .entry import Exercise
+
+LESSON = "06_edges"
+
+
+def _segment_distance(points, a, b):
+    return segment_distance2(points, a, b).sqrt()
+
+
+def _edge_map(a, b, size, sigma):
+    return edge_maps(torch.stack([a, b]), torch.tensor([[0, 1]]), size, sigma)[0]
+
+
+def _bottleneck(maps, weights):
+    return (weights[:, None, None] * maps).amax(0)
+
+
+def _line(
+    p: Tensor, a: Tensor, b: Tensor, low: float = -1e9, high: float = 1e9, squared: bool = True
+) -> Tensor:
+    """Distance with the foot of the perpendicular kept in [low, high]."""
+    u = b - a
+    s = ((p - a) * u).sum(-1) / (u.square().sum() if squared else u.norm())
+    return (p - a - s.clamp(low, high)[..., None] * u).norm(dim=-1)
+
+
+def _square(a: Tensor, b: Tensor, size: tuple, turn: float = 1.0) -> Tensor:
+    """Squared distances in half image widths; `turn` = 0 forgets that the image is not square."""
+    square = torch.tensor([1.0, size[0] / size[1] if turn else 1.0])
+    return segment_distance2(cells(*size) * square, a * square, b * square)
+
+
+EXERCISES = (
+    Exercise(
+        "pairs_of_fifteen",
+        LESSON,
+        "pairs_of_fifteen = a number: how many edges join 15 keypoints, each with every other?",
+        lambda: 105,
+        lambda dice: (),
+        {
+            "an edge from i to j is the edge from j to i: every pair is counted twice here": lambda: (
+                210
+            ),
+            "no keypoint is joined with itself, and i to j is j to i": lambda: 225,
+            "no keypoint is joined with itself": lambda: 120,
+            "this is a tree, the fewest edges that join all; each with every other are more": lambda: (
+                14
+            ),
+        },
+        EdgeBottleneck,
+    ),
+    Exercise(
+        "segment_distance",
+        LESSON,
+        "segment_distance(points (P, 2), a (2), b (2)) -> (P): distance of each point to the segment from a to b",
+        _segment_distance,
+        lambda dice: (2 * dice.normal(9, 2), dice.normal(2), dice.normal(2)),
+        {
+            "this is the distance to the whole line: keep s between 0 and 1": _line,
+            "forgot the square root": segment_distance2,
+            "s ends at b, too: keep it at most 1": lambda p, a, b: _line(p, a, b, 0),
+            "s begins at a: keep it at least 0": lambda p, a, b: _line(p, a, b, -1e9, 1),
+            "divide by the squared length of b - a": lambda p, a, b: _line(p, a, b, 0, 1, False),
+            "this is the distance to the nearer end": lambda p, a, b: torch.minimum(
+                (p - a).norm(dim=-1), (p - b).norm(dim=-1)
+            ),
+        },
+        segment_distance2,
+    ),
+    Exercise(
+        "edge_map",
+        LESSON,
+        "edge_map(a (2), b (2), size (h, w), sigma) -> (h, w): exp(-d^2 / sigma^2), d to the segment a-b in half image widths (y times h / w)",
+        _edge_map,
+        lambda dice: (
+            dice.uniform(-0.8, 0.8, 2),
+            dice.uniform(-0.8, 0.8, 2),
+            (5, 8),
+            dice.number(0.2, 0.5),
+        ),
+        {
+            "an image is not square: multiply y by h / w first, or lines get thick one way": lambda a, b, s, v: (
+                (-_square(a, b, s, 0) / v**2).exp()
+            ),
+            "the sign: far from the segment the map falls to 0": lambda a, b, s, v: (
+                _square(a, b, s) / v**2
+            ).exp(),
+            "no factor 2 here: exp(-d^2 / sigma^2)": lambda a, b, s, v: (
+                -_square(a, b, s) / (2 * v**2)
+            ).exp(),
+            "sigma is squared": lambda a, b, s, v: (-_square(a, b, s) / v).exp(),
+            "d is squared": lambda a, b, s, v: (-_square(a, b, s).sqrt() / v**2).exp(),
+            "swapped x and y: ndc is (x, y), the map's size is (h, w)": lambda a, b, s, v: (
+                _edge_map(a.flip(-1), b.flip(-1), s, v)
+            ),
+            "the map's rows and columns are swapped: size is (h, w)": lambda a, b, s, v: (
+                _edge_map(a, b, s, v).T
+            ),
+        },
+        edge_maps,
+    ),
+    Exercise(
+        "bottleneck",
+        LESSON,
+        "bottleneck(maps (E, h, w), weights (E)) -> (h, w): at each pixel the largest weight x map",
+        _bottleneck,
+        lambda dice: (dice.uniform(0, 1, 6, 4, 7), dice.uniform(0, 2, 6)),
+        {
+            "summed: where many edges cross it would shine; take the maximum over edges": lambda m, w: (
+                (w[:, None, None] * m).sum(0)
+            ),
+            "averaged instead of the maximum over edges": lambda m, w: (w[:, None, None] * m).mean(
+                0
+            ),
+            "the weights are not used": lambda m, w: m.amax(0),
+            "weight first, then the maximum: the strongest edge may have the weaker map": lambda m, w: (
+                w[m.argmax(0)] * m.amax(0)
+            ),
+            "weights are used as they are: no softmax": lambda m, w: (
+                w.softmax(0)[:, None, None] * m
+            ).amax(0),
+        },
+        strongest,
+    ),
+)

@@ -1,0 +1,7 @@
+"""Training: the loop, tracking with what it has learned, checkpoints, memory, and whether it is learning."""
+
+from .checkpoints import load, resume, save
+from .loop import Run, Step, batches, begin, train
+from .tracking import track
+
+__all__ = ["Run", "Step", "batches", "begin", "load", "resume", "save", "track", "train"]

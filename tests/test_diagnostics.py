@@ -1,0 +1,164 @@
+"""Health: each complaint on a made-up case, and silence on a run that learns."""
+
+import re
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_training import TINY
+
+from bkind3d_lite.clips import Batch, Survey
+from bkind3d_lite.clips.survey import survey
+from bkind3d_lite.clips.synthetic import figure
+from bkind3d_lite.model import Discovery
+from bkind3d_lite.model.lifts import Keypoints
+from bkind3d_lite.recipes import Recipe
+from bkind3d_lite.training import Step, batches, begin, train
+from bkind3d_lite.training.diagnostics import EVERY, WINDOW, Health, dead_and_parked, signals
+
+SIDE, K = 100.0, 6
+PATH = 20 * torch.randn(400, 1, 3, generator=torch.Generator().manual_seed(0)) + torch.tensor(
+    [10.0, 20.0, 0.0]
+)
+BODY = 30 * torch.randn(1, K, 3, generator=torch.Generator().manual_seed(1))
+
+
+@dataclass
+class Case:
+    """A made-up run: keypoints (T, K, 3) on a body that walks, a target, a confidence, edge weights and losses."""
+
+    world: torch.Tensor = field(default_factory=lambda: PATH + BODY)
+    target: float = 0.8
+    weight: float = 0.7
+    entropy: float = 0.4
+    edges: torch.Tensor = field(default_factory=lambda: torch.ones(15))
+    loss: float = 1.0
+    fall: float = 0.995
+
+    def complaints(self, steps=400):
+        model = SimpleNamespace(edges=SimpleNamespace(pairs=torch.zeros(15, 2), weights=self.edges))
+        target = torch.zeros(1, 2, 1, 20, 20)
+        target[..., 5:9, 5:9] = self.target
+        objective = SimpleNamespace(side=SIDE, target=lambda batch, size: target)
+        health, said = (
+            Health(
+                SimpleNamespace(
+                    recipe=Recipe("r", steps=steps, centre=(0.0, 0.0, 0.0)),
+                    model=model,
+                    objective=objective,
+                )
+            ),
+            [],
+        )
+        for i in range(1, steps + 1):
+            world = self.world[i % len(self.world)][None]
+            found = Keypoints(
+                torch.zeros(1, 2, K, 2),
+                world,
+                torch.full((1, 2, K), self.weight),
+                entropy=torch.full((1, K), self.entropy),
+            )
+            batch = Batch(torch.zeros(1, 2, 3, 20, 20), None, None, torch.tensor([i]))
+            out = Discovery(found, found, ([], []), target)
+            said += health.examine(Step(i, {"reconstruct": self.loss * self.fall**i}, out, batch))[
+                1
+            ]
+        return said
+
+
+def test_a_healthy_case_is_left_in_peace():
+    assert Case().complaints() == []
+
+
+@pytest.mark.parametrize(
+    "case, said",
+    [
+        (dict(target=0.01), "target is nearly empty.*gaps"),
+        (
+            dict(world=0.01 * PATH.expand(-1, K, -1), weight=0.05),
+            "6 of 6 keypoints are parked at the volume's centre.*sharpness",
+        ),
+        (dict(weight=0.05), "confidence is 0.05.*flat.*[Rr]aise sharpness"),
+        (
+            dict(entropy=0.97),
+            "entropy of their heatmaps 97% of an even map's.*flat.*[Rr]aise sharpness",
+        ),
+        (
+            dict(world=torch.cat([PATH + BODY[:, :4], (0 * PATH + BODY[:, 4:])], 1)),
+            "2 of 6 keypoints do not move although the animal does.*cover",
+        ),
+        (dict(world=PATH + 0.01 * BODY), "huddle.*separate"),
+        (
+            dict(edges=torch.zeros(15).index_fill(0, torch.tensor([3]), 1.0)),
+            "1 of 15 edges.*softplus",
+        ),
+        (dict(fall=1.0), "stalls at 100%.*pictures"),
+    ],
+    ids=["empty", "parked", "flat", "even", "dead", "huddled", "unlinked", "stalled"],
+)
+def test_each_complaint_is_made_once(case, said):
+    complaints = Case(**case).complaints()
+    assert len(complaints) == 1, complaints
+    assert re.search(said, complaints[0])
+
+
+def test_a_loss_that_stands_low_is_no_stall():
+    assert Case(loss=0.3, fall=1.0).complaints() == []
+
+
+def test_dead_and_parked_by_hand():
+    moves = torch.linspace(-1, 1, 50)[:, None, None] * torch.tensor([10.0, 0.0, 0.0])
+    local = torch.cat([moves + 20, moves * 0.05 + 20, moves * 0], 1)
+    dead, parked = dead_and_parked(local, torch.tensor([[0.9, 0.9, 0.1]]).expand(50, 3), 100.0)
+    assert dead.tolist() == [False, True, True] and parked.tolist() == [False, False, True]
+    assert dead_and_parked(local, torch.ones(50, 3), 100.0, animal=500.0)[0].all(), (
+        "an animal that goes far leaves all of them behind"
+    )
+
+
+def found_by(thumbs, centre):
+    still = torch.zeros(0)
+    return Survey(still, still, still, centre, thumbs, 0.02)
+
+
+def test_before_the_first_step():
+    thumbs = torch.full((40, 2, 8, 8), 100, dtype=torch.uint8)
+    run = SimpleNamespace(recipe=Recipe("r", side=100.0, centre=(0.0, 0.0, 0.0), gaps=(0.1,)))
+    run.recipe = replace(run.recipe, steps=400)
+    centre = torch.zeros(40, 3)
+    centre[:10, 0] = 60.0
+    short, outside = Health(run, found_by(thumbs, centre)).before(30.0)
+    assert "longer gaps" in short and "outside the volume in 25%" in outside
+    lively = torch.randint(0, 255, (40, 2, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
+    assert Health(run, found_by(lively, 0 * centre)).before(30.0) == []
+
+
+def test_a_tiny_run_that_learns_is_healthy():
+    """The synthetic figure, long enough for every complaint to have its say."""
+    clip = figure(60, views=3)
+    seen = survey(clip)
+    run = begin(replace(TINY, steps=EVERY * WINDOW + 50), clip)
+    health, said, row = Health(run, seen), [], None
+    said += health.before(clip.fps)
+    for step in train(run, batches(run, clip, seen)):
+        new, complaints = health.examine(step)
+        row, said = new or row, said + complaints
+        if step.index >= run.recipe.steps:
+            break
+    assert said == []
+    assert (
+        row["dead"] == 0
+        and row["confidence"] > 0.3
+        and 0 < row["entropy"] < 0.8
+        and row["liveliest"] > 0.1
+    )
+    assert set(signals(step, run)) == {
+        "motion",
+        "liveliest",
+        "confidence",
+        "entropy",
+        "spread",
+        "to_centre",
+        "edges",
+    }

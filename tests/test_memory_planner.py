@@ -1,0 +1,216 @@
+"""Planning: the memory foretold is the memory used; what is picked fits; what to turn is said where memory runs out."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bkind3d_lite.recipes import LEAN, PAPER_RAT7M, QUICK_RAT
+from bkind3d_lite.training import batches, begin
+from bkind3d_lite.training.memory_planner import LADDER, advised, knobs, memory, plan
+from bkind3d_lite.training.precision import native_bfloat16
+from bkind3d_lite.training.prefetch import ahead
+
+MIDDLE = replace(
+    PAPER_RAT7M,
+    name="middle",
+    backbone="resnet18",
+    pretrained=False,
+    perceptual="random",
+    size=(192, 128),
+    voxels=32,
+    v2v_levels=3,
+    v2v_front=3,
+    decoder_widths=(128, 96, 64),
+    gaps=(0.1,),
+    warmup=0,
+    precision="float32",
+)
+
+TINY = replace(
+    MIDDLE,
+    name="tiny",
+    backbone="small",
+    width=8,
+    pyramid=False,
+    v2v_full=False,
+    v2v_levels=2,
+    perceptual="pixels",
+    decoder_widths=(8, 8, 8),
+    keypoints=5,
+)
+
+LEAN_REDUCED = replace(
+    LEAN,
+    name="lean-reduced",
+    size=(128, 128),
+    voxels=24,
+    v2v_levels=3,
+    decoder_widths=(128, 64, 32, 16),
+    gaps=(0.1,),
+    warmup=0,
+    pretrained=False,
+    perceptual="random",
+)
+
+CHILD = """
+import json, sys, torch
+torch.set_num_threads(1)
+from dataclasses import replace
+from bkind3d_lite.training.precision import _libc
+from bkind3d_lite.clips.survey import survey
+from bkind3d_lite.recipes import load_recipe
+from bkind3d_lite.clips.synthetic import figure
+from bkind3d_lite.training import begin, batches, train
+def resident(key):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))
+recipe = load_recipe(json.loads(sys.argv[1]))
+clip = figure(12, size=recipe.size)
+seen = survey(clip) if recipe.surveyed else None
+widths = (8, 8, 8) if recipe.decoder_widths else None
+small = begin(replace(recipe, size=(64, 64), voxels=8, v2v_levels=2, decoder_widths=widths, decoder_width=8, backbone="small", width=8, v2v_width=8), clip)
+next(train(small, batches(small, clip, seen)))  # the libraries' own pages are not the recipe's
+del small
+_libc("malloc_trim", 0)
+before = resident("VmRSS")
+run = begin(recipe, clip)
+for step in train(run, batches(run, clip, seen)):
+    if step.index == 4:
+        break
+print(resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="resident memory is read from /proc, and the heap is glibc's",
+)
+@pytest.mark.parametrize(
+    "recipe",
+    [replace(QUICK_RAT, gaps=(0.1,), warmup=0)]
+    + [replace(r, precision=p) for r in (MIDDLE, LEAN_REDUCED) for p in ("float32", "bfloat16")],
+    ids=lambda r: f"{r.name}-{r.precision}",
+)
+def test_the_memory_foretold_is_the_memory_used(recipe):
+    """Within 15 % of the growth of a fresh process, after a few steps, with the memory habits that a training has."""
+    if recipe.precision == "bfloat16" and not native_bfloat16():
+        pytest.skip("this CPU has no bfloat16 (AVX512-BF16 or AMX)")
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(recipe).items()}
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps(values)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert memory(recipe, 4).step == pytest.approx(int(done.stdout), rel=0.15)
+
+
+def test_a_walk_downloads_nothing(monkeypatch):
+    monkeypatch.setattr(
+        torch.hub,
+        "load_state_dict_from_url",
+        lambda *_, **__: pytest.fail("weights were asked for"),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (
+            memory(replace(TINY, perceptual="vgg19", pretrained=True), 2).step
+            > memory(TINY, 2).step
+        )
+
+
+def test_what_saves_memory_saves_it_on_paper_too():
+    needs = [
+        memory(replace(TINY, **({"checkpointing": False, "one_by_one": False} | how)), 4).step
+        for how in LADDER
+    ]
+    assert needs[0] > needs[1] > needs[2]
+    assert memory(replace(TINY, batch=2), 4).step > memory(TINY, 4).step > memory(TINY, 4).inference
+
+
+def test_a_plan_takes_the_fastest_that_fits(clip):
+    roomy = plan(TINY, clip.rig, budget=64 << 30)
+    assert (
+        roomy.fits
+        and not roomy.recipe.checkpointing
+        and roomy.recipe.batch == 1
+        and len(roomy.considered) == 1
+    )
+    tight = plan(TINY, clip.rig, budget=roomy.need.step - 1)
+    assert tight.fits and tight.recipe.one_by_one and tight.need.step < roomy.need.step
+    assert "fits" in str(tight) and len(str(tight).splitlines()) >= 3
+
+
+def test_three_knobs_the_best_first():
+    found = knobs(replace(TINY, checkpointing=False, one_by_one=False, batch=2), 4)
+    assert len(found) == 3 and found[0][1] >= found[1][1] >= found[2][1] > 0
+
+
+def test_out_of_memory_says_what_to_turn(clip):
+    run = begin(replace(TINY, voxels=8), clip)
+
+    def failing(error):
+        raise error
+        yield
+
+    for error in (
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+    ):
+        with pytest.raises(
+            MemoryError, match=r"step 1 of tiny.*GB.*saves .* GB; .*saves .* GB; .*saves"
+        ):
+            list(advised(failing(error), run, 4))
+    with pytest.raises(RuntimeError, match="something else"):
+        list(advised(failing(RuntimeError("something else")), run, 4))
+
+
+# ---- loading ahead -------------------------------------------------------------------------------------------------
+def test_ahead_gives_the_same_batches_in_the_same_order(clip):
+    run = begin(replace(TINY, size=(48, 32), voxels=8), clip)
+    for _, a, b in zip(range(5), batches(run, clip, None), ahead(batches(run, clip, None))):
+        assert (
+            torch.equal(a.index, b.index)
+            and torch.equal(a.now, b.now)
+            and torch.equal(a.later, b.later)
+        )
+
+
+def test_ahead_ends_with_its_source_and_hands_on_errors():
+    assert list(ahead(iter(["a", "b", "c"]))) == ["a", "b", "c"]
+
+    def broken():
+        yield "a"
+        raise ValueError("frame 7 cannot be decoded")
+
+    taken = ahead(broken())
+    assert next(taken) == "a"
+    with pytest.raises(ValueError, match="frame 7"):
+        next(taken)
+
+
+def test_lean_costs_a_sixth_of_the_paper():
+    sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+    try:
+        from speed import flops
+    finally:
+        sys.path.pop(0)
+    pixels = dict(
+        perceptual="pixels"
+    )  # VGG-19 counted by hand: 48.5 GFLOP at 256 px, for target, reconstruction and gradient
+    paper, lean = (flops(replace(r, **pixels), 4) for r in (PAPER_RAT7M, LEAN))
+    vgg = 48.54e9
+    assert paper["step"] + 12 * vgg == pytest.approx(3551e9, rel=0.01) and paper[
+        "inference"
+    ] == pytest.approx(349e9, rel=0.01)
+    assert (
+        lean["step"] + 12 * vgg / 4 < (paper["step"] + 12 * vgg) / 6
+        and lean["inference"] < paper["inference"] / 6
+    )

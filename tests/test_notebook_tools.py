@@ -1,0 +1,266 @@
+"""The lessons: clean, small, whole; and the tool that keeps them so."""
+
+import ast
+import inspect
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from bkind3d_lite.__main__ import main
+from bkind3d_lite.lab import notebook_tools
+from bkind3d_lite.lab.exercises import EXERCISES
+from bkind3d_lite.lab.grading import steps
+from bkind3d_lite.lab.notebook_tools import cleaned, problems, run, tags_of
+
+LESSONS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+OPENING = "# 99 Nothing\n\nWhat is one and one?\n\n- you can add\n\n30 minutes"
+
+
+def lesson(*code, opening=OPENING, tags=("exercise", "exercise", "widget", None)):
+    """A small notebook that keeps every rule, unless told otherwise."""
+    code = code or (
+        "def a():\n    ...\ncheck = print\ncheck('○ not attempted yet')",
+        "x = ...\ncheck('○ not attempted yet')",
+        "1 + 1",
+        "assert 1 + 1 == 2",
+    )
+    cells = [nbformat.v4.new_markdown_cell(opening, id="title")]
+    cells += [
+        nbformat.v4.new_code_cell(source, id=f"c{i}", metadata={"tags": [tag]} if tag else {})
+        for i, (source, tag) in enumerate(zip(code, tags))
+    ]
+    return cleaned(nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
+
+
+def written(folder, text, name="99_nothing.ipynb"):
+    path = folder / name
+    path.write_text(text, encoding="utf-8", newline="\n")
+    return path
+
+
+# ---- the lessons themselves ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+def test_a_lesson_keeps_the_rules(path):
+    assert problems(path) == []
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
+def test_a_lessons_exercises_are_in_the_table(path):
+    """Each exercise cell asks for an exercise of this lesson, and its stub takes what the table's reference takes."""
+    asked = [step for step in steps(path) if step.names]
+    assert len(asked) == sum("exercise" in tags_of(cell) for cell in nbformat.read(path, 4).cells)
+    for step in asked:
+        stubs = {
+            node.name: len(node.args.args)
+            for node in ast.parse(step.source).body
+            if isinstance(node, ast.FunctionDef)
+        }
+        for name, held in step.names.items():
+            assert EXERCISES[name].lesson == path.stem, name
+            assert EXERCISES[name].is_value or stubs[held] == len(
+                inspect.signature(EXERCISES[name].reference).parameters
+            ), name
+
+
+# ---- the tool --------------------------------------------------------------------------------------------------------
+def test_cleaning_keeps_what_was_written_and_nothing_else():
+    nb = nbformat.reads(lesson(), 4)
+    nb.metadata["widgets"] = {"state": {}}
+    nb.cells[1].metadata |= {"collapsed": True, "tags": ["exercise"]}
+    nb.cells[1].outputs, nb.cells[1].execution_count = (
+        [nbformat.v4.new_output("stream", text="hello")],
+        7,
+    )
+    assert cleaned(nbformat.writes(nb)) == lesson()
+    assert cleaned(lesson()) == lesson()
+    assert [c["id"] for c in json.loads(lesson())["cells"]] == ["title", "c0", "c1", "c2", "c3"]
+
+
+def test_old_notebooks_without_ids_get_them_once():
+    data = json.loads(lesson())
+    for cell in data["cells"]:
+        del cell["id"]
+    data["nbformat_minor"] = 4
+    text = cleaned(json.dumps(data))
+    assert json.loads(text)["nbformat_minor"] == 5 and cleaned(text) == text == cleaned(
+        json.dumps(data)
+    )
+
+
+def test_a_good_lesson_has_no_problems(tmp_path):
+    assert problems(written(tmp_path, lesson())) == []
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("{", "not a notebook"),
+        (lesson() + "\n", "not clean"),
+        (lesson(opening="One\n\n- a\n\n? 30 minutes"), "no title"),
+        (lesson(opening=OPENING.replace("?", ".")), "no question"),
+        (lesson(opening=OPENING.replace("- ", "")), "no objectives"),
+        (lesson(opening=OPENING.replace("minutes", "h")), "how many minutes"),
+        (lesson(tags=("exercise", None, "widget", None)), "tagged exercise"),
+        (lesson(tags=("exercise", "exercise", None, None)), "tagged widget"),
+        (lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "1", "print(2)"), "no assert"),
+        (
+            lesson("a = ...\ncheck(a)", "b = ...", "1", "assert 1"),
+            "cell c1: tagged exercise without a stub",
+        ),
+        (
+            lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "!pip install torch", "assert 1"),
+            "outside the cell tagged setup",
+        ),
+        (
+            lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "from math import *", "assert 1"),
+            "imports *",
+        ),
+        (
+            lesson(
+                "a = ...\ncheck(a)",
+                "b = ...\ncheck(b)",
+                "import warnings; warnings.filterwarnings('ignore')",
+                "assert 1",
+            ),
+            "silences warnings",
+        ),
+        (
+            lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "\n".join("1" * 16), "assert 1"),
+            "16 lines, at most 15",
+        ),
+        (
+            lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "1 +", "assert 1"),
+            "does not parse (line 1)",
+        ),
+        (lesson(opening=OPENING + "x" * 70_000), "at most 60"),
+        (lesson(*["1"] * 31, tags=[None] * 31), "32 cells, at most 30"),
+    ],
+)
+def test_what_breaks_a_rule_is_said(tmp_path, text, said):
+    assert any(said in what for what in problems(written(tmp_path, text)))
+
+
+FIGURE = "import plotly.graph_objects as go\ngo.Figure(go.Scatter(x=[1, 2], y=[3, 4])).show()"
+
+
+def test_run_executes_writes_copies_and_pages(tmp_path, capsys):
+    path = written(
+        tmp_path,
+        lesson(
+            "a = ...\nprint('○ not attempted yet')",
+            "b = ...\ncheck = print\ncheck(b)",
+            FIGURE,
+            "assert 1 + 1 == 2",
+        ),
+    )
+    assert main(["notebooks", "run", str(path), "--out", str(tmp_path / "out"), "--html"]) == 0
+    assert "1 of 1 notebooks ran through" in capsys.readouterr().out
+    executed = (tmp_path / "out" / path.name).read_text(encoding="utf-8")
+    assert (
+        cleaned(executed) == path.read_text(encoding="utf-8") and "○ not attempted yet" in executed
+    )
+    page = (tmp_path / "out" / "99_nothing.html").read_text(encoding="utf-8")
+    scripts = re.findall(r'<script[^>]*src="([^"]*plotly[^"]*)"', page)
+    assert (
+        scripts == ["plotly.min.js"] and (tmp_path / "out" / "plotly.min.js").stat().st_size > 1e6
+    )
+    assert "Plotly.newPlot" in page and len(executed) < 50_000
+
+
+def test_a_widget_becomes_its_picture():
+    """A figure two boxes deep, its array apart, as ipywidgets stores them; the script of the widget goes."""
+    state = {
+        "box": {"state": {"children": ["IPY_MODEL_row", "IPY_MODEL_fig"]}},
+        "row": {"state": {"children": ["IPY_MODEL_area"]}},
+        "area": {
+            "state": {"outputs": [{"output_type": "display_data", "data": {"image/png": "abc"}}]}
+        },
+        "fig": {
+            "state": {
+                "_anywidget_id": "x.FigureWidget",
+                "_esm": "s" * 9999,
+                "_widget_layout": {"height": 300},
+                "_widget_data": [{"type": "scatter", "y": {"dtype": "float64", "shape": [2]}}],
+            },
+            "buffers": [
+                {"path": ["_widget_data", 0, "y", "buffer"], "data": "AAAAAAAA8D8AAAAAAAAAQA=="}
+            ],
+        },
+    }
+    nb = nbformat.reads(lesson(), 4)
+    nb.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": state}}
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "box"}, "text/plain": "VBox()"}
+    nb.cells[1].outputs = [nbformat.v4.new_output("display_data", data=view)]
+    notebook_tools.freeze_widgets(nb)
+    shown = nb.cells[1].outputs[0].data
+    assert set(shown) == {
+        "text/plain",
+        "image/png",
+        notebook_tools.PLOTLY,
+    } and "sss" not in nbformat.writes(nb)
+    import plotly.graph_objects as go
+
+    figure = go.Figure(shown[notebook_tools.PLOTLY])
+    assert (
+        figure.layout.height == 300
+        and figure.data[0].type == "scatter"
+        and figure.data[0].y["bdata"] == "AAAAAAAA8D8AAAAAAAAAQA=="
+    )
+
+
+def test_run_fails_on_errors_wrong_checks_and_lost_time(tmp_path, capsys):
+    slow = "import time\nwhile time.process_time() < 8: pass"
+    bad = written(
+        tmp_path,
+        lesson(
+            "a = ...\nprint('✗ shape (1,), expected (2,)')",
+            "b = ...\ncheck = print",
+            slow,
+            "assert 1",
+        ),
+    )
+    done = run(bad, tmp_path / "out", limit=6)
+    assert any("over its 6 seconds" in fault for fault in done.faults) and any(
+        "wrong: ✗ shape" in fault for fault in done.faults
+    )
+    idle = run(
+        written(tmp_path, lesson("a = ...", "b = ...", "import time; time.sleep(60)", "assert 1")),
+        tmp_path / "out",
+        limit=3,
+    )
+    assert any("over 9 seconds on the wall" in fault for fault in idle.faults)
+    wrong = written(
+        tmp_path,
+        lesson("a = ...", "b = ...", "1", "assert 1 == 2, 'one is not two'"),
+        "98_wrong.ipynb",
+    )
+    assert main(["notebooks", "run", str(wrong), "--out", str(tmp_path / "out")]) == 1
+    assert "AssertionError: one is not two" in capsys.readouterr().out
+    assert (tmp_path / "out" / "98_wrong.ipynb").is_file()  # to look into
+
+
+def test_clean_and_check_as_commands(tmp_path, capsys, monkeypatch):
+    path = written(tmp_path, lesson() + "\n")
+    assert (
+        main(["notebooks", "check", str(path)]) == 1
+        and main(["notebooks", "clean", str(path)]) == 0
+        and main(["notebooks", "check", str(path)]) == 0
+    )
+    assert path.read_bytes() == lesson().encode()
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["notebooks", "check"]) == 1
+        and "run this from the repository's folder" in capsys.readouterr().err
+    )
+
+
+def test_nothing_imports_the_tool():
+    package = Path(notebook_tools.__file__).parent
+    assert not [
+        path
+        for path in package.rglob("*.py")
+        if re.search(r"from \.+notebooks|import notebooks", path.read_text(encoding="utf-8"))
+    ]

@@ -1,0 +1,92 @@
+"""Prescription: what the doctor proposes is a recipe that can be trained, with figures that are counted and measured."""
+
+import argparse
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from bkind3d_lite import __main__
+from bkind3d_lite.clips.recording_checks import PASS
+from bkind3d_lite.clips.survey import extent, region
+from bkind3d_lite.recipes import find_recipe
+from bkind3d_lite.training.memory_planner import Need, Plan, memory
+from bkind3d_lite.workflows import recommend
+from bkind3d_lite.workflows.doctor import _words, examine
+from bkind3d_lite.workflows.recommend import PRESET, STEPS, prescribe
+
+
+def test_the_plan_is_that_of_a_whole_survey(clip, seen):
+    """The animal is looked for in all frames of a short clip, so volume and length are those of `motion.survey`; memory is the recipe's."""
+    found = prescribe(clip, replace(seen, centre=seen.centre * 0), device="cpu")
+    centre, side = region(seen, clip.rig)
+    assert (
+        found.side == pytest.approx(side)
+        and found.centre == pytest.approx(centre.tolist())
+        and found.length == pytest.approx(extent(seen, clip.rig), rel=0.05)
+    )
+    assert found.recipe.name == PRESET and found.recipe.follow == pytest.approx(
+        find_recipe(PRESET).reach * found.length, rel=0.01
+    )
+    assert found.fits and found.need == memory(found.recipe, clip.rig.views) and 0 < found.step < 60
+    said = found.said("mm")
+    assert (
+        "preset quick" in said
+        and f"fastest of {STEPS}" in said
+        and "GB a step" in said
+        and f"{found.minutes:.0f} minutes for its {found.recipe.steps} steps" in said
+    )
+
+
+def test_too_little_room_is_planned_around(clip, seen, monkeypatch):
+    """`planning.plan` is asked where the preset does not fit; its answer is what is proposed, and timed."""
+    asked = []
+
+    def smaller(recipe, rig, device):
+        asked.append(device)
+        return Plan(replace(recipe, voxels=8), Need(1 << 20, 1), 1, device, True, (), ())
+
+    monkeypatch.setattr(recommend, "plan", smaller)
+    monkeypatch.setattr(recommend, "room", lambda device: 1 << 20)
+    found = prescribe(clip, seen, device="cpu")
+    assert (
+        asked == ["cpu"] and found.recipe.voxels == 8 and found.fits and found.need.step == 1 << 20
+    )
+    assert "more than there is free" in replace(found, fits=False).said("mm")
+
+
+def test_the_doctor_ends_with_the_command_that_trains(folder, tmp_path):
+    import shutil
+
+    copy = shutil.copytree(folder[0], tmp_path / "my clip")
+    check = examine(copy, fps=20.0, common=True, offsets={"cam1": 0}).checks[-1]
+    assert check.name == "plan" and check.state == PASS, check
+    assert (
+        check.remedy
+        == f"python -m bkind3d_lite train --clip '{copy}' --offset cam1=0 --common --fps 20.0 --recipe quick --out runs/mine"
+    )
+
+
+def test_gaps_that_do_not_fit_are_a_warning(folder):
+    check = examine(folder[0], fps=300.0).checks[-1]
+    assert (
+        check.state == "warn" and "a gap of 120 frames needs more than the clip's 12" in check.said
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--memory", "6", "--offset", "cam1=3", "cam2=-4", "--common"],
+        ["--fps", "29.97", "--subject", "S1"],
+    ],
+)
+def test_the_command_opens_the_folder_as_the_doctor_did(words):
+    """What is printed can be typed: the same options, the same meaning."""
+    parser = argparse.ArgumentParser()
+    __main__._reading(parser)
+    said = shlex.split(" ".join(_words(**__main__._how(parser.parse_args(words)))))
+    assert __main__._how(parser.parse_args(said)) == __main__._how(parser.parse_args(words)) and (
+        words or not said
+    )

@@ -1,0 +1,95 @@
+"""Sheets: the volume stands in the pictures where it stands in the world, and a flat reconstruction looks flat."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_training import TINY
+
+from bkind3d_lite.clips.survey import survey
+from bkind3d_lite.clips.synthetic import figure
+from bkind3d_lite.model import build, placed
+from bkind3d_lite.recipes import Recipe, variant
+from bkind3d_lite.viz.overlays import rgb
+from bkind3d_lite.viz.run_images import (
+    VOLUME,
+    contact_sheet,
+    place,
+    placement,
+    placement_sheet,
+    save_sheet,
+)
+
+ROOM = Recipe(
+    "room",
+    keypoints=5,
+    size=(48, 32),
+    voxels=8,
+    width=8,
+    channels=4,
+    v2v_width=4,
+    decoder_width=8,
+    decoder_steps=2,
+)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return figure(20, views=3)
+
+
+@pytest.fixture(scope="module")
+def seen(clip):
+    return survey(clip)
+
+
+def test_the_volume_goes_where_the_animal_is(clip, seen):
+    moved = replace(
+        clip, rig=replace(clip.rig, t=clip.rig.t - clip.rig.R @ torch.tensor([4000.0, 0.0, 0.0]))
+    )
+    recipe = placed(ROOM, moved.rig, survey(moved))
+    assert (
+        torch.tensor(recipe.centre) - clip.truth.mean((0, 1)) - torch.tensor([4000.0, 0, 0])
+    ).norm() < 0.3 * recipe.side
+    given = placed(replace(ROOM, side=800.0), clip.rig, seen)
+    assert (
+        given.side == 800.0 and (torch.tensor(given.centre) - clip.truth.mean((0, 1))).norm() < 120
+    )
+    assert place(placed(TINY, clip.rig), seen)[1] == TINY.follow and place(given)[1] == 800.0
+
+
+def test_the_volume_is_drawn_where_it_projects(clip, seen):
+    recipe = replace(ROOM, side=200.0, centre=tuple(clip.truth.mean((0, 1)).tolist()))
+    sheet = placement_sheet(clip, recipe)
+    H, W = clip.frames.shape[2:4]
+    assert sheet.shape == (H, 3 * W, 3)
+    middle = clip.rig.px_from_world(torch.tensor([recipe.centre]))[:, 0]
+    corner = clip.rig.px_from_world(torch.tensor([recipe.centre]) + 100.0)[:, 0]
+    for v in range(3):
+        for x, y in (middle[v].tolist(), corner[v].tolist()):
+            colour = sheet[int(y), v * W + int(x)].astype(int)
+            assert np.abs(colour - np.array(rgb(VOLUME))).max() < 90, (v, colour)
+    names = {t.name for t in placement(clip, recipe, seen).data}
+    assert {"cameras", "cube", "where the animal goes"} <= names
+
+
+@pytest.mark.parametrize(
+    "recipe", [TINY, ROOM, variant(ROOM, "keypoint3d"), variant(ROOM, "flat")], ids=lambda r: r.name
+)
+def test_contact_sheet_of_every_method(tmp_path, clip, seen, recipe):
+    model, objective = build(placed(recipe, clip.rig))
+    batch = clip.batch([2, 5], 4, recipe.size, seen if recipe.surveyed else None, recipe.follow)
+    out = model(batch)
+    target = objective.target(batch, out.recon.shape[-2:])
+    flat = replace(out, recon=torch.zeros_like(out.recon))
+    sheet = contact_sheet(batch, flat, model, target, width=96)
+    assert sheet.shape == (3 * 64, 4 * 96, 3) and sheet.dtype == np.uint8
+    assert (
+        sheet[:, 2 * 96 : 3 * 96].max() == 0
+        and sheet[:, 96 : 2 * 96].max() > 200
+        and sheet[:, 3 * 96 :].max() > 200
+    )
+    save_sheet(sheet, tmp_path / "s.jpg")
+    assert Image.open(tmp_path / "s.jpg").size == (4 * 96, 3 * 64)
