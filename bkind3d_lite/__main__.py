@@ -257,8 +257,9 @@ def _run_notebooks(done) -> None:
 
 def _notebooks_arguments(verb: argparse.ArgumentParser) -> None:
     tasks = verb.add_subparsers(dest="task", required=True)
-    copy = tasks.add_parser("copy", help="the lessons, into a folder of your own")
-    copy.add_argument("folder")
+    said = "the lessons and the samples they read, into FOLDER/notebooks and FOLDER/data_samples"
+    copy = tasks.add_parser("copy", help=said, description=f"Copies {said}.")
+    copy.add_argument("folder", help="made if it is missing; nothing in it is written over")
     for task, said in (
         ("clean", "rewrite notebooks without outputs"),
         ("check", "say what breaks the rules of a lesson"),
@@ -378,7 +379,7 @@ VERBS = {
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        "bkind3d_lite", description="3D skeletons from calibrated videos, without labels"
+        "bkind3d", description="3D skeletons from calibrated videos, without labels"
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name, (add_arguments, _, said) in VERBS.items():

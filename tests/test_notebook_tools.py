@@ -4,12 +4,14 @@ import ast
 import inspect
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from bkind3d_lite.__main__ import main
+from bkind3d_lite.files import bundled
 from bkind3d_lite.lab import notebook_tools
 from bkind3d_lite.lab.exercises import EXERCISES
 from bkind3d_lite.lab.grading import steps
@@ -255,6 +257,57 @@ def test_clean_and_check_as_commands(tmp_path, capsys, monkeypatch):
         main(["notebooks", "check"]) == 1
         and "run this from the repository's folder" in capsys.readouterr().err
     )
+
+
+def test_copied_lessons_find_their_samples(tmp_path, capsys):
+    """All lessons and samples, byte for byte; ../data_samples is where a lesson looks."""
+    folder = tmp_path / "deep" / "course"
+    assert main(["notebooks", "copy", str(folder)]) == 0
+    assert str(folder / "notebooks") in capsys.readouterr().out
+    for name, pattern in (("notebooks", "*.ipynb"), ("data_samples", "*")):
+        source = bundled(name)
+        here, there = (
+            {p.relative_to(root): p.read_bytes() for p in root.rglob(pattern) if p.is_file()}
+            for root in (source, folder / name)
+        )
+        assert there and there == {p: held for p, held in here.items() if p.parts[0][0] != "."}
+    assert sorted(p.name for p in folder.iterdir()) == ["data_samples", "notebooks"]
+    read = set(re.findall(r"\.\./(data_samples/[\w/]*\w)", "".join(map(_text, LESSONS))))
+    missing = [name for name in read if not any(folder.glob(f"{name}*"))]
+    assert read and not missing
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["notebooks", "data_samples"])
+def test_a_copy_writes_over_nothing(tmp_path, capsys, name):
+    (tmp_path / name).mkdir()
+    work = written(tmp_path / name, "my work", "00_tour.ipynb")
+    assert main(["notebooks", "copy", str(tmp_path)]) == 1
+    assert "is there already" in (said := capsys.readouterr().err) and "another folder" in said
+    assert work.read_text(encoding="utf-8") == "my work" and list(tmp_path.rglob("*")) == [
+        tmp_path / name,
+        work,
+    ]
+
+
+def test_half_a_copy_is_none(tmp_path, monkeypatch, capsys):
+    """A disk that fills up on the way leaves nothing behind; a file is no folder."""
+    whole, count = shutil.copyfile, iter(range(99))
+
+    def full(source, target):
+        if next(count) == 20:
+            raise OSError(28, "No space left on device")
+        return whole(source, target)
+
+    monkeypatch.setattr(notebook_tools.shutil, "copyfile", full)
+    assert main(["notebooks", "copy", str(tmp_path / "course")]) == 1
+    assert "No space left on device" in (said := capsys.readouterr().err) and "free some" in said
+    assert list((tmp_path / "course").iterdir()) == []
+    assert main(["notebooks", "copy", str(written(tmp_path, "", "file"))]) == 1
+    assert "choose another folder" in capsys.readouterr().err
 
 
 def test_nothing_imports_the_tool():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -310,19 +311,41 @@ def run_all(
 
 
 def copy_lessons(folder: str | Path) -> Path:
-    """Copy the lessons into `folder`, ready to open; what is there already is left alone. Returns the folder.
+    """Copy the lessons and the samples that they read into `folder`, all of it or nothing.
 
-    Raises `FileExistsError` if a notebook of the same name lies there.
+    Returns:
+        `folder/notebooks`; the samples lie beside it, in `folder/data_samples`.
+
+    Raises:
+        FileExistsError: one of the two is there already; nothing is ever written over.
+        OSError: something could not be written.
     """
     folder = Path(folder)
-    sources = sorted(bundled("notebooks").glob("*.ipynb"))
-    if there := [source.name for source in sources if (folder / source.name).exists()]:
-        raise FileExistsError(
-            f"{folder}: {there[0]} is there already, with your work perhaps; choose another folder"
-        )
-    for source in sources:
-        text = source.read_bytes()
-        write_atomically(
-            folder / source.name, lambda temporary, text=text: temporary.write_bytes(text)
-        )
-    return folder
+    for there in (folder / "notebooks", folder / "data_samples"):
+        if there.exists():
+            raise FileExistsError(
+                f"{there} is there already, with your work perhaps; choose another folder"
+            )
+    sources = bundled("notebooks"), bundled("data_samples")
+    files = [
+        (source.name, path.relative_to(source), path)
+        for source, pattern in zip(sources, ("*.ipynb", "*"))
+        for path in sorted(source.rglob(pattern))
+        if path.is_file() and "/." not in f"/{path.relative_to(source).as_posix()}"  # .DS_Store
+    ]
+    half = folder / f".copy.{os.getpid()}.tmp"  # whole before it gets its name
+    try:
+        for name, inside, path in files:
+            (half / name / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, half / name / inside)
+        for source in reversed(sources):  # lessons last: where they are, samples are
+            (half / source.name).rename(folder / source.name)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"could not copy the lessons into {folder} ({error.strerror}); "
+            "free some space or choose another folder",
+        ) from error
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    return folder / "notebooks"
