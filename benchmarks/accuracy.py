@@ -25,26 +25,25 @@ from bkind3d_lite.evaluation import baselines
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.recipes import LEAN, VARIANTS, Recipe
 from bkind3d_lite.training import batches, begin, train
-from bkind3d_lite.workflows.evaluate_run import judge
-from bkind3d_lite.workflows.quickstart import RECIPES as QUICK
+from bkind3d_lite.workflows.evaluate_run import score_parts
+from bkind3d_lite.workflows.quickstart import QUICK_RECIPES as QUICK
 from bkind3d_lite.workflows.quickstart import opened
 
 # a quarter of the paper's lengths: 64 of 256 px, 16 of 64 heatmap cells and voxels
-SMALL = Recipe(
-    "reduced",
-    size=(64, 64),
+SMALL = Recipe("reduced").with_(
+    image_wh=(64, 64),
     voxels=16,
-    width=24,
+    encoder_width=24,
     channels=16,
     v2v_width=16,
     decoder_width=24,
     warmup=100,
     precision="float32",
 )
-REDUCED = {"rat": replace(SMALL, gaps=(0.66,)), "human": replace(SMALL, gaps=(0.4,))}
+REDUCED = {"rat": SMALL.with_(gaps=(0.66,)), "human": SMALL.with_(gaps=(0.4,))}
 # what LEAN is to the paper's recipe, at the same quarter of the lengths: its switches, half the voxels a side, smaller networks; 1 / 7 of the arithmetic
 SWITCHES = {
-    key: getattr(LEAN, key)
+    key: LEAN.flat()[key]
     for key in (
         "background",
         "sharpness",
@@ -57,16 +56,16 @@ SWITCHES = {
     )
 }
 LEANER = {
-    clip: replace(
-        recipe,
+    clip: recipe.with_(
         name="leaner",
         voxels=8,
-        width=16,
+        encoder_width=16,
         channels=12,
         v2v_width=12,
         decoder_width=16,
         decoder_steps=2,
-        follow=QUICK[clip].follow,
+        mode="animal",
+        animal_side=QUICK[clip].volume.animal_side,
         **SWITCHES,
     )
     for clip, recipe in REDUCED.items()
@@ -74,7 +73,7 @@ LEANER = {
 BASES = {"reduced": REDUCED, "lean": LEANER, "quick": QUICK}
 OFF = {  # the switches beyond the paper, one at a time
     "no-background": dict(background=False, hull=0.0, cover=0.0, mask=False),
-    "no-follow": dict(follow=None),
+    "no-follow": dict(mode="room"),
     "no-sharpness": dict(sharpness=1.0),
     "no-hull": dict(hull=0.0),
     "no-cover": dict(cover=0.0),
@@ -83,7 +82,7 @@ OFF = {  # the switches beyond the paper, one at a time
     "no-steady": dict(steady=0.0),
     "no-sure": dict(sure=0.0),
     "no-by-motion": dict(by_motion=False),
-    "all-views": dict(views=None),
+    "all-views": dict(views_per_step=None),
 }
 ROWS = {"full": {}, "bfloat16": dict(precision="bfloat16")} | VARIANTS | OFF
 USUAL = {"reduced": ["full", *VARIANTS], "lean": ["full"], "quick": ["full", *OFF]}
@@ -91,13 +90,15 @@ DIGITS = {"pmpjpe": 1, "mpjpe": 1, "on_body": 2, "seconds": 0}
 
 
 def one(recipe: Recipe, parts: tuple[SurveyedClip, SurveyedClip], seed: int) -> dict[str, float]:
-    """Train for `recipe.steps` and judge on the held-out part; seconds are CPU seconds of training."""
+    """Train for `recipe.optim.steps` and judge on the held-out part; seconds are CPU seconds of training."""
     run, start = begin(recipe, parts[0].clip, seed), time.process_time()
-    for step in train(run, batches(run, parts[0].clip, parts[0].survey)) if recipe.steps else ():
-        if step.index >= recipe.steps:
+    for step in (
+        train(run, batches(run, parts[0].clip, parts[0].survey)) if recipe.optim.steps else ()
+    ):
+        if step.index >= recipe.optim.steps:
             break
     seconds = time.process_time() - start
-    return judge(run.model, run.recipe, parts)[1] | {"seconds": seconds}
+    return score_parts(run.model, run.recipe, parts)[1] | {"seconds": seconds}
 
 
 def machine() -> str:

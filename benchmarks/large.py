@@ -118,7 +118,7 @@ def doctor_stage(given) -> dict:
 def train_stage(given, cache: Path | None = None) -> dict:
     import bkind3d_lite.workflows.train_run as runs
 
-    waited, begun, ahead = [], [], runs.ahead
+    waited, begun, ahead = [], [], runs.prefetch
 
     def timed(*inputs):
         batches = ahead(*inputs)
@@ -128,7 +128,7 @@ def train_stage(given, cache: Path | None = None) -> dict:
             begun.append(start) if not begun else waited.append(time.perf_counter() - start)
             yield batch
 
-    runs.ahead = timed
+    runs.prefetch = timed
     start = time.perf_counter()
     run = runs.train_folder(
         given.folder,

@@ -25,7 +25,7 @@ from PIL import Image
 
 from bkind3d_lite.clips import MultiViewClip, Survey, Track, open_clip
 from bkind3d_lite.clips.exports import read_track
-from bkind3d_lite.clips.survey import extent, on_silhouettes, survey
+from bkind3d_lite.clips.survey import animal_length, on_silhouettes, survey
 from bkind3d_lite.evaluation import BarycentricRegressor, mpjpe
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.recipes import Recipe
@@ -60,7 +60,7 @@ def unlabelled(
     the mean keypoint to the silhouettes' `centre` (T, 3) after removing a constant offset; survey_centre: of the survey's. step:
     median distance that keypoints move from frame to frame; bones: standard deviation over mean of the drawn edges' lengths, their median.
     """
-    length, views = extent(seen, clip.rig), clip.rig.views
+    length, views = animal_length(seen, clip.rig), clip.rig.views
     hit, _ = on_silhouettes(found.world, clip.rig, seen.thumbs, 0.1 * length)
     off = found.world.mean(1) - centre
     i, j = torch.tensor(found.skeleton.edges).T

@@ -22,7 +22,6 @@ import tempfile
 import time
 import warnings
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 WIDE = (
@@ -146,26 +145,29 @@ def flops(recipe, views: int) -> dict[str, float]:
 
     with torch.device("meta"), torch.no_grad():
         model, objective = build(
-            replace(
-                recipe,
+            recipe.with_(
                 centre=(0.0, 0.0, 0.0),
-                side=recipe.side or 1.0,
+                side=recipe.volume.side or 1.0,
                 checkpointing=False,
                 pretrained=False,
             )
         )
-        images = torch.empty(1, 3 + recipe.background, recipe.size[1], recipe.size[0])
+        images = torch.empty(
+            1, 3 + recipe.data.background, recipe.data.image_wh[1], recipe.data.image_wh[0]
+        )
         features, maps = model.encoder(images)
-        drawings = [torch.empty(1, 2, *size) for size in model.decoder.sizes(features.shape[-2:])]
+        drawings = [
+            torch.empty(1, 2, *size) for size in model.decoder.drawing_hw(features.shape[-2:])
+        ]
         recon = model.decoder(features, drawings)
-        volume = torch.empty(1, recipe.channels, *[recipe.voxels] * 3)
+        volume = torch.empty(1, recipe.encoder.channels, *[recipe.volume.voxels] * 3)
         one = {
             "encoder": count(lambda: model.encoder(images)),
             "v2v": count(lambda: model.lift.v2v(volume)),
             "decoder": count(lambda: model.decoder(features, drawings)),
             "perceptual": count(lambda: objective.perceptual.features(recon)),
         }
-    drawn = min(recipe.views or views, views)
+    drawn = min(recipe.data.views_per_step or views, views)
     return {
         "step": 3
         * (
@@ -216,13 +218,18 @@ def recorded(recipe, views: int):
     folder = Path(__file__).parents[1] / "data_samples/rat/train"
     seen = survey(open_clip(folder)) if recipe.surveyed else None
     clip = open_clip(folder)  # anew: without the frames that the survey has decoded
-    cameras = list(range(min(views, recipe.views or views)))
-    gap = max(1, round(recipe.gaps[-1] * clip.fps))
+    cameras = list(range(min(views, recipe.data.views_per_step or views)))
+    gap = max(1, round(recipe.data.gaps[-1] * clip.fps))
     return (
         clip,
         seen,
         lambda step, pair=True: clip.batch(
-            [7 * step], gap if pair else None, recipe.size, seen, recipe.follow, cameras
+            [7 * step],
+            gap if pair else None,
+            recipe.data.image_wh,
+            seen,
+            recipe.volume.crop,
+            cameras,
         ),
     )
 
@@ -243,7 +250,7 @@ def prepared(name: str, device: str, cameras: int = 4, **changes):
     from bkind3d_lite.training import begin
 
     offline()
-    recipe = replace(RECIPES[name], **changes)
+    recipe = RECIPES[name].with_(**changes)
     clip, seen, load = recorded(recipe, cameras)
     return begin(recipe, clip, device=device), load
 
@@ -345,7 +352,7 @@ def measured(case: str, device: str, views: int = 4) -> dict:
     function = step_case if kind == "step" else inference_case
     out = function(name, device, views, **changes)
     offline()
-    need, dtype = flops(RECIPES[name], views), precision(replace(RECIPES[name], **changes), device)
+    need, dtype = flops(RECIPES[name], views), precision(RECIPES[name].with_(**changes), device)
     rate, rates = best_rate(device, dtype)
     floor = need[kind] / rate
     return out | {
@@ -380,7 +387,7 @@ REDUCED = dict(
     voxels=32,
     v2v_levels=3,
     v2v_front=3,
-    size=(128, 128),
+    image_wh=(128, 128),
     decoder_widths=(128, 64, 32),
     perceptual="random",
 )

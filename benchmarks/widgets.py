@@ -20,7 +20,7 @@ from bkind3d_lite.training import begin, load, track
 from bkind3d_lite.viz import interactive, widgets
 from bkind3d_lite.viz.skeleton_edits import Editing
 from bkind3d_lite.volumes import Grid
-from bkind3d_lite.workflows.quickstart import RECIPES, opened, shipped
+from bkind3d_lite.workflows.quickstart import QUICK_RECIPES, opened, shipped
 
 BOUND = 100.0
 
@@ -46,11 +46,11 @@ def timed(make, answers: list[dict]) -> dict:
 def questions(name: str) -> dict:
     """Every explorer on real data: maker and arguments of a few answers."""
     first, second = opened(name)
-    clip, recipe = second.clip, begin(RECIPES[name], first.clip).recipe
+    clip, recipe = second.clip, begin(QUICK_RECIPES[name], first.clip).recipe
     model = (
         load(shipped(name))[0]
         if shipped(name).is_file()
-        else begin(RECIPES[name], first.clip).model
+        else begin(QUICK_RECIPES[name], first.clip).model
     )
     recipe = load(shipped(name))[1] if shipped(name).is_file() else recipe
     some = torch.arange(0, len(first.clip), 8)
@@ -59,12 +59,12 @@ def questions(name: str) -> dict:
         track(model, recipe, clip, second.survey, torch.arange(0, len(clip), 8)),
     )
     truth, joint = clip.truth[::8], clip.truth[30, :1]
-    batch = clip.batch([30], 6, recipe.size, second.survey, recipe.follow)
+    batch = clip.batch([30], 6, recipe.data.image_wh, second.survey, recipe.volume.crop)
     with torch.no_grad():
         now = model(batch).now
     maps, side = (
         interactive.spots(clip.rig, joint, (64, 64), 0.05)[:, 0],
-        recipe.follow or recipe.side,
+        recipe.volume.crop or recipe.volume.side,
     )
     names, objective = clip.rig.names, Objective(recipe, len(model.edges.pairs), side)
     return {
@@ -121,7 +121,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clip", choices=tuple(RECIPES), default="rat")
+    parser.add_argument("--clip", choices=tuple(QUICK_RECIPES), default="rat")
     name = parser.parse_args().clip
     torch.set_num_threads(1)
     rows = {question: timed(*how) for question, how in questions(name).items()}

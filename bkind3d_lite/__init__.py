@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .clips.tracks import Track
     from .evaluation import KeypointRegressor, scores
     from .lab.checks import check, reveal
-    from .model.build import build, placed
+    from .model.builder import build, placed
     from .recipes import Recipe, find_recipe
     from .training.checkpoints import load, resume, save
     from .training.loop import batches, begin, train
@@ -44,8 +44,8 @@ _PLACES = {
     "survey": "clips.survey",
     "Recipe": "recipes",
     "find_recipe": "recipes",
-    "build": "model.build",
-    "placed": "model.build",
+    "build": "model.builder",
+    "placed": "model.builder",
     "begin": "training.loop",
     "batches": "training.loop",
     "train": "training.loop",

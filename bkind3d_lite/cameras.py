@@ -3,7 +3,7 @@
 Conventions, stated once and tested on a non-square image:
 world -> camera `X_cam = R X_world + t` (camera axes x right, y down, z forward); OpenCV distortion (k1, k2, p1, p2, k3);
 pixel (0, 0) is the *corner* of the image and the first pixel's centre is (0.5, 0.5), so resizing is pure scaling and
-`ndc = 2 px / size - 1` is what `grid_sample(align_corners=False)` expects. OpenCV files put the first centre at (0, 0):
+`ndc = 2 px / wh - 1` is what `grid_sample(align_corners=False)` expects. OpenCV files put the first centre at (0, 0):
 `calibrations.load_calibration` adds 0.5 to the principal point, `save_calibration` takes it off. Lengths are in the rig's `unit`.
 Maps are named by their ends, target first: `rig.ndc_from_px(rig.px_from_world(points))`.
 """
@@ -27,13 +27,13 @@ BEHIND = -1e6  # pixel coordinate of a point at or behind a camera: far outside 
 
 @dataclass(frozen=True)
 class CameraRig:
-    """V calibrated cameras. Batch axes may lead every tensor; `size` is (W, H) in pixels, shared by all views."""
+    """V calibrated cameras. Batch axes may lead every tensor; `wh` is (width, height) in pixels, shared by all views."""
 
     K: Tensor  # (..., V, 3, 3) intrinsics in pixels of the *current* image
     R: Tensor  # (..., V, 3, 3) world -> camera rotation
     t: Tensor  # (..., V, 3)    world -> camera translation
     distortion: Tensor  # (..., V, 5) OpenCV k1, k2, p1, p2, k3
-    size: tuple[int, int]
+    wh: tuple[int, int]
     names: tuple[str, ...]
     unit: str = "mm"
 
@@ -80,10 +80,10 @@ class CameraRig:
 
     def ndc_from_px(self, px: Tensor) -> Tensor:
         """Pixels -> [-1, 1]: the image's corners go to -1 and 1, its centre to 0, whatever its aspect."""
-        return 2 * px / px.new_tensor(self.size) - 1
+        return 2 * px / px.new_tensor(self.wh) - 1
 
     def px_from_ndc(self, ndc: Tensor) -> Tensor:
-        return (ndc + 1) / 2 * ndc.new_tensor(self.size)
+        return (ndc + 1) / 2 * ndc.new_tensor(self.wh)
 
     def ndc_from_world(self, points: Tensor) -> Tensor:
         """(..., P, 3) world -> (..., V, P, 2) in [-1, 1] inside the image."""
@@ -102,14 +102,14 @@ class CameraRig:
         return (cam - self.t[..., None, :]) @ self.R
 
     # ---- changes make a new rig ----------------------------------------------------------------------------------
-    def resized(self, size: tuple[int, int]) -> CameraRig:
-        """The same cameras for images resized to `size` = (W, H)."""
-        scale = self.K.new_tensor([size[0] / self.size[0], size[1] / self.size[1], 1])
-        return replace(self, K=self.K * scale[:, None], size=tuple(size))
+    def resized(self, wh: tuple[int, int]) -> CameraRig:
+        """The same cameras for images resized to `wh` = (W, H)."""
+        scale = self.K.new_tensor([wh[0] / self.wh[0], wh[1] / self.wh[1], 1])
+        return replace(self, K=self.K * scale[:, None], wh=tuple(wh))
 
-    def cropped(self, corner: Tensor, window: Tensor, size: tuple[int, int]) -> CameraRig:
-        """Crop each view at `corner` (..., V, 2) with extent `window` (..., V, 2) in pixels, then resize to `size`."""
-        scale = corner.new_tensor(size) / window
+    def cropped(self, corner: Tensor, window: Tensor, wh: tuple[int, int]) -> CameraRig:
+        """Crop each view at `corner` (..., V, 2) with extent `window` (..., V, 2) in pixels, then resize to `wh`."""
+        scale = corner.new_tensor(wh) / window
         lead = corner.shape[:-2]
         move = torch.diag_embed(torch.cat([scale, torch.ones_like(scale[..., :1])], -1))
         move[..., :2, 2] = -corner * scale
@@ -118,7 +118,7 @@ class CameraRig:
             "t": self.t.expand(*lead, *self.t.shape[-2:]),
             "distortion": self.distortion.expand(*lead, *self.distortion.shape[-2:]),
         }
-        return replace(self, K=move @ self.K, size=tuple(size), **grown)
+        return replace(self, K=move @ self.K, wh=tuple(wh), **grown)
 
     def take(self, views: list[int]) -> CameraRig:
         """The rig of these views, in this order."""
@@ -247,7 +247,7 @@ def ring(
     radius: float = 1000.0,
     height: float = 600.0,
     target=(0.0, 0.0, 0.0),
-    size: tuple[int, int] = (96, 64),
+    wh: tuple[int, int] = (96, 64),
     field: float = 50.0,
     distortion=(0.0, 0.0, 0.0, 0.0, 0.0),
     unit: str = "mm",
@@ -259,16 +259,14 @@ def ring(
         [radius * angle.cos(), radius * angle.sin(), torch.full_like(angle, height)], -1
     ) + target * torch.tensor([1.0, 1, 0])
     R, t = look_at(centre, target, torch.tensor([0.0, 0, 1]))
-    focal = size[0] / 2 / math.tan(math.radians(field) / 2)
-    K = torch.tensor([[focal, 0, size[0] / 2], [0, focal, size[1] / 2], [0, 0, 1]]).expand(
-        views, 3, 3
-    )
+    focal = wh[0] / 2 / math.tan(math.radians(field) / 2)
+    K = torch.tensor([[focal, 0, wh[0] / 2], [0, focal, wh[1] / 2], [0, 0, 1]]).expand(views, 3, 3)
     return CameraRig(
         K,
         R,
         t,
         torch.tensor(distortion).expand(views, 5),
-        tuple(size),
+        tuple(wh),
         tuple(f"cam{v}" for v in range(views)),
         unit,
     )
@@ -282,7 +280,7 @@ def save_calibration(rig: CameraRig, path: str | Path) -> None:
         K[:2, 2] -= 0.5
         tables[f"cam_{v}"] = dict(
             name=name,
-            size=list(rig.size),
+            size=list(rig.wh),
             matrix=K.tolist(),
             distortions=rig.distortion[v].double().tolist(),
             rotation=Rotation.from_matrix(rig.R[v].double().numpy()).as_rotvec().tolist(),

@@ -55,7 +55,7 @@ def overlap(rig: CameraRig) -> tuple[Tensor, float]:
         raise ValueError(
             "the cameras look away from each other: no volume is seen by them; check the rotations (R or R transposed)"
         )
-    width = torch.stack([rig.size[0] / rig.K[:, 0, 0], rig.size[1] / rig.K[:, 1, 1]]).amin(0)
+    width = torch.stack([rig.wh[0] / rig.K[:, 0, 0], rig.wh[1] / rig.K[:, 1, 1]]).amin(0)
     return centre, float((width * depth)[depth > 0].median())
 
 

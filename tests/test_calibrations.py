@@ -20,7 +20,7 @@ SIZE, LENS = (96, 64), (-0.28, 0.1, 0.001, -0.002, -0.02)
 
 def reference(lens=LENS, views=3, skew=0.0):
     """Cameras that differ in everything: focal lengths, centres of the image, places."""
-    rig = ring(views, size=SIZE, target=(30.0, -20.0, 40.0), distortion=lens)
+    rig = ring(views, wh=SIZE, target=(30.0, -20.0, 40.0), distortion=lens)
     K = rig.K.clone()
     K[:, 0, 0] += torch.arange(views) * 3.0
     K[:, 1, 1] += torch.arange(views) * 2.0 + 1
@@ -55,7 +55,7 @@ def world():
 
 
 def same(found, rig, scale=1.0):
-    assert found.names == rig.names and found.size == rig.size
+    assert found.names == rig.names and found.wh == rig.wh
     assert_close(
         found.px_from_world(world() / scale), rig.px_from_world(world()), atol=2e-2, rtol=0
     )
@@ -86,12 +86,12 @@ def written(tmp_path, *tables, keys=None):
 
 def test_calibration_survives_saving_and_loading(tmp_path):
     rig = replace(
-        ring(11, size=(96, 64), distortion=LENS, unit="cm"),
+        ring(11, wh=(96, 64), distortion=LENS, unit="cm"),
         names=tuple(f"view{v}" for v in range(11)),
     )
     save_calibration(rig, tmp_path / "c.toml")
     again = load_calibration(tmp_path / "c.toml")
-    assert (again.names, again.size, again.unit) == (rig.names, rig.size, "cm")
+    assert (again.names, again.wh, again.unit) == (rig.names, rig.wh, "cm")
     for key in ("K", "R", "t", "distortion"):
         assert_close(getattr(again, key), getattr(rig, key), atol=1e-4, rtol=1e-5)
     assert_close(again.px_from_world(world()), rig.px_from_world(world()), atol=1e-2, rtol=0)
@@ -138,7 +138,7 @@ def test_cameras_of_other_sizes_are_rescaled_to_the_first(tmp_path):
     rig = load_calibration(
         written(tmp_path, table("a"), table("b", size="[192, 128]", matrix=twice))
     )
-    assert rig.size == (96, 64)
+    assert rig.wh == (96, 64)
     assert_close(rig.K[0], rig.K[1])
 
 
@@ -280,12 +280,12 @@ def test_dannce(tmp_path, skew):
     rig = reference(skew=skew)
     cells, names = dannce(rig)
     savemat(tmp_path / "label3d_dannce.mat", dict(params=cells, camnames=names))
-    found = load_calibration(tmp_path / "label3d_dannce.mat", size=SIZE)
+    found = load_calibration(tmp_path / "label3d_dannce.mat", wh=SIZE)
     assert found.unit == "mm"
     same(found, rig)
     with pytest.raises(
         ValueError,
-        match=r"label3d_dannce.mat \[Camera1\]: this format holds no image size.*size=\(W, H\)",
+        match=r"label3d_dannce.mat \[Camera1\]: this format holds no image size.*wh=\(W, H\)",
     ):
         load_calibration(tmp_path / "label3d_dannce.mat")
 
@@ -313,7 +313,7 @@ def test_dannce_in_matlab_7_3(tmp_path):
         )
     with open(path, "r+b") as raw:
         raw.write(b"MATLAB 7.3 MAT-file, made by a test".ljust(116) + bytes(8) + b"\x00\x02IM")
-    same(load_calibration(path, size=SIZE), rig)
+    same(load_calibration(path, wh=SIZE), rig)
 
 
 def test_rat7m_reads_cameras_by_name_whatever_their_order(tmp_path):
@@ -337,7 +337,7 @@ def test_rat7m_reads_cameras_by_name_whatever_their_order(tmp_path):
         ),
     )
     same(
-        load_calibration(tmp_path / "mocap-s1-d1.mat", size=SIZE),
+        load_calibration(tmp_path / "mocap-s1-d1.mat", wh=SIZE),
         replace(rig, distortion=rig.distortion * torch.tensor([1, 1, 1, 1, 0.0])),
     )
 
@@ -369,12 +369,12 @@ def test_easymocap(tmp_path, header):
         )
     )
     for name in ("intri.yml", "extri.yml"):
-        found = load_calibration(tmp_path / name, size=SIZE)
+        found = load_calibration(tmp_path / name, wh=SIZE)
         assert found.unit == "m"
         same(found, rig, 1000)
     (tmp_path / "extri.yml").unlink()
     with pytest.raises(ValueError, match="extri.yml: missing; EasyMocap has"):
-        load_calibration(tmp_path / "intri.yml", size=SIZE)
+        load_calibration(tmp_path / "intri.yml", wh=SIZE)
 
 
 def test_jarvis(tmp_path):
@@ -387,7 +387,7 @@ def test_jarvis(tmp_path):
             + opencv("R", R.T)
             + opencv("T", t[:, None])
         )
-    same(load_calibration(tmp_path / "Camera2.yaml", size=SIZE), rig)
+    same(load_calibration(tmp_path / "Camera2.yaml", wh=SIZE), rig)
 
 
 def test_intrinsics_alone_are_refused_by_name(tmp_path):
@@ -491,7 +491,7 @@ def test_human36m_metadata(tmp_path):
     found = load_calibration(tmp_path / "metadata.xml", subject="S9")
     assert found.unit == "mm" and found.names == H36M
     turned = replace(
-        rig, size=found.size, K=found.K
+        rig, wh=found.wh, K=found.K
     )  # two of the cameras are 1002 high: rescaled to the first
     assert_close(found.px_from_world(world()), turned.px_from_world(world()), atol=2e-2, rtol=0)
     assert_close(found.K[0], rig.K[0], atol=1e-3, rtol=0)
@@ -516,7 +516,7 @@ def test_human36m_json(tmp_path):
     found = load_calibration(tmp_path / "camera-parameters.json", subject=1)
     assert_close(
         found.px_from_world(world()),
-        replace(rig, K=found.K, size=found.size).px_from_world(world()),
+        replace(rig, K=found.K, wh=found.wh).px_from_world(world()),
         atol=2e-2,
         rtol=0,
     )
@@ -544,7 +544,7 @@ def test_human36m_h5(tmp_path):
     found = load_calibration(tmp_path / "cameras.h5", subject="S1")
     assert_close(
         found.px_from_world(world()),
-        replace(rig, K=found.K, size=found.size).px_from_world(world()),
+        replace(rig, K=found.K, wh=found.wh).px_from_world(world()),
         atol=2e-2,
         rtol=0,
     )
@@ -589,7 +589,7 @@ def test_projection_matrices_of_any_scale_and_sign(tmp_path, scale):
     )
     same(load_calibration(tmp_path / "calibration.npz"), rig)
     (tmp_path / "p.json").write_text(json.dumps({n: p.tolist() for n, p in zip(rig.names, P)}))
-    same(load_calibration(tmp_path / "p.json", size=SIZE), rig)
+    same(load_calibration(tmp_path / "p.json", wh=SIZE), rig)
 
 
 def test_npz_by_field(tmp_path):
@@ -660,7 +660,7 @@ def test_a_real_rig_is_the_same_from_json_and_toml(shared):
         load_calibration(folder / "calibration.toml"),
         load_calibration(folder / "calibration.json"),
     )
-    assert set(a.names) == set(b.names) and a.size == b.size == (416, 320)
+    assert set(a.names) == set(b.names) and a.wh == b.wh == (416, 320)
     order = [b.names.index(n) for n in a.names]
     points = torch.tensor([[20.0, 20, 0], [60, 0, 40]])
     assert_close(b.take(order).px_from_world(points), a.px_from_world(points), atol=1e-2, rtol=0)
@@ -760,7 +760,7 @@ def test_a_mutated_calibration_is_a_rig_or_one_clear_error(tmp_path, index):
     for _ in range(count):
         (tmp_path / name).write_bytes(mutated(good, random))
         try:
-            rig = load_calibration(tmp_path / name, size=SIZE)
+            rig = load_calibration(tmp_path / name, wh=SIZE)
         except (ValueError, FileNotFoundError) as error:
             refused += 1
             assert str(tmp_path) in str(error)

@@ -20,7 +20,7 @@ LENSES = [
 
 def rigs(lead=(), lens=LENSES[4], views=4):
     """A float64 ring with distortion, 96 x 64, with batch axes `lead`."""
-    rig = ring(views, size=(96, 64), target=(30.0, -20.0, 40.0), distortion=lens).to(torch.float64)
+    rig = ring(views, wh=(96, 64), target=(30.0, -20.0, 40.0), distortion=lens).to(torch.float64)
     R, t = look_at(
         rig.centres, torch.tensor([30.0, -20, 40]).double(), torch.tensor([0.0, 0, 1]).double()
     )  # a rotation to 1e-16
@@ -159,7 +159,7 @@ def test_ndc_of_corners_and_centre():
 def test_resizing_is_scaling_and_keeps_ndc():
     rig, world = rigs(), points(6)
     small = rig.resized((40, 50))
-    assert small.size == (40, 50)
+    assert small.wh == (40, 50)
     assert_close(
         small.px_from_world(world), rig.px_from_world(world) * torch.tensor([40 / 96, 50 / 64])
     )
@@ -178,7 +178,7 @@ def test_projecting_with_the_cropped_rig_is_cropping_the_pixels(lead):
         / window[..., None, :]
         * torch.tensor([30.0, 20.0])
     )
-    assert cut.size == (30, 20)
+    assert cut.wh == (30, 20)
     assert_close(cut.px_from_world(world), want, atol=1e-9, rtol=0)
 
 
@@ -191,9 +191,9 @@ def test_changes_leave_the_rig_alone():
         rig.take([1]),
         rig.batched(3),
     )
-    assert rig.size == (96, 64) and all(torch.equal(getattr(rig, k), x) for k, x in before.items())
+    assert rig.wh == (96, 64) and all(torch.equal(getattr(rig, k), x) for k, x in before.items())
     with pytest.raises(AttributeError):
-        rig.size = (1, 1)
+        rig.wh = (1, 1)
 
 
 def test_take_keeps_order_and_names():
@@ -255,7 +255,7 @@ def test_weights_pull_towards_the_trusted_views():
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_triangulation_in_any_unit_in_float32(scale):
-    rig = ring(4, size=(96, 64), distortion=LENSES[1])
+    rig = ring(4, wh=(96, 64), distortion=LENSES[1])
     rig = replace(rig, t=rig.t * scale)
     world = points(6).float() * scale
     assert_close(triangulate(rig, rig.px_from_world(world)), world, atol=0.05 * scale, rtol=0)
@@ -263,7 +263,7 @@ def test_triangulation_in_any_unit_in_float32(scale):
 
 # ---- making --------------------------------------------------------------------------------------------------------
 def test_ring_looks_at_its_target_with_the_sky_above():
-    rig = ring(5, target=(10.0, 20.0, 30.0), size=(96, 64))
+    rig = ring(5, target=(10.0, 20.0, 30.0), wh=(96, 64))
     target = torch.tensor([[10.0, 20.0, 30.0]])
     assert_close(rig.ndc_from_world(target), torch.zeros(5, 1, 2), atol=1e-4, rtol=0)
     higher = rig.px_from_world(target + torch.tensor([0.0, 0.0, 20.0]))

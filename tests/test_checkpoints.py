@@ -90,7 +90,7 @@ def test_checkpoint_of_other_shapes_is_refused(tmp_path, clip):
     run = begin(TINY, clip)
     path = save(run, tmp_path / "c.safetensors")
     with pytest.raises(ValueError, match=r"c.safetensors.*\(.*\) there, .* in this recipe"):
-        load(path, placed(replace(TINY, keypoints=6), clip.rig))
+        load(path, placed(TINY.with_(keypoints=6), clip.rig))
 
 
 def test_for_tracking_a_checkpoint_is_lighter_and_the_same(tmp_path, clip, seen, monkeypatch):
@@ -99,23 +99,23 @@ def test_for_tracking_a_checkpoint_is_lighter_and_the_same(tmp_path, clip, seen,
         "load_state_dict_from_url",
         lambda *_, **__: pytest.fail("weights were asked for"),
     )
-    run = begin(replace(TINY, backbone="resnet18", precision="float32"), clip)
-    run.recipe = replace(
-        run.recipe, pretrained=True, perceptual="vgg19"
+    run = begin(TINY.with_(backbone="resnet18", precision="float32"), clip)
+    run.recipe = run.recipe.with_(
+        pretrained=True, perceptual="vgg19"
     )  # as one who trains on with ImageNet's weights
     path = save(run, tmp_path / "c.safetensors")
     whole, light = load(path)[0], load(path, tracking=True)[0]
-    seen = clip.batch([2], None, run.recipe.size, seen, run.recipe.follow)
+    seen = clip.batch([2], None, run.recipe.data.image_wh, seen, run.recipe.volume.crop)
     with torch.no_grad():
         assert torch.equal(whole.keypoints(seen).world, light.keypoints(seen).world)
     assert all(p.is_meta for p in light.decoder.parameters()) and not any(
         p.is_meta for p in whole.parameters()
     )
-    half = load(path, replace(run.recipe, precision="bfloat16"), tracking=True)[0]
+    half = load(path, run.recipe.with_(precision="bfloat16"), tracking=True)[0]
     assert {p.dtype for p in half.encoder.parameters() if p.ndim == 4} == {torch.bfloat16}
     with torch.no_grad():
         assert (half.keypoints(seen).world - whole.keypoints(seen).world).abs().max() < 0.05 * (
-            run.recipe.follow or run.recipe.side
+            run.recipe.volume.crop or run.recipe.volume.side
         )
 
 
@@ -194,4 +194,6 @@ def test_another_clip_is_refused_and_changes_hold_from_here(tmp_path, clip):
     with pytest.raises(ValueError, match="places where they were there, moved by up to"):
         resume(path, moved)
     shaken = replace(clip, rig=replace(clip.rig, t=clip.rig.t + 1e-3))
-    assert resume(path, shaken, rate=1e-5).recipe == replace(begin(TINY, clip).recipe, rate=1e-5)
+    assert resume(path, shaken, learning_rate=1e-5).recipe == begin(TINY, clip).recipe.with_(
+        learning_rate=1e-5
+    )

@@ -269,23 +269,21 @@ def test_exercises_lists_a_lesson(capsys):
 
 # ---- references that the package has no function for ----------------------------------------------------------------
 def test_the_rate_is_the_one_training_uses(clip):
-    from dataclasses import replace
 
     from bkind3d_lite.recipes import QUICK_RAT
     from bkind3d_lite.training import batches, begin, train
 
-    small = replace(
-        QUICK_RAT,
+    small = QUICK_RAT.with_(
         keypoints=3,
         voxels=8,
-        width=8,
+        encoder_width=8,
         channels=4,
         v2v_width=4,
         decoder_width=8,
-        size=(48, 32),
+        image_wh=(48, 32),
         steps=40,
         background=False,
-        follow=None,
+        mode="room",
         hull=0.0,
         cover=0.0,
         mask=False,

@@ -48,8 +48,8 @@ def test_views_follow_the_calibration_not_the_alphabet(copy):
 
 
 def test_a_smaller_size_scales_the_rig_too(copy):
-    clip = open_clip(copy, size=(48, 40))
-    assert clip.frames[0].shape == (3, 40, 48, 3) and clip.rig.size == (48, 40)
+    clip = open_clip(copy, wh=(48, 40))
+    assert clip.frames[0].shape == (3, 40, 48, 3) and clip.rig.wh == (48, 40)
     world = torch.zeros(1, 3)
     assert_close(clip.rig.ndc_from_world(world), open_clip(copy).rig.ndc_from_world(world))
 
@@ -150,7 +150,7 @@ def same(a: Batch, b: Batch) -> bool:
 
 def test_the_same_seed_and_step_make_the_same_batch(clip):
     given = dict(
-        size=(24, 16),
+        wh=(24, 16),
         gap=[2, 5],
         batch=3,
         survey=flat_survey(clip),
@@ -212,7 +212,7 @@ def test_motion_is_preferred(clip):
     thumbs = torch.full((40, 4, 4, 6), 100, dtype=torch.uint8)
     thumbs[20:23] = 0  # only pairs with one end in 20..22 change
     survey = flat_survey(clip, thumbs)
-    assert_close((survey.stir(2) > 0).nonzero()[:, 0], torch.tensor([18, 19, 21, 22]))
+    assert_close((survey.motion_energy(2) > 0).nonzero()[:, 0], torch.tensor([18, 19, 21, 22]))
     drawn = {
         int(b.index[0])
         for b in take(clip.batches((12, 8), 2, seed=0, survey=survey, by_motion=True), 40)
@@ -228,7 +228,7 @@ def test_stir_by_hand(clip):
     survey = replace(
         flat_survey(clip), thumbs=thumbs
     )  # mean foreground 40 / 8 = 5, |change| 40 / 2 = 20
-    assert survey.stir(1).tolist() == [0.0, 4.0, 4.0]
+    assert survey.motion_energy(1).tolist() == [0.0, 4.0, 4.0]
 
 
 def test_a_gap_too_long(clip):
@@ -448,13 +448,15 @@ def test_csv_reads_back(tmp_path, track):
             assert table[f"{name}_{letter}"] == pytest.approx(
                 track.world[:, k, axis].numpy(), abs=6e-4
             )
-        assert table[f"{name}_confidence"] == pytest.approx(track.weight[:, k].numpy(), abs=6e-5)
+        assert table[f"{name}_confidence"] == pytest.approx(
+            track.confidence[:, k].numpy(), abs=6e-5
+        )
 
 
 def test_npz_reads_back(tmp_path, track):
     with np.load(track.save(tmp_path / "t.npz"), allow_pickle=False) as data:
         assert np.array_equal(data["positions"], track.world.numpy()) and np.array_equal(
-            data["confidence"], track.weight.numpy()
+            data["confidence"], track.confidence.numpy()
         )
         assert tuple(data["names"]) == track.skeleton.names and [
             tuple(e) for e in data["edges"]

@@ -1,7 +1,7 @@
 """Health: each complaint on a made-up case, and silence on a run that learns."""
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +15,7 @@ from bkind3d_lite.model import Discovery
 from bkind3d_lite.model.lifts import Keypoints
 from bkind3d_lite.recipes import Recipe
 from bkind3d_lite.training import Step, batches, begin, train
-from bkind3d_lite.training.diagnostics import EVERY, WINDOW, Health, dead_and_parked, signals
+from bkind3d_lite.training.diagnostics import SAMPLE_EVERY, WINDOW, Health, dead_and_parked, signals
 
 SIDE, K = 100.0, 6
 PATH = 20 * torch.randn(400, 1, 3, generator=torch.Generator().manual_seed(0)) + torch.tensor(
@@ -30,7 +30,7 @@ class Case:
 
     world: torch.Tensor = field(default_factory=lambda: PATH + BODY)
     target: float = 0.8
-    weight: float = 0.7
+    confidence: float = 0.7
     entropy: float = 0.4
     edges: torch.Tensor = field(default_factory=lambda: torch.ones(15))
     loss: float = 1.0
@@ -44,7 +44,7 @@ class Case:
         health, said = (
             Health(
                 SimpleNamespace(
-                    recipe=Recipe("r", steps=steps, centre=(0.0, 0.0, 0.0)),
+                    recipe=Recipe("r").with_(steps=steps, centre=(0.0, 0.0, 0.0)),
                     model=model,
                     objective=objective,
                 )
@@ -56,7 +56,7 @@ class Case:
             found = Keypoints(
                 torch.zeros(1, 2, K, 2),
                 world,
-                torch.full((1, 2, K), self.weight),
+                torch.full((1, 2, K), self.confidence),
                 entropy=torch.full((1, K), self.entropy),
             )
             batch = Batch(torch.zeros(1, 2, 3, 20, 20), None, None, torch.tensor([i]))
@@ -76,10 +76,10 @@ def test_a_healthy_case_is_left_in_peace():
     [
         (dict(target=0.01), "target is nearly empty.*gaps"),
         (
-            dict(world=0.01 * PATH.expand(-1, K, -1), weight=0.05),
+            dict(world=0.01 * PATH.expand(-1, K, -1), confidence=0.05),
             "6 of 6 keypoints are parked at the volume's centre.*sharpness",
         ),
-        (dict(weight=0.05), "confidence is 0.05.*flat.*[Rr]aise sharpness"),
+        (dict(confidence=0.05), "confidence is 0.05.*flat.*[Rr]aise sharpness"),
         (
             dict(entropy=0.97),
             "entropy of their heatmaps 97% of an even map's.*flat.*[Rr]aise sharpness",
@@ -124,8 +124,8 @@ def found_by(thumbs, centre):
 
 def test_before_the_first_step():
     thumbs = torch.full((40, 2, 8, 8), 100, dtype=torch.uint8)
-    run = SimpleNamespace(recipe=Recipe("r", side=100.0, centre=(0.0, 0.0, 0.0), gaps=(0.1,)))
-    run.recipe = replace(run.recipe, steps=400)
+    run = SimpleNamespace(recipe=Recipe("r").with_(side=100.0, centre=(0.0, 0.0, 0.0), gaps=(0.1,)))
+    run.recipe = run.recipe.with_(steps=400)
     centre = torch.zeros(40, 3)
     centre[:10, 0] = 60.0
     short, outside = Health(run, found_by(thumbs, centre)).before(30.0)
@@ -138,13 +138,13 @@ def test_a_tiny_run_that_learns_is_healthy():
     """The synthetic figure, long enough for every complaint to have its say."""
     clip = figure(60, views=3)
     seen = survey(clip)
-    run = begin(replace(TINY, steps=EVERY * WINDOW + 50), clip)
+    run = begin(TINY.with_(steps=SAMPLE_EVERY * WINDOW + 50), clip)
     health, said, row = Health(run, seen), [], None
     said += health.before(clip.fps)
     for step in train(run, batches(run, clip, seen)):
         new, complaints = health.examine(step)
         row, said = new or row, said + complaints
-        if step.index >= run.recipe.steps:
+        if step.index >= run.recipe.optim.steps:
             break
     assert said == []
     assert (

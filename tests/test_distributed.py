@@ -34,7 +34,7 @@ CHILD = textwrap.dedent("""
     seen = survey(clip)
     with distributed.joined("cpu") as device:
         for name, change in VARIANTS.items():
-            recipe = replace(TINY, warmup=0, batch=2 // distributed.count(), optimizer="sgd", rate=1e-2, **change)
+            recipe = TINY.with_(warmup=0, batch=2 // distributed.count(), optimizer="sgd", learning_rate=1e-2, **change)
             run, grads = begin(recipe, clip, device=device), {}
             run.model.double(), run.objective.double()
             pairs = (replace(doubled(pair), rig=doubled(pair.rig)) for pair in batches(run, clip, seen))
@@ -48,11 +48,11 @@ CHILD = textwrap.dedent("""
 """)
 VARIANTS = {
     "plain": {},
-    "one by one": {"one_by_one": True},
+    "one by one": {"decode_per_view": True},
     "checkpointing": {"checkpointing": True},
     "both, as the paper's": {
         "checkpointing": True,
-        "one_by_one": True,
+        "decode_per_view": True,
         "decoder_widths": (8, 8, 8),
         "v2v_full": True,
         "pyramid": True,
@@ -121,7 +121,7 @@ def test_two_ranks_are_one_process_with_the_double_batch(told, name):
 
 def test_the_ranks_share_the_pairs_of_one_process():
     clip = figure(40, views=3)
-    settings = dict(size=(48, 32), gap=(2, 5), seed=3, start=7, turn=True)
+    settings = dict(wh=(48, 32), gap=(2, 5), seed=3, start=7, turn=True)
     whole = clip.batches(batch=4, **settings)
     parts = [clip.batches(batch=2, share=(r, 2), **settings) for r in (0, 1)]
     for _ in range(3):

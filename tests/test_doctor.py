@@ -13,17 +13,17 @@ from bkind3d_lite.clips.recording_checks import (
     FAIL,
     PASS,
     WARN,
-    agreement,
-    background,
+    check_agreement,
+    check_background,
     covered,
     grown,
-    lenses,
-    ring,
-    timing,
-    truth,
-    unit,
+    check_lenses,
+    check_ring,
+    check_timing,
+    check_truth,
+    check_unit,
 )
-from bkind3d_lite.clips.survey import glance, survey
+from bkind3d_lite.clips.survey import survey, survey_views
 from bkind3d_lite.clips.synthetic import draw, figure, poses
 from bkind3d_lite.clips.videos import Frames
 from bkind3d_lite.workflows import doctor
@@ -121,13 +121,13 @@ BROKEN = [
 
 @pytest.mark.parametrize("cause, broken", BROKEN, ids=[c for c, _ in BROKEN])
 def test_a_wrong_calibration_is_named(good, seen, cause, broken):
-    check = agreement(replace(good, rig=broken(good.rig)), seen)
+    check = check_agreement(replace(good, rig=broken(good.rig)), seen)
     assert check.state == FAIL and cause in check.remedy, check
 
 
 def test_two_of_many_cameras_are_not_hidden_by_the_good_ones():
     many = figure(24, views=9)
-    check = agreement(replace(many, rig=swapped(many.rig, 2, 7)), glance(many))
+    check = check_agreement(replace(many, rig=swapped(many.rig, 2, 7)), survey_views(many))
     assert check.state == FAIL and "cameras cam2 and cam7 are swapped" in check.remedy, check
 
 
@@ -159,38 +159,38 @@ def test_a_turned_video_is_named(good, what, turn):
 
 
 def test_metres_that_say_millimetres(good):
-    check = unit(replace(good.rig, t=good.rig.t / 1000))
+    check = check_unit(replace(good.rig, t=good.rig.t / 1000))
     assert check.state == FAIL and "that fits m, not mm" in check.remedy
-    assert unit(replace(good.rig, t=good.rig.t / 1000, unit="m")).state == PASS
-    assert unit(replace(good.rig, unit="unknown")).state == WARN
+    assert check_unit(replace(good.rig, t=good.rig.t / 1000, unit="m")).state == PASS
+    assert check_unit(replace(good.rig, unit="unknown")).state == WARN
 
 
 def test_a_truth_in_another_unit_or_of_other_frames_is_told(good, seen):
-    assert truth(replace(good, truth=good.truth / 1000), seen).state == FAIL
+    assert check_truth(replace(good, truth=good.truth / 1000), seen).state == FAIL
     assert covered(good.truth[:20], good.rig, grown(seen.thumbs[:20])) > 0.9
 
 
 def test_a_lens_that_cannot_be_is_told(good):
     K = good.rig.K.clone()
     K[1, :2, 2] *= 0.2
-    assert "cam1: principal point" in lenses(replace(good.rig, K=K)).said
+    assert "cam1: principal point" in check_lenses(replace(good.rig, K=K)).said
     folded = replace(good.rig, distortion=torch.tensor([[-2.0, 0, 0, 0, 0]]).expand(4, 5))
-    assert "folds back" in lenses(folded).said
+    assert "folds back" in check_lenses(folded).said
 
 
 def test_a_camera_that_looks_elsewhere_and_views_from_one_side(good):
     aside = torch.tensor([[0.0, 0, -1], [0, 1, 0], [1, 0, 0]])
     R, t = good.rig.R.clone(), good.rig.t.clone()
     R[0], t[0] = aside @ R[0], aside @ t[0]
-    check = ring(replace(good.rig, R=R, t=t))
+    check = check_ring(replace(good.rig, R=R, t=t))
     assert check.state == WARN and "looks elsewhere" in check.remedy
-    assert "from nearly one side" in ring(cameras_in_a_ring(72).take([0, 1])).remedy
+    assert "from nearly one side" in check_ring(cameras_in_a_ring(72).take([0, 1])).remedy
 
 
 def test_a_background_that_moves_is_told(good):
     frames = good.frames.clone()
     frames[50:, 3] = torch.roll(frames[50:, 3], 9, 2)
-    assert "cam3" in background(replace(good, frames=frames), seen).said
+    assert "cam3" in check_background(replace(good, frames=frames), seen).said
 
 
 def test_a_still_recording_is_told(good):
@@ -218,7 +218,7 @@ class Film:
     """Footage that knows its times alone."""
 
     def __init__(self, seconds, fps=30.0):
-        self.seconds, self.fps, self.size, self.path = np.asarray(seconds), fps, (96, 64), None
+        self.seconds, self.fps, self.wh, self.path = np.asarray(seconds), fps, (96, 64), None
 
     def __len__(self):
         return len(self.seconds)
@@ -231,11 +231,11 @@ def filmed(good, *films, **change):
 
 def test_even_times_pass_and_a_jump_is_no_uneven_interval(good):
     even = np.arange(90) / 30
-    check = timing(filmed(good, Film(even), Film(even + 5.0)))  # a container may begin at any time
+    check = check_timing(filmed(good, Film(even), Film(even + 5.0)))  # a container may begin at any time
     assert check.state == PASS and "33.33 ms a frame" in check.said
     torn = np.concatenate([even[:40], even[40:] + 2])
-    assert timing(filmed(good, Film(torn), Film(torn), starts=(0, 40))).state == PASS
-    assert timing(good) is None, "frames in memory have no times"
+    assert check_timing(filmed(good, Film(torn), Film(torn), starts=(0, 40))).state == PASS
+    assert check_timing(good) is None, "frames in memory have no times"
 
 
 @pytest.mark.parametrize(
@@ -255,13 +255,13 @@ def test_even_times_pass_and_a_jump_is_no_uneven_interval(good):
     ],
 )
 def test_what_is_wrong_with_the_time_is_named(good, second, fps, words):
-    check = timing(filmed(good, Film(np.arange(90) / 30), Film(second, fps)))
+    check = check_timing(filmed(good, Film(np.arange(90) / 30), Film(second, fps)))
     assert check.state == WARN and re.search(words, check.said) and check.remedy, check.said
 
 
 def test_a_recording_in_fragments_is_a_warning(good):
     even = np.arange(90) / 30
-    check = timing(filmed(good, Film(even), Film(even), starts=tuple(range(0, 90, 5))))
+    check = check_timing(filmed(good, Film(even), Film(even), starts=tuple(range(0, 90, 5))))
     assert check.state == WARN and "90 frames in 18 unbroken stretches" in check.said
 
 

@@ -33,7 +33,7 @@ def test_a_folder_that_did_not_open_still_has_a_page(tmp_path):
 
 
 def test_a_ray_passes_through_the_image_of_each_of_its_points():
-    rig = ring(3, size=(96, 64), distortion=(-0.2, 0.05, 0.001, 0.0, 0.0))
+    rig = ring(3, wh=(96, 64), distortion=(-0.2, 0.05, 0.001, 0.0, 0.0))
     point = torch.tensor([[20.0, -30.0, 15.0]])
     px = rig.px_from_world(point)
     curve = ray_px(rig, px[0, 0], points=4000)
@@ -46,6 +46,6 @@ def test_the_sheet_holds_all_views(clip, seen):
     sheet = rays_sheet(clip, seen, columns=2)
     rows = -(-clip.rig.views // 2)
     assert (
-        sheet.shape == (rows * clip.rig.size[1] * 2, 2 * clip.rig.size[0] * 2, 3)
+        sheet.shape == (rows * clip.rig.wh[1] * 2, 2 * clip.rig.wh[0] * 2, 3)
         and sheet.dtype.name == "uint8"
     )

@@ -25,7 +25,7 @@ def random(*shape, seed=0):
 
 @pytest.fixture
 def rig():
-    return ring(views=3, size=(96, 64), target=(20.0, -30.0, 40.0))
+    return ring(views=3, wh=(96, 64), target=(20.0, -30.0, 40.0))
 
 
 @pytest.fixture

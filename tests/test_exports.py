@@ -28,7 +28,7 @@ def track():
 
 @pytest.fixture(scope="module")
 def rig():
-    return ring(4, size=(96, 64))
+    return ring(4, wh=(96, 64))
 
 
 def written(track, rig, tmp_path, name):
@@ -42,7 +42,7 @@ def rows(path, delimiter=","):
 
 def test_npz_comes_back(track, tmp_path):
     again = read_track(track.save(tmp_path / "keypoints.npz"))
-    assert_close(again.world, track.world), assert_close(again.weight, track.weight)
+    assert_close(again.world, track.world), assert_close(again.confidence, track.confidence)
     assert (again.skeleton, again.fps, again.unit) == (track.skeleton, track.fps, track.unit)
     (tmp_path / "broken.npz").write_bytes(b"PK not a zip")
     with pytest.raises(ValueError, match="broken.npz: not a track"):
@@ -139,7 +139,7 @@ def test_sleap_anipose_h5(track, rig, tmp_path):
             and "cam0, cam1, cam2, cam3" in file["tracks"].attrs["Description"]
         )
         assert_close(torch.tensor(file["tracks"][:, 0]).float(), track.world)
-        assert_close(torch.tensor(file["point_scores"][:, 0]).float(), track.weight)
+        assert_close(torch.tensor(file["point_scores"][:, 0]).float(), track.confidence)
         assert (
             file.attrs["unit"] == "mm"
             and file.attrs["fps"] == 25
@@ -208,7 +208,7 @@ def test_nwb_by_its_own_reader(track, rig, tmp_path):
             assert_close(torch.tensor(camera.translation_vector[:]).float(), rig.t[2]),
         )
         assert_close(torch.tensor(pose["nose"].data[:]).float(), track.world[:, 0])
-        assert_close(torch.tensor(pose["nose"].confidence[:]).float(), track.weight[:, 0])
+        assert_close(torch.tensor(pose["nose"].confidence[:]).float(), track.confidence[:, 0])
         assert (
             list(pose.skeleton.nodes[:]) == list(track.skeleton.names)
             and pose["nose"].unit == "mm"
@@ -241,7 +241,7 @@ def test_sleap_reads_the_calibration(rig, tmp_path):
             atol=1e-3,
             rtol=1e-5,
         )
-        assert tuple(camera.size) == rig.size and camera.matrix[0, 2] == pytest.approx(
+        assert tuple(camera.size) == rig.wh and camera.matrix[0, 2] == pytest.approx(
             float(rig.K[v, 0, 2]) - 0.5
         )
 
@@ -249,7 +249,7 @@ def test_sleap_reads_the_calibration(rig, tmp_path):
 def test_unknown_formats_and_clashing_names_are_refused(track, tmp_path):
     with pytest.raises(ValueError, match="unknown export 'c3d'; known: anipose, deeplabcut"):
         export(track, tmp_path, ("c3d",))
-    clash = Track(track.world, track.weight, Skeleton(("paw l", "paw.l", "x"), ()), 25.0)
+    clash = Track(track.world, track.confidence, Skeleton(("paw l", "paw.l", "x"), ()), 25.0)
     with pytest.raises(ValueError, match="paw l, paw.l become the same column 'paw_l'"):
         export(clash, tmp_path, ("anipose",))
 

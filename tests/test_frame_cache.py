@@ -102,8 +102,8 @@ def test_a_clip_keeps_what_is_needed_and_no_more(folder, tmp_path):
     clip = open_clip(folder[0], offsets={"cam1": 2})
     small, same = clip.kept(tmp_path, (48, 32)), clip.kept(tmp_path, (960, 640))
     assert (
-        small.rig.size == (48, 32)
-        and same.rig.size == clip.rig.size
+        small.rig.wh == (48, 32)
+        and same.rig.wh == clip.rig.wh
         and torch.equal(same.frames[3], clip.frames[3])
     )
     assert torch.equal(small.frames[3], clip.resized((48, 32)).frames[3])

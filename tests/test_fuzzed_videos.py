@@ -34,7 +34,7 @@ def opened(path: Path) -> str:
             return "read" if read_truth(path).positions.shape[2] == 3 else "wrong"
         video = Stills([path]) if path.suffix in IMAGE_SUFFIXES else footage_of(path)
         n = len(video)
-        assert (video.seconds is None or len(video.seconds) == n) and min(video.size) > 0
+        assert (video.seconds is None or len(video.seconds) == n) and min(video.wh) > 0
         for start in {0, n // 2, max(0, n - 3)}:
             assert video.read(start, min(start + 3, n), (24, 16)).shape[1:] == (16, 24, 3)
         assert Frames([video], (24, 16))[[n - 1]].shape == (1, 1, 16, 24, 3)

@@ -68,7 +68,7 @@ def test_the_drawing_is_the_library_drawing(clip, monkeypatch):
         "heat",
         lambda maps, *_: seen.append(maps) or np.zeros((*maps.shape, 3), np.uint8),
     )
-    draw = interactive.drawing(ndc, pairs, weights, size=(24, 36))
+    draw = interactive.drawing(ndc, pairs, weights, hw=(24, 36))
     draw(sigma=0.1, keep=2)
     torch.testing.assert_close(
         seen[-1],
@@ -84,7 +84,7 @@ def test_the_drawing_is_the_library_drawing(clip, monkeypatch):
 def test_pulls_add_up_and_leave_the_model_alone(clip, seen, tiny):
     recipe = tiny
     model, objective = build(recipe)
-    batch = clip.batch([4], 5, recipe.size, seen)
+    batch = clip.batch([4], 5, recipe.data.image_wh, seen)
     before = objective.length.average.clone()
     chain = Skeleton(tuple("abcde"), ((0, 1), (1, 2), (2, 3), (3, 4)))
     draw = interactive.pulls(model, objective, batch, chain, reach=50.0)

@@ -25,7 +25,7 @@ STREET = {
     "evaluation": [],
     "model": [
         "memory_efficient", "networks", "lifts", "edges", "losses", "discoverer",
-        "objective", "build",
+        "objective", "builder",
     ],
     "training": [
         "precision", "prefetch", "loop", "tracking", "checkpoints", "memory_planner", "diagnostics"

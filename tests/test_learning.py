@@ -12,18 +12,18 @@ from bkind3d_lite.training import batches, begin, track, train
 
 
 def test_a_tiny_model_learns_the_figure():
-    recipe = replace(
-        QUICK_RAT,
+    recipe = QUICK_RAT.with_(
         keypoints=8,
-        size=(64, 64),
+        image_wh=(64, 64),
         voxels=16,
-        width=16,
+        encoder_width=16,
         channels=8,
         v2v_width=8,
         decoder_width=12,
-        follow=420.0,
+        mode="animal",
+        animal_side=420.0,
         steps=150,
-        views=3,
+        views_per_step=3,
         gaps=(0.1, 0.2),
     )
     clip = figure(420, 4, (96, 96), seed=0)
@@ -36,7 +36,7 @@ def test_a_tiny_model_learns_the_figure():
     losses = []
     for step in train(run, batches(run, first, seen[0])):
         losses.append(step.losses["reconstruct"])
-        if step.index >= recipe.steps:
+        if step.index >= recipe.optim.steps:
             break
     assert sum(losses[-20:]) < 0.6 * sum(losses[:20])
     a, b = (

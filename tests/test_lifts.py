@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from bkind3d_lite.cameras import ring
 from bkind3d_lite.clips import Batch
 from bkind3d_lite.model.lifts import Volumetric
+from bkind3d_lite.recipes import PriorRecipe, V2VRecipe, VolumeRecipe
 
 
 def world_of(batch=2, views=4, follow=False, turn=False, channels=3):
@@ -17,7 +18,8 @@ def world_of(batch=2, views=4, follow=False, turn=False, channels=3):
     rig = ring(
         views, 900.0, 550.0, (0.0, 0.0, 50.0), (96, 64), 50.0, (-0.1, 0.02, 0.001, 0.0, 0.0)
     ).batched(batch)
-    lift = Volumetric(5, channels, 8, 400.0, (0.0, 0.0, 50.0), width=8, levels=1, sharpness=3.0)
+    volume, v2v = VolumeRecipe(voxels=8, side=400.0, centre=(0.0, 0.0, 50.0)), V2VRecipe(8, 1)
+    lift = Volumetric(volume, 5, channels, v2v=v2v, priors=PriorRecipe(sharpness=3.0))
     images = torch.rand(batch, views, 4, 64, 96)
     centre = torch.tensor([[0.0, 0.0, 50.0], [60.0, -40.0, 70.0]])[:batch] if follow else None
     angle = torch.tensor([0.3, 2.0])[:batch] if turn else None
@@ -53,10 +55,10 @@ def test_keypoints_and_their_projections_agree(follow, turn):
     assert (
         found.world.shape == (2, 5, 3)
         and found.ndc.shape == (2, 4, 5, 2)
-        and found.weight.shape == (2, 4, 5)
+        and found.confidence.shape == (2, 4, 5)
     )
     assert_close(found.ndc, batch.rig.ndc_from_world(found.world))
-    assert found.weight.min() >= 0 and found.weight.max() <= 1
+    assert found.confidence.min() >= 0 and found.confidence.max() <= 1
     middle = lift.centre if batch.centre is None else batch.centre[:, None]
     assert ((found.world - middle).abs() < 200 * 2**0.5).all(), "a softmax cannot leave its cube"
 
@@ -72,7 +74,7 @@ def test_permuting_the_views_leaves_the_world_alone(follow, turn):
     )
     assert_close(shuffled.world, found.world, atol=0.02, rtol=0)
     assert_close(shuffled.ndc, found.ndc[:, order], atol=1e-3, rtol=0)
-    assert_close(shuffled.weight, found.weight[:, order], atol=1e-3, rtol=0)
+    assert_close(shuffled.confidence, found.confidence[:, order], atol=1e-3, rtol=0)
 
 
 @CASES
@@ -106,7 +108,7 @@ def test_a_keypoint_lies_where_the_volume_peaks(monkeypatch):
     monkeypatch.setattr(lift, "volume", lambda *args: logits.scatter(-1, cell[..., None], 0.0))
     found = lift(maps, batch.now, batch)
     assert_close(found.world, torch.stack([points[b, cell[b]] for b in range(2)]))
-    assert found.weight.min() > 0.99
+    assert found.confidence.min() > 0.99
 
 
 # ---- the place of the volume ---------------------------------------------------------------------------------------
@@ -119,7 +121,7 @@ def test_static_cameras_are_projected_once_per_rig():
     assert first[0] is again[0] and first[1] is again[1]
 
 
-@pytest.mark.parametrize("change", ["K", "t", "distortion", "size", "names", "fewer"])
+@pytest.mark.parametrize("change", ["K", "t", "distortion", "wh", "names", "fewer"])
 def test_another_rig_is_projected_anew(change):
     lift, _, batch = world_of()
     lift.place(batch)
@@ -128,7 +130,7 @@ def test_another_rig_is_projected_anew(change):
         "K": lambda: replace(rig, K=rig.K * torch.tensor([[1.2], [1.2], [1.0]])),
         "t": lambda: replace(rig, t=rig.t + 50),
         "distortion": lambda: replace(rig, distortion=rig.distortion - 0.1),
-        "size": lambda: replace(rig, size=(100, 64)),
+        "wh": lambda: replace(rig, wh=(100, 64)),
         "names": lambda: rig.take([1, 0, 2, 3]),
         "fewer": lambda: rig.take([0, 2]),
     }[change]()
@@ -155,20 +157,21 @@ def test_a_volume_that_follows_is_placed_at_the_batch():
 
 def test_a_volume_that_nobody_sees_is_refused():
     _, _, batch = world_of()
-    lift = Volumetric(5, 3, 8, 40.0, (1e5, 0.0, 0.0), width=8, levels=1)
+    volume = VolumeRecipe(voxels=8, side=40.0, centre=(1e5, 0.0, 0.0))
+    lift = Volumetric(volume, 5, 3, v2v=V2VRecipe(8, 1))
     with pytest.raises(ValueError, match="no camera sees.*centre.*side 40.*unit"):
         lift.place(batch)
 
 
 def test_voxels_must_fit_the_hourglass():
     with pytest.raises(ValueError, match="voxels = 10.*multiple of 4"):
-        Volumetric(5, 3, 10, 400.0, levels=2)
+        Volumetric(VolumeRecipe(voxels=10, side=400.0), 5, 3)
 
 
 # ---- the prior -----------------------------------------------------------------------------------------------------
 def test_the_hull_needs_the_foreground_channel():
     lift, maps, batch = world_of()
-    lift.hull = 1.0
+    lift.priors = replace(lift.priors, hull=1.0)
     with pytest.raises(ValueError, match="foreground channel.*survey.*hull = 0"):
         lift(maps, batch.now[:, :, :3], batch)
 
@@ -182,7 +185,7 @@ def test_the_hull_draws_keypoints_to_the_foreground():
         (torch.stack([x, y], -1) - px[:, :, 0, None, None]).norm(dim=-1) < 6
     ).float()
     far = (lift(maps, batch.now, batch).world - target).norm(dim=-1).mean()
-    lift.hull = 20.0
+    lift.priors = replace(lift.priors, hull=20.0)
     near = (lift(maps, batch.now, batch).world - target).norm(dim=-1).mean()
     assert near < 40 < far
 
@@ -191,5 +194,5 @@ def test_sharpness_scales_the_logits():
     lift, maps, batch = world_of()
     ndc = lift.place(batch)[1]
     sharp = lift.volume(maps, batch.now, ndc)
-    lift.sharpness = 1.0
+    lift.priors = replace(lift.priors, sharpness=1.0)
     assert_close(sharp, 3 * lift.volume(maps, batch.now, ndc), atol=1e-4, rtol=1e-4)

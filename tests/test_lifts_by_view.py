@@ -10,11 +10,13 @@ from bkind3d_lite.cameras import ring, triangulate
 from bkind3d_lite.clips import Batch
 from bkind3d_lite.model.lifts import Depth, Flat, Triangulated, spatial_logits
 from bkind3d_lite.model.losses import reprojection
+from bkind3d_lite.recipes import PriorRecipe, VolumeRecipe
 from bkind3d_lite.shapes import cells
 from bkind3d_lite.training.tracking import in_space
 
 K, SIZE, MAPS = 5, (96, 64), (32, 48)  # non-square images W, H and maps h, w
 CENTRE, SIDE = (20.0, -10.0, 60.0), 500.0
+VOLUME = VolumeRecipe(side=SIDE, centre=CENTRE)
 
 
 def scene(batch=2, views=4, follow=False, dtype=torch.float64):
@@ -55,10 +57,10 @@ def drawn(lift, batch, world):
 
 
 SPATIAL = pytest.mark.parametrize(
-    "lift", [Triangulated(K), Depth(K, SIDE, CENTRE)], ids=lambda x: type(x).__name__
+    "lift", [Triangulated(K), Depth(VOLUME, K)], ids=lambda x: type(x).__name__
 )
 ALL = pytest.mark.parametrize(
-    "lift", [Flat(K), Triangulated(K), Depth(K, SIDE, CENTRE)], ids=lambda x: type(x).__name__
+    "lift", [Flat(K), Triangulated(K), Depth(VOLUME, K)], ids=lambda x: type(x).__name__
 )
 
 
@@ -70,7 +72,7 @@ def test_exact_heatmaps_give_back_the_keypoints(lift, follow):
     found = lift(drawn(lift, batch, world), batch.now, batch)
     assert_close(found.world, world, atol=0.5, rtol=0)
     assert_close(found.ndc, batch.rig.ndc_from_world(found.world))
-    assert found.weight.shape == (2, 4, K) and found.weight.min() > 0.5
+    assert found.confidence.shape == (2, 4, K) and found.confidence.min() > 0.5
 
 
 def test_flat_reads_every_view_and_knows_no_world():
@@ -86,7 +88,7 @@ def test_votes_are_what_each_view_says_alone():
     flat = batch.rig.ndc_from_world(world)
     found = Triangulated(K)(heatmaps(flat), batch.now, batch)
     assert_close(found.votes, flat, atol=1e-3, rtol=0)
-    lift = Depth(K, SIDE, CENTRE)
+    lift = Depth(VOLUME, K)
     found = lift(drawn(lift, batch, world), batch.now, batch)
     assert_close(found.votes, world[:, None].expand(-1, 4, -1, -1), atol=1.0, rtol=0)
 
@@ -105,7 +107,7 @@ def test_permuting_the_views_permutes_what_they_see_and_nothing_else(lift):
         replace(batch, now=batch.now[:, order], rig=batch.rig.take(order)),
     )
     assert_close(other.ndc, found.ndc[:, order])
-    assert_close(other.weight, found.weight[:, order])
+    assert_close(other.confidence, found.confidence[:, order])
     if found.world is not None:
         assert_close(other.world, found.world)
         assert_close(other.votes, found.votes[:, order])
@@ -155,7 +157,7 @@ def test_an_unsure_view_is_outvoted(lift):
 @pytest.mark.parametrize("follow", [False, True])
 def test_every_cameras_depths_enclose_the_cube_however_it_is_turned(follow):
     world, batch = scene(follow=follow)
-    near, far = Depth(K, SIDE, CENTRE).limits(batch)
+    near, far = Depth(VOLUME, K).limits(batch)
     corners = (
         torch.tensor(
             [[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=torch.float64
@@ -179,16 +181,16 @@ def test_every_cameras_depths_enclose_the_cube_however_it_is_turned(follow):
 
 def test_given_depths_are_kept_and_nonsense_is_refused():
     _, batch = scene()
-    near, far = Depth(K, SIDE, CENTRE, near=300.0, far=2000.0).limits(batch)
+    near, far = Depth(replace(VOLUME, near=300.0, far=2000.0), K).limits(batch)
     assert (near == 300).all() and (far == 2000).all()
     for wrong in (dict(near=500.0, far=400.0), dict(near=-1.0), dict(far=0.0, near=1.0)):
         with pytest.raises(ValueError, match="0 < near < far"):
-            Depth(K, SIDE, CENTRE, **wrong)
+            Depth(replace(VOLUME, **wrong), K)
 
 
 def test_a_camera_inside_the_cube_still_looks_ahead():
     _, batch = scene()
-    near, far = Depth(K, 5000.0, CENTRE).limits(batch)
+    near, far = Depth(replace(VOLUME, side=5000.0), K).limits(batch)
     assert (near > 0).all() and (far > near).all()
 
 
@@ -208,7 +210,7 @@ def test_gradients_of_the_lifts(lift):
     some = torch.randn(
         1, 2, lift.channels, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    small = replace(lift, keypoints=1)
+    small = Depth(VOLUME, 1) if isinstance(lift, Depth) else Triangulated(1)
     assert torch.autograd.gradcheck(
         lambda m: small(m, batch.now, batch).world,
         (some[:, :, : small.channels].clone().requires_grad_(),),
@@ -243,10 +245,10 @@ def test_triangulation_already_minimizes_the_reprojection_error(spread, most):
 def test_sharpness_and_hull_act_on_the_logits():
     world, batch = scene()
     maps = heatmaps(batch.rig.ndc_from_world(world))
-    assert_close(spatial_logits(maps, batch.now, 3.0), 3 * maps.flatten(-2))
+    assert_close(spatial_logits(maps, batch.now, PriorRecipe(3.0)), 3 * maps.flatten(-2))
     batch.now[:, :, 3] = 0.0
     batch.now[:, :, 3, 20:30, 60:80] = 1.0
-    found = Flat(K, hull=1e3)(torch.zeros_like(maps), batch.now, batch)
+    found = Flat(K, PriorRecipe(hull=1e3))(torch.zeros_like(maps), batch.now, batch)
     assert_close(
         found.ndc,
         torch.tensor([70 / 48 - 1, 25 / 32 - 1], dtype=torch.float64).expand(2, 4, K, 2),
@@ -254,4 +256,4 @@ def test_sharpness_and_hull_act_on_the_logits():
         rtol=0,
     )
     with pytest.raises(ValueError, match="foreground channel.*hull = 0"):
-        Flat(K, hull=1.0)(maps, batch.now[:, :, :3], batch)
+        Flat(K, PriorRecipe(hull=1.0))(maps, batch.now[:, :, :3], batch)

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,14 @@ from bkind3d_lite.recipes import LEAN, PAPER_RAT7M, QUICK_RAT
 from bkind3d_lite.training import batches, begin
 from bkind3d_lite.training.memory_planner import LADDER, advised, knobs, memory, plan
 from bkind3d_lite.training.precision import native_bfloat16
-from bkind3d_lite.training.prefetch import ahead
+from bkind3d_lite.training.prefetch import prefetch
 
-MIDDLE = replace(
-    PAPER_RAT7M,
+MIDDLE = PAPER_RAT7M.with_(
     name="middle",
     backbone="resnet18",
     pretrained=False,
     perceptual="random",
-    size=(192, 128),
+    image_wh=(192, 128),
     voxels=32,
     v2v_levels=3,
     v2v_front=3,
@@ -33,11 +31,10 @@ MIDDLE = replace(
     precision="float32",
 )
 
-TINY = replace(
-    MIDDLE,
+TINY = MIDDLE.with_(
     name="tiny",
     backbone="small",
-    width=8,
+    encoder_width=8,
     pyramid=False,
     v2v_full=False,
     v2v_levels=2,
@@ -46,10 +43,9 @@ TINY = replace(
     keypoints=5,
 )
 
-LEAN_REDUCED = replace(
-    LEAN,
+LEAN_REDUCED = LEAN.with_(
     name="lean-reduced",
-    size=(128, 128),
+    image_wh=(128, 128),
     voxels=24,
     v2v_levels=3,
     decoder_widths=(128, 64, 32, 16),
@@ -71,10 +67,10 @@ from bkind3d_lite.training import begin, batches, train
 def resident(key):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))
 recipe = load_recipe(json.loads(sys.argv[1]))
-clip = figure(12, size=recipe.size)
+clip = figure(12, wh=recipe.data.image_wh)
 seen = survey(clip) if recipe.surveyed else None
-widths = (8, 8, 8) if recipe.decoder_widths else None
-small = begin(replace(recipe, size=(64, 64), voxels=8, v2v_levels=2, decoder_widths=widths, decoder_width=8, backbone="small", width=8, v2v_width=8), clip)
+widths = (8, 8, 8) if recipe.decoder.decoder_widths else None
+small = begin(recipe.with_(image_wh=(64, 64), voxels=8, v2v_levels=2, decoder_widths=widths, decoder_width=8, backbone="small", width=8, v2v_width=8), clip)
 next(train(small, batches(small, clip, seen)))  # the libraries' own pages are not the recipe's
 del small
 _libc("malloc_trim", 0)
@@ -93,13 +89,13 @@ print(resident("VmHWM") - before)
 )
 @pytest.mark.parametrize(
     "recipe",
-    [replace(QUICK_RAT, gaps=(0.1,), warmup=0)]
-    + [replace(r, precision=p) for r in (MIDDLE, LEAN_REDUCED) for p in ("float32", "bfloat16")],
-    ids=lambda r: f"{r.name}-{r.precision}",
+    [QUICK_RAT.with_(gaps=(0.1,), warmup=0)]
+    + [r.with_(precision=p) for r in (MIDDLE, LEAN_REDUCED) for p in ("float32", "bfloat16")],
+    ids=lambda r: f"{r.name}-{r.compute.precision}",
 )
 def test_the_memory_foretold_is_the_memory_used(recipe):
     """Within 15 % of the growth of a fresh process, after a few steps, with the memory habits that a training has."""
-    if recipe.precision == "bfloat16" and not native_bfloat16():
+    if recipe.compute.precision == "bfloat16" and not native_bfloat16():
         pytest.skip("this CPU has no bfloat16 (AVX512-BF16 or AMX)")
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(recipe).items()}
     done = subprocess.run(
@@ -121,18 +117,17 @@ def test_a_walk_downloads_nothing(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert (
-            memory(replace(TINY, perceptual="vgg19", pretrained=True), 2).step
-            > memory(TINY, 2).step
+            memory(TINY.with_(perceptual="vgg19", pretrained=True), 2).step > memory(TINY, 2).step
         )
 
 
 def test_what_saves_memory_saves_it_on_paper_too():
     needs = [
-        memory(replace(TINY, **({"checkpointing": False, "one_by_one": False} | how)), 4).step
+        memory(TINY.with_(**{"checkpointing": False, "decode_per_view": False} | how), 4).step
         for how in LADDER
     ]
     assert needs[0] > needs[1] > needs[2]
-    assert memory(replace(TINY, batch=2), 4).step > memory(TINY, 4).step > memory(TINY, 4).inference
+    assert memory(TINY.with_(batch=2), 4).step > memory(TINY, 4).step > memory(TINY, 4).inference
 
 
 def test_a_plan_takes_the_fastest_that_fits(clip):
@@ -144,17 +139,17 @@ def test_a_plan_takes_the_fastest_that_fits(clip):
         and len(roomy.considered) == 1
     )
     tight = plan(TINY, clip.rig, budget=roomy.need.step - 1)
-    assert tight.fits and tight.recipe.one_by_one and tight.need.step < roomy.need.step
+    assert tight.fits and tight.recipe.decode_per_view and tight.need.step < roomy.need.step
     assert "fits" in str(tight) and len(str(tight).splitlines()) >= 3
 
 
 def test_three_knobs_the_best_first():
-    found = knobs(replace(TINY, checkpointing=False, one_by_one=False, batch=2), 4)
+    found = knobs(TINY.with_(checkpointing=False, decode_per_view=False, batch=2), 4)
     assert len(found) == 3 and found[0][1] >= found[1][1] >= found[2][1] > 0
 
 
 def test_out_of_memory_says_what_to_turn(clip):
-    run = begin(replace(TINY, voxels=8), clip)
+    run = begin(TINY.with_(voxels=8), clip)
 
     def failing(error):
         raise error
@@ -174,8 +169,8 @@ def test_out_of_memory_says_what_to_turn(clip):
 
 # ---- loading ahead -------------------------------------------------------------------------------------------------
 def test_ahead_gives_the_same_batches_in_the_same_order(clip):
-    run = begin(replace(TINY, size=(48, 32), voxels=8), clip)
-    for _, a, b in zip(range(5), batches(run, clip, None), ahead(batches(run, clip, None))):
+    run = begin(TINY.with_(image_wh=(48, 32), voxels=8), clip)
+    for _, a, b in zip(range(5), batches(run, clip, None), prefetch(batches(run, clip, None))):
         assert (
             torch.equal(a.index, b.index)
             and torch.equal(a.now, b.now)
@@ -184,13 +179,13 @@ def test_ahead_gives_the_same_batches_in_the_same_order(clip):
 
 
 def test_ahead_ends_with_its_source_and_hands_on_errors():
-    assert list(ahead(iter(["a", "b", "c"]))) == ["a", "b", "c"]
+    assert list(prefetch(iter(["a", "b", "c"]))) == ["a", "b", "c"]
 
     def broken():
         yield "a"
         raise ValueError("frame 7 cannot be decoded")
 
-    taken = ahead(broken())
+    taken = prefetch(broken())
     assert next(taken) == "a"
     with pytest.raises(ValueError, match="frame 7"):
         next(taken)
@@ -205,7 +200,7 @@ def test_lean_costs_a_sixth_of_the_paper():
     pixels = dict(
         perceptual="pixels"
     )  # VGG-19 counted by hand: 48.5 GFLOP at 256 px, for target, reconstruction and gradient
-    paper, lean = (flops(replace(r, **pixels), 4) for r in (PAPER_RAT7M, LEAN))
+    paper, lean = (flops(r.with_(**pixels), 4) for r in (PAPER_RAT7M, LEAN))
     vgg = 48.54e9
     assert paper["step"] + 12 * vgg == pytest.approx(3551e9, rel=0.01) and paper[
         "inference"

@@ -1,13 +1,13 @@
 """Model: one breath from batch to losses; recipes as values; what the paper does is what the switches' defaults do."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from bkind3d_lite.clips.survey import extent, survey
+from bkind3d_lite.clips.survey import animal_length, survey
 from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.model import Objective, build, placed
 from bkind3d_lite.recipes import (
@@ -19,28 +19,28 @@ from bkind3d_lite.recipes import (
     RECIPES,
     Recipe,
 )
+from bkind3d_lite.recipes.sections import leaves
 
-TINY = replace(
-    QUICK_RAT,
+TINY = QUICK_RAT.with_(
     keypoints=5,
-    size=(48, 32),
+    image_wh=(48, 32),
     voxels=8,
-    width=8,
+    encoder_width=8,
     channels=4,
     v2v_width=4,
     decoder_width=8,
     decoder_steps=2,
-    follow=500.0,
+    mode="animal",
+    animal_side=500.0,
     warmup=0,
-    views=None,
+    views_per_step=None,
     sure=0.1,
 )
-PAPER = Recipe(
-    "paper-small",
+PAPER = Recipe("paper-small").with_(
     keypoints=5,
-    size=(48, 32),
+    image_wh=(48, 32),
     voxels=8,
-    width=8,
+    encoder_width=8,
     channels=4,
     v2v_width=4,
     decoder_width=8,
@@ -61,7 +61,12 @@ def seen(clip):
 
 def batch_of(clip, recipe, seen, times=(3, 9), turn=None):
     return clip.batch(
-        times, 5, recipe.size, seen if recipe.surveyed else None, recipe.follow, turn=turn
+        times,
+        5,
+        recipe.data.image_wh,
+        seen if recipe.surveyed else None,
+        recipe.volume.crop,
+        turn=turn,
     )
 
 
@@ -73,7 +78,7 @@ def test_shapes_on_images_that_are_not_square(clip, seen, recipe):
     assert (
         out.now.world.shape == (2, 5, 3)
         and out.later.ndc.shape == (2, 3, 5, 2)
-        and out.now.weight.shape == (2, 3, 5)
+        and out.now.confidence.shape == (2, 3, 5)
     )
     assert out.recon.shape == (2, 3, 1, 8, 12)
     losses = objective(batch, out, model.edges, 0)
@@ -105,8 +110,8 @@ def test_keypoints_of_inference_are_those_of_training(clip, seen):
 
 def test_views_may_come_in_any_order(clip, seen):
     model, _ = build(placed(TINY, clip.rig))
-    whole = clip.batch([3], 5, TINY.size, seen, TINY.follow)
-    other = clip.batch([3], 5, TINY.size, seen, TINY.follow, views=[2, 0, 1])
+    whole = clip.batch([3], 5, TINY.data.image_wh, seen, TINY.volume.crop)
+    other = clip.batch([3], 5, TINY.data.image_wh, seen, TINY.volume.crop, views=[2, 0, 1])
     a, b = model(whole), model(other)
     assert_close(a.now.world, b.now.world, atol=0.05, rtol=1e-5)
     assert_close(a.recon[:, [2, 0, 1]], b.recon, atol=1e-3, rtol=1e-3)
@@ -114,17 +119,19 @@ def test_views_may_come_in_any_order(clip, seen):
 
 def test_a_turned_volume_is_the_same_place_in_the_world(clip, seen):
     """The turn moves voxels, not the animal: the hull's own centre stays where it is."""
-    recipe = replace(TINY, hull=200.0, voxels=16)  # so strong that the untrained network has no say
+    recipe = TINY.with_(hull=200.0, voxels=16)  # so strong that the untrained network has no say
     model, _ = build(placed(recipe, clip.rig))
     still, turned = (
         model.keypoints(batch_of(clip, recipe, seen, turn=t)).world
         for t in (None, torch.tensor([0.7, 2.1]))
     )
-    assert (still - turned).norm(dim=-1).max() < 0.07 * recipe.follow, "little more than a voxel"
+    assert (still - turned).norm(dim=-1).max() < 0.07 * recipe.volume.crop, (
+        "little more than a voxel"
+    )
 
 
 def test_losses_begin_after_the_warmup(clip, seen):
-    recipe = placed(replace(TINY, warmup=10), clip.rig)
+    recipe = placed(TINY.with_(warmup=10), clip.rig)
     model, objective = build(recipe)
     batch = batch_of(clip, recipe, seen)
     out = model(batch)
@@ -135,7 +142,7 @@ def test_losses_begin_after_the_warmup(clip, seen):
 def test_the_mask_leaves_the_ground_out(clip, seen):
     batch = batch_of(clip, TINY, seen)
     bare, masked = (
-        Objective(placed(replace(TINY, mask=m), clip.rig), 10, 500.0).target(batch, (32, 48))
+        Objective(placed(TINY.with_(mask=m), clip.rig), 10, 500.0).target(batch, (32, 48))
         for m in (False, True)
     )
     off = (batch.now[:, :, 3:] + batch.later[:, :, 3:]) == 0
@@ -147,19 +154,19 @@ def test_switches_are_off_in_a_plain_recipe_and_on_in_the_quick_ones():
     plain = Recipe("paper")
     assert (
         not plain.surveyed
-        and plain.sharpness == 1
-        and not plain.turn
-        and plain.views is None
-        and plain.cover == plain.sure == 0
+        and plain.priors.sharpness == 1
+        and not plain.volume.turn
+        and plain.data.views_per_step is None
+        and plain.losses.cover == plain.losses.sure == 0
     )
     assert (
         QUICK_RAT.surveyed
         and QUICK_HUMAN.surveyed
         and set(RECIPES) >= {"quick-rat", "quick-human", "paper-h36m", "paper-rat7m"}
     )
-    assert {f.name for f in fields(Recipe)} >= {
+    assert leaves().keys() >= {
         "background",
-        "follow",
+        "mode",
         "hull",
         "mask",
         "cover",
@@ -174,7 +181,7 @@ def test_seeded(clip):
 
 
 def test_the_background_switch_hides_the_foreground_from_the_encoder(clip, seen):
-    recipe = placed(replace(TINY, background=False, hull=0.0), clip.rig)
+    recipe = placed(TINY.with_(background=False, hull=0.0), clip.rig)
     model, _ = build(recipe)
     batch = batch_of(clip, recipe, seen)
     blind = replace(
@@ -183,15 +190,18 @@ def test_the_background_switch_hides_the_foreground_from_the_encoder(clip, seen)
     assert torch.equal(model.keypoints(batch).world, model.keypoints(blind).world)
 
 
-def test_reach_is_measured_on_the_animal(clip, seen):
+def test_the_cube_is_measured_on_the_animal(clip, seen):
     """The cube of the preset for own recordings is so many times as wide as the animal is long; without a survey it cannot be placed."""
     found = placed(QUICK, clip.rig, seen)
-    assert found.follow == pytest.approx(QUICK.reach * extent(seen, clip.rig), rel=0.01)
-    assert placed(replace(QUICK, follow=321.0), clip.rig).follow == 321.0, (
+    assert found.volume.crop == pytest.approx(
+        QUICK.volume.animal_lengths * animal_length(seen, clip.rig), rel=0.01
+    )
+    assert placed(QUICK.with_(mode="animal", animal_side=321.0), clip.rig).volume.crop == 321.0, (
         "who names the side is believed"
     )
     with pytest.raises(
-        ValueError, match="reach = .* asks for the animal's extent: place the recipe with a survey"
+        ValueError,
+        match="animal_lengths = .* asks for the animal's length: place the recipe with a survey",
     ):
         placed(QUICK, clip.rig)
 
@@ -203,21 +213,27 @@ def test_reach_is_measured_on_the_animal(clip, seen):
 )
 def test_the_papers_recipes_have_the_papers_size(recipe, side, gap):
     """Parameters and arithmetic of the released networks: kptNet 1.48 M and ResNet-50 23.5 M, V2V 11.9 M, decoder 37.8 M."""
-    assert (recipe.side, recipe.gaps, recipe.keypoints, recipe.size, recipe.voxels) == (
+    assert (
+        recipe.volume.side,
+        recipe.data.gaps,
+        recipe.keypoints,
+        recipe.data.image_wh,
+        recipe.volume.voxels,
+    ) == (
         side,
         (gap,),
         15,
         (256, 256),
         64,
     )
-    assert not recipe.surveyed and recipe.sharpness == 1
+    assert not recipe.surveyed and recipe.priors.sharpness == 1
     with torch.device("meta"):
         model, _ = build(
-            replace(recipe, pretrained=False, perceptual="pixels", centre=(0.0, 0.0, 0.0))
+            recipe.with_(pretrained=False, perceptual="pixels", centre=(0.0, 0.0, 0.0))
         )
         with FlopCounterMode(display=False) as counted:
             assert model.lift.v2v(torch.empty(1, 32, 64, 64, 64)).shape == (1, 15, 64, 64, 64)
-        drawings = [torch.empty(1, 2, *size) for size in model.decoder.sizes((8, 8))]
+        drawings = [torch.empty(1, 2, *size) for size in model.decoder.drawing_hw((8, 8))]
         assert model.decoder(torch.empty(1, 2048, 8, 8), drawings).shape == (1, 1, 256, 256)
     millions = {
         name: sum(p.numel() for p in part.parameters()) / 1e6

@@ -205,7 +205,7 @@ def test_a_volume_that_is_handed_over_is_let_go():
 def test_decoder_reads_a_drawing_at_every_scale():
     torch.manual_seed(0)
     decoder = Decoder(6, width=8, steps=2)
-    sizes = decoder.sizes((2, 3))
+    sizes = decoder.drawing_hw((2, 3))
     assert sizes == [(2, 3), (4, 6), (8, 12)]
     drawings = [torch.rand(2, 2, *s, requires_grad=True) for s in sizes]
     features = torch.rand(2, 6, 2, 3, requires_grad=True)

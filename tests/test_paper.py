@@ -35,7 +35,7 @@ def test_softmax_over_views():
 
 def test_bilinear_sampling_at_projected_voxels():
     """V_c(i) = H_c(i){P(i) V_coords}, voxel by voxel, on wide maps, with distortion."""
-    rig = ring(views=3, size=(96, 64)).to(torch.float64)
+    rig = ring(views=3, wh=(96, 64)).to(torch.float64)
     rig = replace(rig, distortion=torch.full((3, 5), 0.01, dtype=torch.float64))
     maps, points = (
         random(1, 3, 2, 8, 12),
@@ -157,12 +157,11 @@ def test_equation_3():
 
 def test_equation_4_the_curriculum():
     """L = L_recon + 1[after warm-up] (omega_r L_length + omega_s L_s): nothing but the reconstruction before."""
-    recipe = Recipe(
-        "tiny",
+    recipe = Recipe("tiny").with_(
         keypoints=4,
-        size=(48, 32),
+        image_wh=(48, 32),
         voxels=8,
-        width=8,
+        encoder_width=8,
         channels=4,
         v2v_width=4,
         decoder_width=8,
@@ -174,10 +173,10 @@ def test_equation_4_the_curriculum():
         centre=(0.0, 0.0, 0.0),
     )
     model, objective = build(recipe)
-    batch = figure(12, views=2).batch([3], 5, recipe.size)
+    batch = figure(12, views=2).batch([3], 5, recipe.data.image_wh)
     out = model(batch)
     assert set(objective(batch, out, model.edges, 4)) == {"reconstruct"}
     late = objective(batch, out, model.edges, 5)
     world = torch.cat([out.now.world, out.later.world])
     assert set(late) == {"reconstruct", "length", "separate"}
-    assert_close(late["separate"], 2 * separation(world, recipe.separate_sigma * 600.0))
+    assert_close(late["separate"], 2 * separation(world, recipe.losses.separate_sigma * 600.0))

@@ -18,10 +18,12 @@ def made(clip, seen, tiny):
     track = Track(clip.truth + 5, torch.ones(len(clip), 8), clip.skeleton, clip.fps)
     rows = [{"step": str(s), "reconstruct": str(1 / s), "separate": "0.1"} for s in range(1, 60)]
     return {
-        "overview": paper_figures.overview(model, objective, clip.batch([4], 5, recipe.size, seen)),
+        "overview": paper_figures.overview(
+            model, objective, clip.batch([4], 5, recipe.data.image_wh, seen)
+        ),
         "qualitative": paper_figures.qualitative(clip, track),
         "curves": paper_figures.curves(rows),
-        "joints": paper_figures.joint_errors(
+        "joints": paper_figures.joint_error_figure(
             clip.truth + torch.randn(clip.truth.shape), clip.truth, clip.skeleton.names, 10.0
         ),
     }
@@ -62,8 +64,8 @@ def test_text_stays_text(made, tmp_path):
 def test_the_interval_holds_the_mean_and_widens_with_longer_blocks():
     wave = torch.sin(torch.arange(600) / 40)[:, None] + 5
     (low, high), (wide_low, wide_high) = (
-        paper_figures.interval(wave, 1),
-        paper_figures.interval(wave, 60),
+        paper_figures.joint_intervals(wave, 1),
+        paper_figures.joint_intervals(wave, 60),
     )
     assert wide_low < low < wave.mean() < high < wide_high
 

@@ -18,11 +18,10 @@ from bkind3d_lite.training import precision as precision_module
 from bkind3d_lite.training.precision import equip, precision, scaler, settle
 from bkind3d_lite.volumes import fuse, fused_volume, unproject
 
-SMALL = replace(
-    PAPER_RAT7M,
+SMALL = PAPER_RAT7M.with_(
     name="paper-small",
     keypoints=4,
-    size=(96, 64),
+    image_wh=(96, 64),
     voxels=8,
     v2v_levels=2,
     v2v_width=8,
@@ -35,13 +34,13 @@ SMALL = replace(
     warmup=0,
     steps=3,
 )
-LEVERS = ["channels_last", "checkpointing", "one_by_one"]
+LEVERS = ["channels_last", "checkpointing", "decode_per_view"]
 
 
 def slopes(recipe: Recipe, clip, double: bool = True):
     """Losses and gradients of one step's forward and backward pass."""
     model, objective = build(placed(recipe, clip.rig), seed=1)
-    batch = clip.batch([3, 8], 4, recipe.size)
+    batch = clip.batch([3, 8], 4, recipe.data.image_wh)
     if double:
         model, objective = model.double(), objective.double()
         rig = replace(
@@ -55,13 +54,13 @@ def slopes(recipe: Recipe, clip, double: bool = True):
 
 @pytest.fixture(scope="module")
 def plain(clip):
-    return slopes(replace(SMALL, **dict.fromkeys(LEVERS, False)), clip)
+    return slopes(SMALL.with_(**dict.fromkeys(LEVERS, False)), clip)
 
 
 @pytest.mark.parametrize("on", [[lever] for lever in LEVERS] + [LEVERS], ids="+".join)
 def test_a_lever_changes_the_price_not_the_result(clip, plain, on):
     losses, gradients, model, objective = slopes(
-        replace(SMALL, **{lever: lever in on for lever in LEVERS}), clip
+        SMALL.with_(**{lever: lever in on for lever in LEVERS}), clip
     )
     for name, value in plain[0].items():
         assert_close(losses[name], value, atol=1e-9, rtol=1e-7, msg=lambda m: f"{name}: {m}")
@@ -163,7 +162,7 @@ def test_pointwise_is_a_convolution():
 def test_the_papers_decoder_is_its_two_halves():
     torch.manual_seed(0)
     decoder = Decoder(6, widths=(8, 6, 4))
-    drawings = [torch.rand(2, 2, *s) for s in decoder.sizes((2, 3))]
+    drawings = [torch.rand(2, 2, *s) for s in decoder.drawing_hw((2, 3))]
     x = torch.rand(2, 6, 2, 3)
     assert len(drawings) == 3 and decoder(x, drawings).shape == (2, 1, 16, 24)
     assert torch.equal(decoder(x, drawings), decoder.finish(decoder.begin(x, drawings), drawings))
@@ -176,7 +175,7 @@ def test_precision_follows_the_device(monkeypatch):
         monkeypatch.setattr(precision_module, "native_bfloat16", lambda: native)
         assert (
             precision(auto, "cpu") == wanted
-            and precision(replace(auto, precision="bfloat16"), "cpu") == torch.bfloat16
+            and precision(auto.with_(precision="bfloat16"), "cpu") == torch.bfloat16
         )
     for capability, wanted in (
         ((7, 5), torch.float16),
@@ -187,19 +186,19 @@ def test_precision_follows_the_device(monkeypatch):
         assert precision(auto, "cuda") == wanted
     assert not scaler(auto, "cpu").is_enabled()
     with pytest.raises(ValueError, match="fp8.*expected auto"):
-        precision(replace(auto, precision="fp8"), "cpu")
+        precision(auto.with_(precision="fp8"), "cpu")
 
 
 def test_float16_refuses_gradients_that_come_before_its_scale(clip):
-    recipe = placed(replace(SMALL, precision="float16"), clip.rig)
-    with pytest.raises(ValueError, match="one_by_one = false"):
+    recipe = placed(SMALL.with_(precision="float16"), clip.rig)
+    with pytest.raises(ValueError, match="decode_per_view = false"):
         equip(*build(recipe), recipe, "cpu")
 
 
 def test_bfloat16_is_near_float32_and_gives_float32(clip):
     found = []
     for name in ("float32", "bfloat16"):
-        run = begin(replace(SMALL, precision=name), clip)
+        run = begin(SMALL.with_(precision=name), clip)
         step = next(train(run, batches(run, clip, None)))
         assert step.output.recon.dtype == step.output.now.world.dtype == torch.float32
         assert all(p.dtype == torch.float32 for p in run.model.parameters())

@@ -130,7 +130,7 @@ def test_quickstart_writes_everything(short, tmp_path, monkeypatch, capsys):
     assert not list(out.glob(".*tmp*"))
     with open(out / "losses.csv", newline="") as file:
         assert [int(row["step"]) for row in csv.DictReader(file)] == [1, 2, 3, 4]
-    assert Video(out / "overlay.mp4").size[0] > 256 and "trained" in capsys.readouterr().out
+    assert Video(out / "overlay.mp4").wh[0] > 256 and "trained" in capsys.readouterr().out
     with np.load(out / "keypoints.npz") as track:
         world = track["positions"]
     held_out = open_clip(short / "rat" / "test")

@@ -9,8 +9,8 @@ import torch
 
 from bkind3d_lite.clips import open_clip
 from bkind3d_lite.clips.calibration_faults import swapped
-from bkind3d_lite.clips.recording_checks import FAIL, PASS, WARN, agreement, offsets
-from bkind3d_lite.clips.survey import glance
+from bkind3d_lite.clips.recording_checks import FAIL, PASS, WARN, check_agreement, check_offsets
+from bkind3d_lite.clips.survey import survey_views
 from bkind3d_lite.workflows import doctor
 from bkind3d_lite.workflows.doctor import examine
 
@@ -58,7 +58,7 @@ def test_a_mouse_that_sits_still_is_told_plainly_and_its_points_are_in_the_image
 @pytest.fixture(scope="module")
 def mouse(arranged):
     clip = open_clip(arranged("mouse5_dev"), (208, 160)).at(range(0, 2000, 5))
-    return clip, glance(clip)
+    return clip, survey_views(clip)
 
 
 BROKEN = {
@@ -75,15 +75,15 @@ BROKEN = {
 @pytest.mark.parametrize("cause", BROKEN)
 def test_a_mistake_in_the_calibration_of_a_real_mouse_is_named(mouse, cause):
     clip, seen = mouse
-    check = agreement(replace(clip, rig=BROKEN[cause](clip.rig)), seen)
+    check = check_agreement(replace(clip, rig=BROKEN[cause](clip.rig)), seen)
     assert check.state == FAIL and cause in check.remedy, check
 
 
 def test_a_late_camera_of_a_real_mouse_is_named(mouse):
     """12 of these frames are half a second, in which it moves by less than its own length."""
     clip, seen = mouse
-    assert offsets(clip, seen).state == PASS
+    assert check_offsets(clip, seen).state == PASS
     thumbs = seen.thumbs.clone()
     thumbs[12:, 2] = seen.thumbs[:-12, 2]
-    check = offsets(clip, replace(seen, thumbs=thumbs))
+    check = check_offsets(clip, replace(seen, thumbs=thumbs))
     assert check.state == WARN and "--offset CameraR=12" in check.remedy, check

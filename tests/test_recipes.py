@@ -1,7 +1,5 @@
 """Recipes: a typo is told with what was meant, and TOML files come back as they went."""
 
-from dataclasses import replace
-
 import pytest
 
 from bkind3d_lite.recipes import (
@@ -18,7 +16,7 @@ from bkind3d_lite.recipes import (
 
 def test_recipe_typo_is_a_type_error():
     with pytest.raises(TypeError):
-        Recipe("x", keypoint=3)
+        Recipe("x").with_(keypoint=3)
     with pytest.raises(TypeError, match="'keypoint'; did you mean 'keypoints'"):
         load_recipe({"name": "x", "keypoint": 3})
 
@@ -28,7 +26,7 @@ def test_recipe_typo_is_a_type_error():
     [
         *RECIPES.values(),
         Recipe("plain"),
-        replace(QUICK_RAT, name='a "quoted" é', views=None, rate=3e-7),
+        QUICK_RAT.with_(name='a "quoted" é', views_per_step=None, learning_rate=3e-7),
     ],
     ids=lambda r: r.name,
 )
@@ -39,9 +37,9 @@ def test_toml_round_trip(tmp_path, recipe):
 def test_a_short_file_has_the_defaults_and_its_own_name(tmp_path):
     (tmp_path / "mine.toml").write_text('keypoints = 9\nside = 300\nbackbone = "resnet18"\n')
     recipe = read_recipe(tmp_path / "mine.toml")
-    assert recipe == Recipe("mine", keypoints=9, side=300.0, backbone="resnet18") and isinstance(
-        recipe.side, float
-    )
+    assert recipe == Recipe("mine").with_(
+        keypoints=9, side=300.0, backbone="resnet18"
+    ) and isinstance(recipe.volume.side, float)
 
 
 @pytest.mark.parametrize(
@@ -52,10 +50,10 @@ def test_a_short_file_has_the_defaults_and_its_own_name(tmp_path):
         ("keypoints = 9.5", "mine.toml.*'keypoints' is 9.5; expected int"),
         ("keypoints = true", "mine.toml.*'keypoints' is True"),
         ("mask = 1", "mine.toml.*'mask' is 1; expected bool"),
-        ("size = [96]", r"mine.toml.*'size' is \[96\]"),
+        ("size = [96]", r"mine.toml.*'image_wh' is \[96\]"),
         ("gaps = 0.4", "mine.toml.*'gaps' is 0.4"),
         ("gaps = []", "mine.toml.*'gaps'"),
-        ('rate = "fast"', "mine.toml.*'rate' is 'fast'; expected float"),
+        ('rate = "fast"', "mine.toml.*'learning_rate' is 'fast'; expected float"),
         ("keypoints = ", "mine.toml"),
     ],
 )
@@ -86,15 +84,14 @@ def test_altering_by_words():
             "rate = 1e-4",
         ],
     )
-    assert recipe == replace(
-        QUICK_RAT,
+    assert recipe == QUICK_RAT.with_(
         keypoints=7,
-        views=None,
+        views_per_step=None,
         backbone="resnet50",
         gaps=(0.1, 0.3),
         mask=False,
         side=900.0,
-        rate=1e-4,
+        learning_rate=1e-4,
     )
     for word, said in (
         ("keypoint=7", "keypoints"),

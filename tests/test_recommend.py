@@ -8,7 +8,7 @@ import pytest
 
 from bkind3d_lite import __main__
 from bkind3d_lite.clips.recording_checks import PASS
-from bkind3d_lite.clips.survey import extent, region
+from bkind3d_lite.clips.survey import animal_length, region
 from bkind3d_lite.recipes import find_recipe
 from bkind3d_lite.training.memory_planner import Need, Plan, memory
 from bkind3d_lite.workflows import recommend
@@ -23,10 +23,10 @@ def test_the_plan_is_that_of_a_whole_survey(clip, seen):
     assert (
         found.side == pytest.approx(side)
         and found.centre == pytest.approx(centre.tolist())
-        and found.length == pytest.approx(extent(seen, clip.rig), rel=0.05)
+        and found.length == pytest.approx(animal_length(seen, clip.rig), rel=0.05)
     )
-    assert found.recipe.name == PRESET and found.recipe.follow == pytest.approx(
-        find_recipe(PRESET).reach * found.length, rel=0.01
+    assert found.recipe.name == PRESET and found.recipe.volume.animal_side == pytest.approx(
+        find_recipe(PRESET).volume.animal_lengths * found.length, rel=0.01
     )
     assert found.fits and found.need == memory(found.recipe, clip.rig.views) and 0 < found.step < 60
     said = found.said("mm")
@@ -34,7 +34,7 @@ def test_the_plan_is_that_of_a_whole_survey(clip, seen):
         "preset quick" in said
         and f"fastest of {STEPS}" in said
         and "GB a step" in said
-        and f"{found.minutes:.0f} minutes for its {found.recipe.steps} steps" in said
+        and f"{found.minutes:.0f} minutes for its {found.recipe.optim.steps} steps" in said
     )
 
 
@@ -44,13 +44,16 @@ def test_too_little_room_is_planned_around(clip, seen, monkeypatch):
 
     def smaller(recipe, rig, device):
         asked.append(device)
-        return Plan(replace(recipe, voxels=8), Need(1 << 20, 1), 1, device, True, (), ())
+        return Plan(recipe.with_(voxels=8), Need(1 << 20, 1), 1, device, True, (), ())
 
     monkeypatch.setattr(recommend, "plan", smaller)
     monkeypatch.setattr(recommend, "room", lambda device: 1 << 20)
     found = prescribe(clip, seen, device="cpu")
     assert (
-        asked == ["cpu"] and found.recipe.voxels == 8 and found.fits and found.need.step == 1 << 20
+        asked == ["cpu"]
+        and found.recipe.volume.voxels == 8
+        and found.fits
+        and found.need.step == 1 << 20
     )
     assert "more than there is free" in replace(found, fits=False).said("mm")
 

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring, save_calibration
 from bkind3d_lite.clips import open_clip
-from bkind3d_lite.clips.recording_checks import PASS, marks
+from bkind3d_lite.clips.recording_checks import PASS, check_marks
 from bkind3d_lite.clips.recordings import parts
 from bkind3d_lite.clips.videos import write_video
 
@@ -41,7 +41,7 @@ def rig_named(*names, unit="mm"):
     return replace(
         ring(
             len(names),
-            size=SIZE,
+            wh=SIZE,
             target=(30.0, -20.0, 40.0),
             distortion=(-0.2, 0.05, 0.001, -0.001, 0.0),
         ),
@@ -314,8 +314,8 @@ def test_a_dannce_project(tmp_path, images):
     assert_close(clip.truth[[3, 28]], torch.from_numpy(joints).float())
     assert_close(clip.marks[[3, 28]], px, atol=1e-3, rtol=0)
     assert (
-        marks(clip).state == PASS
-        and "subtract 1 from cx" in marks(replace(clip, rig=shifted(clip.rig))).remedy
+        check_marks(clip).state == PASS
+        and "subtract 1 from cx" in check_marks(replace(clip, rig=shifted(clip.rig))).remedy
     )
 
 
@@ -369,7 +369,7 @@ def test_a_dannce_project_of_matlab_7_3_without_sync(tmp_path, images):
 
 def test_an_anipose_session(tmp_path, images):
     whole = replace(
-        rig_named("A", "B"), size=(60, 40)
+        rig_named("A", "B"), wh=(60, 40)
     )  # calibrated on the whole sensor; the videos are crops of it
     (tmp_path / "config.toml").write_text(
         "nesting = 1\n[triangulation]\ncam_regex = '-cam([A-Z])'\n[cameras.A]\noffset = [4, 6]\n[cameras.B]\noffset = [12, 0]\n"
@@ -386,9 +386,7 @@ def test_an_anipose_session(tmp_path, images):
     with pytest.raises(ValueError, match="trials walk1, walk2; choose one"):
         open_clip(session)
     clip = open_clip(session, trial="walk2")
-    assert (
-        images.read(clip, 4) == [24, 24] and clip.rig.names == ("A", "B") and clip.rig.size == SIZE
-    )
+    assert images.read(clip, 4) == [24, 24] and clip.rig.names == ("A", "B") and clip.rig.wh == SIZE
     point = torch.tensor([[40.0, 10, 30]])
     assert_close(
         clip.rig.px_from_world(point)[:, 0],
@@ -487,7 +485,7 @@ H36M = ("54138969", "60457274")  # the two of 1000 x 1002 pixels
 def human36m(root, images, subject, action, numbers):
     """As h36m-fetch leaves it, 50 x 50 pixels; the truth 1000 mm in front of each camera at (frame, joint, 0)."""
     h5py = pytest.importorskip("h5py")
-    rig = replace(ring(2, size=(1000, 1002), target=(30.0, -20.0, 40.0)), names=H36M)
+    rig = replace(ring(2, wh=(1000, 1002), target=(30.0, -20.0, 40.0)), names=H36M)
     folder = root / subject / action
     world = np.stack([np.stack([np.array([n, j, 100.0]) for j in range(32)]) for n in numbers])
     for v, name in enumerate(H36M):

@@ -16,18 +16,17 @@ from bkind3d_lite.viz.overlays import rgb
 from bkind3d_lite.viz.run_images import (
     VOLUME,
     contact_sheet,
-    place,
+    volume_place,
     placement,
     placement_sheet,
     save_sheet,
 )
 
-ROOM = Recipe(
-    "room",
+ROOM = Recipe("room").with_(
     keypoints=5,
-    size=(48, 32),
+    image_wh=(48, 32),
     voxels=8,
-    width=8,
+    encoder_width=8,
     channels=4,
     v2v_width=4,
     decoder_width=8,
@@ -51,22 +50,23 @@ def test_the_volume_goes_where_the_animal_is(clip, seen):
     )
     recipe = placed(ROOM, moved.rig, survey(moved))
     assert (
-        torch.tensor(recipe.centre) - clip.truth.mean((0, 1)) - torch.tensor([4000.0, 0, 0])
-    ).norm() < 0.3 * recipe.side
-    given = placed(replace(ROOM, side=800.0), clip.rig, seen)
+        torch.tensor(recipe.volume.centre) - clip.truth.mean((0, 1)) - torch.tensor([4000.0, 0, 0])
+    ).norm() < 0.3 * recipe.volume.side
+    given = placed(ROOM.with_(side=800.0), clip.rig, seen)
     assert (
-        given.side == 800.0 and (torch.tensor(given.centre) - clip.truth.mean((0, 1))).norm() < 120
+        given.volume.side == 800.0
+        and (torch.tensor(given.volume.centre) - clip.truth.mean((0, 1))).norm() < 120
     )
-    assert place(placed(TINY, clip.rig), seen)[1] == TINY.follow and place(given)[1] == 800.0
+    assert volume_place(placed(TINY, clip.rig), seen)[1] == TINY.volume.crop and volume_place(given)[1] == 800.0
 
 
 def test_the_volume_is_drawn_where_it_projects(clip, seen):
-    recipe = replace(ROOM, side=200.0, centre=tuple(clip.truth.mean((0, 1)).tolist()))
+    recipe = ROOM.with_(side=200.0, centre=tuple(clip.truth.mean((0, 1)).tolist()))
     sheet = placement_sheet(clip, recipe)
     H, W = clip.frames.shape[2:4]
     assert sheet.shape == (H, 3 * W, 3)
-    middle = clip.rig.px_from_world(torch.tensor([recipe.centre]))[:, 0]
-    corner = clip.rig.px_from_world(torch.tensor([recipe.centre]) + 100.0)[:, 0]
+    middle = clip.rig.px_from_world(torch.tensor([recipe.volume.centre]))[:, 0]
+    corner = clip.rig.px_from_world(torch.tensor([recipe.volume.centre]) + 100.0)[:, 0]
     for v in range(3):
         for x, y in (middle[v].tolist(), corner[v].tolist()):
             colour = sheet[int(y), v * W + int(x)].astype(int)
@@ -80,7 +80,9 @@ def test_the_volume_is_drawn_where_it_projects(clip, seen):
 )
 def test_contact_sheet_of_every_method(tmp_path, clip, seen, recipe):
     model, objective = build(placed(recipe, clip.rig))
-    batch = clip.batch([2, 5], 4, recipe.size, seen if recipe.surveyed else None, recipe.follow)
+    batch = clip.batch(
+        [2, 5], 4, recipe.data.image_wh, seen if recipe.surveyed else None, recipe.volume.crop
+    )
     out = model(batch)
     target = objective.target(batch, out.recon.shape[-2:])
     flat = replace(out, recon=torch.zeros_like(out.recon))

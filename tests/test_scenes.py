@@ -120,7 +120,7 @@ def test_what_still_has_gradients_is_drawn(tracked):
         tracked[0].frames[0],
         tracked[0].rig.ndc_from_world(points),
         [(0, 1)],
-        weight=weight,
+        confidence=weight,
         scale=1,
     )
     assert drawn.dtype == np.uint8 and drawn.std() > 0
@@ -140,7 +140,7 @@ def test_axes_are_equal_named_and_hold_everything(tracked):
 
 
 def test_frusta_point_where_the_cameras_look():
-    rig = ring(3, 900.0, 500.0, size=(80, 48))
+    rig = ring(3, 900.0, 500.0, wh=(80, 48))
     frusta = traces.rig_traces(rig, depth=100.0)[0]
     xyz = torch.tensor([[np.nan if v is None else v for v in frusta[a]] for a in "xyz"]).T.float()
     ndc = rig.ndc_from_world(xyz[~xyz.isnan().any(1)])  # all ends of all edges, in every view
@@ -201,7 +201,7 @@ def test_slices_cross_at_the_peak_and_keep_its_value():
 
 
 def test_pictures_on_frusta_fill_the_image_and_show_it():
-    rig, image = ring(2, 900.0, 500.0, size=(80, 48)), torch.zeros(2, 48, 80, 3, dtype=torch.uint8)
+    rig, image = ring(2, 900.0, 500.0, wh=(80, 48)), torch.zeros(2, 48, 80, 3, dtype=torch.uint8)
     image[:, :24, :, 0] = 255  # the upper half is red
     mesh = traces.rig_traces(rig, 100.0, image)[2]
     ndc = rig.ndc_from_world(torch.from_numpy(np.stack([mesh.x, mesh.y, mesh.z], -1)).float())[0]
@@ -300,7 +300,7 @@ def test_views_play_in_step(tracked):
 
 def test_metres_keep_their_digits(tracked):
     clip, track = tracked
-    small = Track(track.world / 1000, track.weight, track.skeleton, track.fps, "m")
+    small = Track(track.world / 1000, track.confidence, track.skeleton, track.fps, "m")
     film = scenes.movie(small)
     assert film.layout.scene.xaxis.title.text == "x (m)"
     assert film.frames[5].data[0].x[0] == pytest.approx(float(small.world[5, 0, 0]), abs=1e-4)
@@ -323,7 +323,7 @@ def test_200_frames_with_views_stay_small():
     noise = torch.randint(0, 256, (2, 4, 96, 128, 3), dtype=torch.uint8)[
         torch.arange(200) % 2
     ]  # no picture is harder to press
-    clip = MultiViewClip(noise, ring(4, size=(128, 96)), 30.0)
+    clip = MultiViewClip(noise, ring(4, wh=(128, 96)), 30.0)
     film = scenes.movie(
         Track(world, torch.rand(200, 15), chain, 30.0), clip.rig, world, chain, clip=clip
     )
@@ -345,7 +345,7 @@ def test_the_saved_page_fetches_nothing(tracked, tmp_path):
 # ---- images ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("scale", [1, 2, 3])
 def test_a_keypoint_is_drawn_where_it_projects(scale):
-    rig = ring(1, 900.0, 500.0, size=(120, 70), distortion=(-0.2, 0.03, 0.001, 0.001, 0.0))
+    rig = ring(1, 900.0, 500.0, wh=(120, 70), distortion=(-0.2, 0.03, 0.001, 0.001, 0.0))
     point = torch.tensor([[60.0, -40.0, 30.0]])
     black = torch.zeros(1, 70, 120, 3, dtype=torch.uint8)
     picture = (
@@ -377,7 +377,7 @@ def test_a_doubtful_keypoint_is_a_ring():
     black = torch.zeros(1, 200, 200, 3, dtype=torch.uint8)
     sure, unsure = (
         overlays.overlay(
-            black, torch.zeros(1, 1, 2), weight=torch.tensor([w]), colours=["#ffffff"]
+            black, torch.zeros(1, 1, 2), confidence=torch.tensor([w]), colours=["#ffffff"]
         )[200, 200, 0]
         for w in (0.9, 0.1)
     )
@@ -398,8 +398,8 @@ def test_the_film_has_the_frames_asked_for(tracked, tmp_path):
     clip, track = tracked
     path = overlays.overlay_video(clip, track, tmp_path / "overlay.mp4", range(0, 12, 3), fps=8)
     video = Video(path)
-    assert (len(video), video.fps, video.size) == (4, 8.0, (384, 256))
-    few = Track(track.world[:4], track.weight[:4], track.skeleton, track.fps)
+    assert (len(video), video.fps, video.wh) == (4, 8.0, (384, 256))
+    few = Track(track.world[:4], track.confidence[:4], track.skeleton, track.fps)
     assert (
         len(list(overlays.drawn_frames(clip, few, [3, 5, 7, 9], truth=True))) == 4
     )  # a row per frame asked for
@@ -479,7 +479,7 @@ def test_curves_read_text_and_begin_where_a_term_begins():
 
 
 def test_bones_is_one_trace_that_any_figure_takes():
-    known = figure(1, views=2, size=(24, 16))
+    known = figure(1, views=2, wh=(24, 16))
     shown = go.Figure(
         [
             traces.bones(

@@ -13,19 +13,10 @@ from bkind3d_lite.model import build, placed
 from bkind3d_lite.model.edges import PointBottleneck
 from bkind3d_lite.model.lifts import Depth, Flat, Triangulated, Volumetric
 from bkind3d_lite.recipes import (
-    DEPTH_MAP,
-    FLAT,
-    KEYPOINT3D,
-    KEYPOINTS_8,
-    KEYPOINTS_30,
-    NO_LENGTH,
     PAPER_H36M,
     PAPER_RAT7M,
-    POINTS,
     QUICK_RAT,
     RECIPES,
-    SIBLINGS,
-    TRIANG_REPROJ,
     VARIANTS,
     load_recipe,
     variant,
@@ -33,10 +24,22 @@ from bkind3d_lite.recipes import (
 from bkind3d_lite.training import batches, begin, load, resume, save, track, train
 from bkind3d_lite.training.tracking import in_space
 
+SIBLINGS = tuple(variant(PAPER_H36M, name) for name in VARIANTS)
+(
+    TRIANG_REPROJ,
+    DEPTH_MAP,
+    KEYPOINT3D,
+    FLAT,
+    FLAT_ROTATE,
+    POINTS,
+    NO_LENGTH,
+    KEYPOINTS_8,
+    KEYPOINTS_30,
+) = SIBLINGS
 SMALL = dict(
-    size=(48, 32),
+    image_wh=(48, 32),
     voxels=8,
-    width=8,
+    encoder_width=8,
     channels=4,
     v2v_width=4,
     decoder_width=8,
@@ -55,10 +58,10 @@ TINY = dict(
     decoder_widths=None,
     perceptual="random",
 )
-PLAIN = replace(
-    PAPER_H36M, name="paper", side=None, **SMALL, **TINY
+PLAIN = PAPER_H36M.with_(
+    name="paper", side=None, **SMALL, **TINY
 )  # the paper's recipe with networks for a second's training
-QUICK = replace(QUICK_RAT, keypoints=5, follow=500.0, views=None, **SMALL)
+QUICK = QUICK_RAT.with_(keypoints=5, mode="animal", animal_side=500.0, views_per_step=None, **SMALL)
 EVERY = [variant(base, name) for base in (PLAIN, QUICK) for name in VARIANTS]
 ONCE = [variant(PLAIN, name) for name in VARIANTS]
 
@@ -85,13 +88,17 @@ def test_every_sibling_is_one_change_of_the_paper():
         "depth",
         "flat",
     ]
-    assert (KEYPOINT3D.bottleneck, KEYPOINT3D.explain, POINTS.bottleneck) == (
+    assert (
+        KEYPOINT3D.bottleneck.draw,
+        KEYPOINT3D.losses.explain,
+        POINTS.bottleneck.draw,
+    ) == (
         "points",
         "frame",
         "points",
     )
     assert (KEYPOINTS_8, KEYPOINTS_30, NO_LENGTH) == tuple(
-        replace(PAPER_H36M, name=f"paper-h36m-{n}", **c)
+        PAPER_H36M.with_(name=f"paper-h36m-{n}", **c)
         for n, c in (
             ("keypoints-8", {"keypoints": 8}),
             ("keypoints-30", {"keypoints": 30}),
@@ -99,7 +106,7 @@ def test_every_sibling_is_one_change_of_the_paper():
         )
     )
     for recipe in SIBLINGS:
-        assert not recipe.surveyed and load_recipe(vars(recipe)) == recipe
+        assert not recipe.surveyed and load_recipe(recipe.flat()) == recipe
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
@@ -107,11 +114,11 @@ def test_unknown_names_are_refused_with_the_known_ones():
         variant(PAPER_H36M, "point")
     for wrong, said in (
         (dict(lift="flat3d"), "lift = 'flat3d'.*triangulated"),
-        (dict(bottleneck="lines"), "bottleneck = 'lines'.*edges or points"),
+        (dict(draw="lines"), "draw = 'lines'.*edges or points"),
         (dict(explain="both"), "explain = 'both'.*change or frame"),
     ):
         with pytest.raises(ValueError, match=said):
-            build(replace(PLAIN, side=400.0, centre=(0.0, 0.0, 0.0), **wrong))
+            build(PLAIN.with_(side=400.0, centre=(0.0, 0.0, 0.0), **wrong))
 
 
 # ---- one factory, one loop -----------------------------------------------------------------------------------------
@@ -122,13 +129,13 @@ def test_every_recipe_trains_and_tracks(clip, seen, recipe):
     wanted = {"reconstruct", "separate"} | {
         k
         for k in ("length", "reproject", "agree", "rotate", "cover", "steady", "sure")
-        if getattr(recipe, k)
+        if getattr(recipe.losses, k)
     }
     assert set(step.losses) == wanted and all(torch.tensor(list(step.losses.values())).isfinite())
-    assert step.output.recon.shape == (1, 4, 3 if recipe.explain == "frame" else 1, 8, 12)
+    assert step.output.recon.shape == (1, 4, 3 if recipe.losses.explain == "frame" else 1, 8, 12)
     found = track(run.model, run.recipe, clip, seen, times=range(3))
     assert found.world.shape == (3, recipe.keypoints, 3) and found.world.isfinite().all()
-    assert found.weight.min() >= 0 and found.weight.max() <= 1
+    assert found.confidence.min() >= 0 and found.confidence.max() <= 1
     joined = {i for edge in found.skeleton.edges for i in edge}
     assert (
         joined == set(range(recipe.keypoints)) and len(found.skeleton.edges) >= recipe.keypoints - 1
@@ -137,9 +144,9 @@ def test_every_recipe_trains_and_tracks(clip, seen, recipe):
 
 @named(ONCE)
 def test_gradients_reach_the_encoder_and_the_bottleneck(clip, recipe):
-    recipe = placed(replace(recipe, warmup=0), clip.rig)
+    recipe = placed(recipe.with_(warmup=0), clip.rig)
     model, objective = build(recipe)
-    batch = clip.batch([3, 9], 5, recipe.size)
+    batch = clip.batch([3, 9], 5, recipe.data.image_wh)
     sum(objective(batch, model(batch), model.edges, 0).values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert [
@@ -192,9 +199,9 @@ def test_siblings_resume_bit_for_bit(tmp_path, clip, seen, recipe):
     ],
 )
 def test_a_loss_refuses_what_the_lift_does_not_give(clip, lift, term, what):
-    recipe = placed(replace(PLAIN, lift=lift, **{"length": 0.0, term: 1.0}), clip.rig)
+    recipe = placed(PLAIN.with_(lift=lift, **{"length": 0.0, term: 1.0}), clip.rig)
     model, objective = build(recipe)
-    batch = clip.batch([3], 5, recipe.size)
+    batch = clip.batch([3], 5, recipe.data.image_wh)
     with pytest.raises(ValueError, match=f"loss {term} needs .*{what}.*{term} = 0"):
         objective(batch, model(batch), model.edges, 0)
 
@@ -202,16 +209,16 @@ def test_a_loss_refuses_what_the_lift_does_not_give(clip, lift, term, what):
 def test_the_frame_to_explain_is_the_later_one(clip, seen):
     recipe = placed(variant(PLAIN, "keypoint3d"), clip.rig)
     _, objective = build(recipe)
-    batch = clip.batch([3, 9], 5, recipe.size, seen)
+    batch = clip.batch([3, 9], 5, recipe.data.image_wh, seen)
     assert_close(objective.target(batch, (32, 48)), batch.later[:, :, :3])
-    objective.recipe = replace(recipe, mask=True)
+    objective.recipe = recipe.with_(mask=True)
     masked = objective.target(batch, (32, 48))
     assert (masked == 0).any() and (masked <= batch.later[:, :, :3]).all() and masked.max() > 0
 
 
 def test_separation_of_flat_keypoints_is_in_the_images(clip):
     """Two keypoints a tenth of the image's width apart count alike along x and along y, on an image that is not square."""
-    recipe = placed(replace(variant(PLAIN, "flat"), keypoints=2, separate_sigma=0.1), clip.rig)
+    recipe = placed(variant(PLAIN, "flat").with_(keypoints=2, separate_sigma=0.1), clip.rig)
     _, objective = build(recipe)
     for there in ([0.2, 0.0], [0.0, 0.3]):  # 48 x 32: the same 4.8 pixels
         ndc = torch.zeros(1, 4, 2, 2)
@@ -224,16 +231,16 @@ def test_separation_of_flat_keypoints_is_in_the_images(clip):
 
 def test_only_keypoints_in_images_may_turn_with_them(clip):
     with pytest.raises(ValueError, match="rotate = 1.0.*rotate = 0 or lift = 'flat'"):
-        build(placed(replace(PLAIN, rotate=1.0), clip.rig))
+        build(placed(PLAIN.with_(rotate=1.0), clip.rig))
 
 
 def test_a_world_that_is_missing_is_triangulated_where_one_can_see_it(clip):
     model, _ = build(placed(variant(PLAIN, "flat"), clip.rig))
-    batch = clip.batch([3, 9], None, PLAIN.size)
+    batch = clip.batch([3, 9], None, PLAIN.data.image_wh)
     found = model.keypoints(batch)
     assert_close(
         in_space(found, batch.rig),
-        triangulate(batch.rig, batch.rig.px_from_ndc(found.ndc), found.weight),
+        triangulate(batch.rig, batch.rig.px_from_ndc(found.ndc), found.confidence),
     )
     given = replace(found, world=torch.randn(2, 5, 3))
     assert in_space(given, batch.rig) is given.world
@@ -244,11 +251,11 @@ def test_rows_of_the_accuracy_benchmark_are_changes_of_its_base():
     spec = spec_from_file_location("accuracy", path)
     spec.loader.exec_module(accuracy := module_from_spec(spec))
     base = accuracy.BASES["quick"]["rat"]
-    changed = [replace(base, **change) for change in accuracy.ROWS.values()]
+    changed = [base.with_(**change) for change in accuracy.ROWS.values()]
     assert changed[0] == base and len(set(changed)) == len(changed), (
         "every row changes something, each something else"
     )
     plain = accuracy.BASES["reduced"]["rat"]
-    assert not plain.surveyed and plain.size[0] / 256 == plain.voxels / 64, (
+    assert not plain.surveyed and plain.data.image_wh[0] / 256 == plain.volume.voxels / 64, (
         "the paper's proportions, smaller"
     )

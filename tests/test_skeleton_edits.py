@@ -36,7 +36,7 @@ def test_no_choice_changes_nothing(track):
     assert (
         same.skeleton == track.skeleton
         and torch.equal(same.world, track.world)
-        and torch.allclose(same.weight, track.weight)
+        and torch.allclose(same.confidence, track.confidence)
     )
 
 
@@ -47,11 +47,11 @@ def test_merged_is_the_mean_by_confidence_and_edges_follow(track):
     assert made.skeleton.colours[0] == "#ff0000" and made.skeleton.colours[1:] == tuple(
         overlays.palette(5)[k] for k in (1, 3)
     )
-    w = track.weight[:, 1:3]
+    w = track.confidence[:, 1:3]
     by_hand = (w[:, :1] * track.world[:, 1] + w[:, 1:] * track.world[:, 2]) / w.sum(1, keepdim=True)
     torch.testing.assert_close(made.world[:, 1], by_hand)
-    assert (made.weight[:, 1] <= w.amax(1) + 1e-6).all() and (
-        made.weight[:, 1] >= w.amin(1) - 1e-6
+    assert (made.confidence[:, 1] <= w.amax(1) + 1e-6).all() and (
+        made.confidence[:, 1] >= w.amin(1) - 1e-6
     ).all()
 
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.clips import MultiViewClip, open_clip
-from bkind3d_lite.clips.survey import THUMB, empty, extent, locate, on_silhouettes, survey
+from bkind3d_lite.clips.survey import THUMB, empty, animal_length, locate, on_silhouettes, survey
 from bkind3d_lite.clips.synthetic import draw, figure, poses
 from bkind3d_lite.clips.videos import write_video
 from bkind3d_lite.volumes import Grid
@@ -95,7 +95,7 @@ def test_a_resting_animal_leaves_no_ghost(walk):
 @pytest.mark.parametrize("view", [0, 2])
 def test_a_good_median_is_kept(view):
     """The rat crosses its own middle more often than the rim: there, the few frames that look different hold a ghost that all of them do not."""
-    rat = open_clip(Path(__file__).parents[1] / "data_samples/rat/train", size=(128, 128))
+    rat = open_clip(Path(__file__).parents[1] / "data_samples/rat/train", wh=(128, 128))
     frames = rat.frames[list(range(0, len(rat), 18)), view]
     assert torch.equal(empty(frames), frames.median(0).values)
 
@@ -200,7 +200,7 @@ def recording(shared, name):
 
 
 def test_a_recorded_mouse_that_sits_still_is_refused(shared):
-    clip = open_clip(recording(shared, "mouse4_sleapanipose_io"), size=(160, 128))
+    clip = open_clip(recording(shared, "mouse4_sleapanipose_io"), wh=(160, 128))
     assert len(clip) == 120 and clip.rig.names == ("back", "mid", "side", "top")
     with pytest.raises(ValueError, match="mouse4.*nothing moves"):
         survey(clip)
@@ -242,11 +242,11 @@ def test_the_region_holds_the_animal_wherever_the_origin_is(clip, seen):
 def test_the_extent_is_the_animals_and_has_its_unit(clip, seen):
     """About the length of the longest pose, in whatever unit the rig has."""
     longest = torch.cdist(clip.truth, clip.truth).amax((1, 2)).quantile(0.9)
-    found = extent(seen, clip.rig)
+    found = animal_length(seen, clip.rig)
     assert 0.6 * longest < found < 1.5 * longest
     metres = replace(seen, centre=seen.centre / 1000)
     assert_close(
-        extent(metres, replace(clip.rig, t=clip.rig.t / 1000)) * 1000, found, rtol=1e-3, atol=0
+        animal_length(metres, replace(clip.rig, t=clip.rig.t / 1000)) * 1000, found, rtol=1e-3, atol=0
     )
 
 

@@ -4,7 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring
-from bkind3d_lite.clips.synthetic import BONES, COLOURS, LENGTH, NAMES, draw, figure, poses
+from bkind3d_lite.clips.synthetic import BONES, COLOURS, LENGTH, JOINTS, draw, figure, poses
 
 
 def test_the_same_seed_the_same_clip():
@@ -17,10 +17,10 @@ def test_a_clip_is_what_it_says(clip):
     assert (
         clip.frames.shape == (40, 4, 64, 96, 3)
         and clip.frames.dtype == torch.uint8
-        and clip.rig.size == (96, 64)
+        and clip.rig.wh == (96, 64)
     )
     assert (
-        clip.truth.shape == (40, len(NAMES), 3)
+        clip.truth.shape == (40, len(JOINTS), 3)
         and clip.skeleton.edges == BONES
         and len(COLOURS) == len(BONES)
     )

@@ -168,7 +168,7 @@ def test_the_folder_of_a_run(walk, whole):
     ) <= 1
     recipe = read_recipe(whole / "recipe.toml")
     assert (
-        recipe.side > 0
+        recipe.volume.side > 0
         and recipe.keypoints == TINY.keypoints
         and header(whole / "checkpoint.safetensors")["step"] == 40
     )

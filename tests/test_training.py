@@ -11,20 +11,20 @@ from bkind3d_lite.recipes import QUICK_RAT
 from bkind3d_lite.training import batches, begin, resume, save, track, train
 from bkind3d_lite.training.loop import enough
 
-TINY = replace(
-    QUICK_RAT,
+TINY = QUICK_RAT.with_(
     keypoints=5,
-    size=(48, 32),
+    image_wh=(48, 32),
     voxels=8,
-    width=8,
+    encoder_width=8,
     channels=4,
     v2v_width=4,
     decoder_width=8,
     decoder_steps=2,
-    follow=500.0,
+    mode="animal",
+    animal_side=500.0,
     steps=40,
     warmup=3,
-    views=2,
+    views_per_step=2,
 )
 
 
@@ -75,8 +75,10 @@ def test_nan_stops_and_keeps_the_weights(tmp_path, clip, seen):
 def test_track_shapes_and_confidence(clip, seen):
     run = begin(TINY, clip)
     found = track(run.model, run.recipe, clip, seen, times=range(5))
-    assert found.world.shape == (5, 5, 3) and found.weight.shape == (5, 5)
-    assert found.weight.min() >= 0 and found.weight.max() <= 1 and found.weight.std() > 0
+    assert found.world.shape == (5, 5, 3) and found.confidence.shape == (5, 5)
+    assert (
+        found.confidence.min() >= 0 and found.confidence.max() <= 1 and found.confidence.std() > 0
+    )
     assert len(found.skeleton.edges) >= 4
 
 
@@ -91,7 +93,7 @@ def test_track_of_one_frame_equals_track_of_many(clip, seen):
 def test_on_a_cpu_a_large_recipe_tracks_one_moment_after_the_other(
     clip, seen, monkeypatch, large, sizes
 ):
-    run, found = begin(replace(TINY, checkpointing=large), clip), []
+    run, found = begin(TINY.with_(checkpointing=large), clip), []
     keypoints = run.model.keypoints
     monkeypatch.setattr(
         run.model, "keypoints", lambda batch: found.append(len(batch.index)) or keypoints(batch)
@@ -102,15 +104,17 @@ def test_on_a_cpu_a_large_recipe_tracks_one_moment_after_the_other(
 
 def test_enough_pixels_for_the_network(clip):
     whole = replace(clip.rig.resized((960, 640)))
-    assert enough(replace(TINY, follow=None), whole) == (48, 32) and enough(
-        replace(TINY, size=(2000, 2000)), whole
+    assert enough(TINY.with_(mode="room"), whole) == (48, 32) and enough(
+        TINY.with_(image_wh=(2000, 2000)), whole
     ) == (960, 640)
-    wide, narrow = (enough(replace(TINY, follow=side), whole) for side in (600.0, 300.0))
+    wide, narrow = (
+        enough(TINY.with_(mode="animal", animal_side=side), whole) for side in (600.0, 300.0)
+    )
     assert narrow[0] == pytest.approx(2 * wide[0], abs=2) and wide[0] / wide[1] == pytest.approx(
         1.5, rel=0.02
     )
-    b = clip.batch([3], None, TINY.size, survey(clip), 600.0)
+    b = clip.batch([3], None, TINY.data.image_wh, survey(clip), 600.0)
     per_pixel = b.rig.K[0, :, 0, 0] / (
-        clip.rig.K[:, 0, 0] * wide[0] / clip.rig.size[0]
+        clip.rig.K[:, 0, 0] * wide[0] / clip.rig.wh[0]
     )  # the crop's pixels for one of the whole image's
     assert (per_pixel < 1.1).all(), "no crop is finer than the frame it is cut from"

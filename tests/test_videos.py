@@ -44,7 +44,7 @@ def kinds(path):
 
 def test_frames_come_back_in_order(tmp_path, barcodes):
     video = Video(write_video(tmp_path / "a.mp4", iter(barcodes(150)), 30))
-    assert len(video) == 150 and video.size == (48, 32) and video.fps == 30
+    assert len(video) == 150 and video.wh == (48, 32) and video.fps == 30
     frames = video.read(0, 150)
     assert frames.shape == (150, 32, 48, 3) and frames.dtype == np.uint8
     assert [barcodes.read(f) for f in frames] == list(range(150))
@@ -110,7 +110,7 @@ def test_a_variable_frame_rate_counts_frames_not_seconds(tmp_path, barcodes):
 def test_a_smaller_size_is_an_area_average(tmp_path):
     fine = np.zeros((32, 48, 3), np.uint8)
     fine[:, ::2] = 200  # stripes one pixel wide: point sampling would return 0 or 200
-    small = Video(write_video(tmp_path / "a.mp4", [fine] * 2, 30, crf=1)).read(0, 1, size=(12, 16))
+    small = Video(write_video(tmp_path / "a.mp4", [fine] * 2, 30, crf=1)).read(0, 1, wh=(12, 16))
     assert small.shape == (1, 16, 12, 3) and np.abs(small.astype(float) - 100).max() < 25
 
 

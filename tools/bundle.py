@@ -10,7 +10,7 @@ FOLDERS = {"data_samples": "*", "notebooks": "*.ipynb"}  # what `files.bundled` 
 
 
 class Bundle(BuildHookInterface):
-    """Put the folders into a wheel's `bkind3d_lite/bundled`; an editable install has them already."""
+    """Put the folders into a wheel's `bkind3d_lite/bundled`; an editable install has them there."""
 
     def initialize(self, version: str, build_data: dict) -> None:
         """Name the files, each where it lies and where it goes, before the wheel is written."""

@@ -14,13 +14,13 @@ from bkind3d_lite.files import write_atomically
 from bkind3d_lite.training import load, track
 from bkind3d_lite.viz.overlays import closeups
 from bkind3d_lite.viz.report_page import stills
-from bkind3d_lite.workflows.quickstart import RECIPES, opened, shipped
+from bkind3d_lite.workflows.quickstart import QUICK_RECIPES, opened, shipped
 
 MOMENTS = {"rat": (60, 130, 250), "human": (100, 260, 420)}
 
 
 def main() -> None:
-    for clip in RECIPES:
+    for clip in QUICK_RECIPES:
         if not shipped(clip).is_file():
             print(f"no {shipped(clip)}: train it with tools/train_sample_checkpoint.py")
             continue
@@ -37,7 +37,9 @@ def main() -> None:
             folder / f"{clip}_skeleton.png",
             lambda p: figure.savefig(p, dpi=90, bbox_inches="tight"),
         )
-        print(f"wrote {folder}/{clip}_*.png; mean confidence {float(torch.mean(found.weight)):.2f}")
+        print(
+            f"wrote {folder}/{clip}_*.png; mean confidence {float(torch.mean(found.confidence)):.2f}"
+        )
 
 
 if __name__ == "__main__":

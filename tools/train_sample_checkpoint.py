@@ -11,7 +11,7 @@ import datetime
 import json
 import platform
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ import torch
 from bkind3d_lite.evaluation import baselines
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.training import batches, begin, resume, save, train
-from bkind3d_lite.workflows.quickstart import RECIPES, SAMPLES, judge, opened, shipped
+from bkind3d_lite.workflows.quickstart import QUICK_RECIPES, SAMPLES, judge, opened, shipped
 
 CARD = """# {clip}: discovered 3D keypoints
 
@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clip", choices=sorted(RECIPES), default="rat")
+    parser.add_argument("--clip", choices=sorted(QUICK_RECIPES), default="rat")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -69,9 +69,7 @@ def main() -> None:
         k: tuple(v) if isinstance(v, list) else v
         for k, v in ((k, json.loads(v)) for k, v in (s.split("=", 1) for s in given.set))
     }
-    recipe = replace(
-        RECIPES[given.clip], name=f"shipped-{given.clip}", steps=given.steps, **changes
-    )
+    recipe = QUICK_RECIPES[given.clip].with_(name=f"shipped-{given.clip}", steps=given.steps, **changes)
     parts = opened(given.clip)
     run = (
         resume(work, parts[0].clip) if work.is_file() else begin(recipe, parts[0].clip, given.seed)

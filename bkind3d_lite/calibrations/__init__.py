@@ -16,7 +16,7 @@ from .yamls import read_yaml
 __all__ = ["find_calibration", "load_calibration", "natural"]
 
 # In this order: the first pattern that matches a file is the calibration of a folder.
-USUAL = (
+USUAL_NAMES = (
     "calibration.toml",
     "*[Cc]alib*.toml",
     "camera_array.toml",
@@ -51,13 +51,13 @@ LARGEST = 1 << 28  # bytes; no calibration is as large, a video renamed by mista
 
 
 def load_calibration(
-    path: str | Path, size: tuple[int, int] | None = None, subject: str | int | None = None
+    path: str | Path, wh: tuple[int, int] | None = None, subject: str | int | None = None
 ) -> CameraRig:
     """Read a calibration of any known dialect into a float32 `CameraRig`; the dialect is recognised by the file itself.
 
     Anipose and its family, Pose2Sim, Caliscope (`.toml`); DANNCE, Label3D, Rat7M (`.mat`); EasyMocap, JARVIS (`.yml`); Qualisys (`.qca.txt`);
     Vicon (`.xcp`); Human3.6M (`metadata.xml`, `camera-parameters.json`, `cameras.h5`, which need `subject`); plain JSON or NPZ with K, R, t or
-    projection matrices. `size` = (W, H) is needed where the format holds none. Lengths stay in the file's unit, named in `rig.unit`
+    projection matrices. `wh` = (W, H) is needed where the format holds none. Lengths stay in the file's unit, named in `rig.unit`
     ("unknown" where nothing tells). Lens models other than OpenCV's five coefficients, mirrors and pickles are refused by name.
     Raises `FileNotFoundError` or `ValueError` with the file, the value and the remedy.
     """
@@ -84,7 +84,7 @@ def load_calibration(
         tables, unit = (
             READERS[suffix](path) if suffix in READERS else BY_SUBJECT[suffix](path, subject)
         )
-        return rig_of(tables, path, unit, size)
+        return rig_of(tables, path, unit, wh)
     except Exception as error:  # of a broken file anything can come, from five parsers; the user gets one kind of error
         if isinstance(error, ValueError) and str(path.parent) in str(error):
             raise
@@ -108,7 +108,7 @@ def find_calibration(folder: str | Path) -> Path:
         folder.parent / "calibration",
         folder.parent / "Calibration",
     ):
-        for pattern in USUAL if place.is_dir() else ():
+        for pattern in USUAL_NAMES if place.is_dir() else ():
             found = sorted(p for p in place.glob(pattern) if p.is_file())
             if len(found) > 1:
                 raise ValueError(
@@ -117,5 +117,5 @@ def find_calibration(folder: str | Path) -> Path:
             if found:
                 return found[0]
     raise FileNotFoundError(
-        f"{folder}: no calibration.toml here or one level up, nor a calibration of another known name ({', '.join(USUAL[1:])})"
+        f"{folder}: no calibration.toml here or one level up, nor a calibration of another known name ({', '.join(USUAL_NAMES[1:])})"
     )

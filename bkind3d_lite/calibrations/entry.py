@@ -36,8 +36,8 @@ def numbers(value, where: str, key: str) -> np.ndarray:
     return out
 
 
-def checked(table: Mapping, where: str, size: tuple[int, int] | None = None) -> dict:
-    """One camera of any dialect as float64 arrays; `size` stands in where the file has none. Raises `ValueError` naming `where`."""
+def checked(table: Mapping, where: str, wh: tuple[int, int] | None = None) -> dict:
+    """One camera of any dialect as float64 arrays; `wh` stands in where the file has none. Raises `ValueError` naming `where`."""
     if table.get("fisheye"):
         raise ValueError(
             f"{where}: fisheye = true is not supported; undistort the video first or calibrate a pinhole model"
@@ -48,9 +48,9 @@ def checked(table: Mapping, where: str, size: tuple[int, int] | None = None) -> 
         raise ValueError(
             f"{where}: no {', '.join(missing)}; a camera has name, size, matrix, distortions, rotation, translation"
         )
-    if (given := table.get("size") if table.get("size") is not None else size) is None:
+    if (given := table.get("size") if table.get("size") is not None else wh) is None:
         raise ValueError(
-            f"{where}: this format holds no image size; open the folder together with its videos, or give size=(W, H)"
+            f"{where}: this format holds no image size; open the folder together with its videos, or give wh=(W, H)"
         )
     K, d, R, t, wh = (
         numbers(value, where, key)
@@ -114,10 +114,10 @@ def _rotation(R: np.ndarray, said, where: str) -> np.ndarray:
 
 
 def rig_of(
-    tables: Mapping[str, Mapping], path, unit: str = "unknown", size: tuple[int, int] | None = None
+    tables: Mapping[str, Mapping], path, unit: str = "unknown", wh: tuple[int, int] | None = None
 ) -> CameraRig:
     """The rig of all `tables` ({where in the file: camera}), in their order; other image sizes are rescaled to the first one's."""
-    cameras = [checked(table, f"{path} [{key}]", size) for key, table in tables.items()]
+    cameras = [checked(table, f"{path} [{key}]", wh) for key, table in tables.items()]
     if len(cameras) < 2:
         raise ValueError(f"{path}: {len(cameras)} camera(s); at least 2 views are needed for 3D")
     names = tuple(camera["name"] for camera in cameras)
@@ -137,4 +137,4 @@ def rig_of(
         key: torch.from_numpy(np.stack([camera[key] for camera in cameras])).float()
         for key in ("K", "R", "t", "distortion")
     }
-    return CameraRig(**stacked, size=first, names=names, unit=unit)
+    return CameraRig(**stacked, wh=first, names=names, unit=unit)

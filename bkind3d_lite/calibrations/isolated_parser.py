@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 WANTED = ("params", "camnames", "cameras")
-SECONDS = 60
-MEMORY = 8 << 30  # bytes that the process may reserve
+PARSER_SECONDS = 60
+PARSER_MEMORY = 8 << 30  # bytes that the process may reserve
 
 
 def contents(path: Path) -> dict:
@@ -39,11 +39,11 @@ def _parsed(path: Path, *more: str) -> str:
             [sys.executable, "-I", __file__, str(path.resolve()), *more],
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=PARSER_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
         raise ValueError(
-            f"{path}: reading it took more than {SECONDS} s; it is damaged, or no calibration"
+            f"{path}: reading it took more than {PARSER_SECONDS} s; it is damaged, or no calibration"
         ) from error
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["the reader crashed"]
@@ -126,7 +126,7 @@ def _main(path: str, out: str = "", *wanted: str) -> int:
     ):  # Windows has none, or a stricter limit is set already
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (PARSER_MEMORY, PARSER_MEMORY))
     try:
         with open(path, "rb") as file:
             begins = file.read(10)

@@ -60,7 +60,7 @@ def _sightings(thumbs: Tensor, rig: CameraRig, least: float) -> Sightings:
     mass = torch.where(mass > 0.5, mass, mass.new_zeros(()))
     T, V, h, w = mass.shape
     total = mass.sum((2, 3)).clamp(min=1e-6)
-    x, y = ((torch.arange(n) + 0.5) * size / n for n, size in ((w, rig.size[0]), (h, rig.size[1])))
+    x, y = ((torch.arange(n) + 0.5) * size / n for n, size in ((w, rig.wh[0]), (h, rig.wh[1])))
     px = torch.stack([(mass.sum(2) * x).sum(-1) / total, (mass.sum(3) * y).sum(-1) / total], -1)
     border = mass.clone()
     border[:, :, 1:-1, 1:-1] = 0
@@ -83,7 +83,7 @@ def misfits(rig: CameraRig, found: Sightings) -> Tensor:
         point = triangulate(rig, px, weight)
         away = (rig.px_from_world(point.nan_to_num(0.0))[:, v, 0] - found.px[:, v]).norm(
             dim=-1
-        ) / rig.size[0]
+        ) / rig.wh[0]
         good = found.seen[:, v] & point.isfinite().all(-1)[:, 0]
         out.append(
             away[good].clamp(max=1.0).median() if good.sum() >= 5 else away.new_tensor(float("nan"))
@@ -184,7 +184,7 @@ def _of_a_camera(
     rig: CameraRig, found: Sightings, most: int
 ) -> Iterator[tuple[str, str, CameraRig, Sightings]]:
     """Mistakes of one camera or two: swapped, mirrored, upside down, late."""
-    size = found.px.new_tensor(rig.size)
+    size = found.px.new_tensor(rig.wh)
     for i, j in combinations(range(rig.views), 2):
         yield (
             f"cameras {rig.names[i]} and {rig.names[j]} are swapped",

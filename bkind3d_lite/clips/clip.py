@@ -29,19 +29,19 @@ class Survey:
     thumbs: Tensor  # (T, V, h, w) uint8, small foreground images
     floor: float  # frame-to-frame change of `thumbs` from noise alone: less than this is 'nothing moves'
 
-    def resized(self, size: tuple[int, int]) -> Survey:
+    def resized(self, wh: tuple[int, int]) -> Survey:
         """The same for frames of another size (W, H)."""
         return replace(
             self,
             background=torch.stack(
                 [
-                    (255 * resized_image(planes(view), size)).round().byte()[0].permute(1, 2, 0)
+                    (255 * resized_image(planes(view), wh)).round().byte()[0].permute(1, 2, 0)
                     for view in self.background
                 ]
             ),
         )
 
-    def stir(self, gap: int) -> Tensor:
+    def motion_energy(self, gap: int) -> Tensor:
         """How much moves between t and t + gap, (T - gap,), as a share of the mean foreground."""
         pairs = zip(self.thumbs[:-gap].split(512), self.thumbs[gap:].split(512))
         change = torch.cat(
@@ -152,24 +152,20 @@ class MultiViewClip:
         known = self.truth.isfinite().all(-1).any(1)
         return (known if self.scored is None else known & self.scored).nonzero()[:, 0]
 
-    def resized(self, size: tuple[int, int]) -> MultiViewClip:
+    def resized(self, wh: tuple[int, int]) -> MultiViewClip:
         """The clip with frames decoded to another size (W, H) and its rig to match; nothing is decoded yet. For opened folders."""
-        scale = torch.tensor(size) / torch.tensor(self.rig.size)
+        scale = torch.tensor(wh) / torch.tensor(self.rig.wh)
         return replace(
             self,
-            frames=self.frames.resized(size),
-            rig=self.rig.resized(size),
+            frames=self.frames.resized(wh),
+            rig=self.rig.resized(wh),
             marks=None if self.marks is None else self.marks * scale,
         )
 
-    def kept(self, folder: str | Path, size: tuple[int, int]) -> MultiViewClip:
-        """The clip with frames of `size` (W, H), or its own if that is smaller, decoded once into a file in `folder` (`stored.kept`)."""
-        size = (
-            tuple(size)
-            if size[0] * size[1] < self.rig.size[0] * self.rig.size[1]
-            else self.rig.size
-        )
-        small = self.resized(size)
+    def kept(self, folder: str | Path, wh: tuple[int, int]) -> MultiViewClip:
+        """The clip with frames of `wh` (W, H), or its own if that is smaller, decoded once into a file in `folder` (`stored.kept`)."""
+        wh = tuple(wh) if wh[0] * wh[1] < self.rig.wh[0] * self.rig.wh[1] else self.rig.wh
+        small = self.resized(wh)
         return replace(small, frames=kept(small.frames, folder))
 
     @property
@@ -182,7 +178,7 @@ class MultiViewClip:
         }
         return {
             "cameras": list(self.rig.names),
-            "size": list(self.rig.size),
+            "size": list(self.rig.wh),
             "frames": len(self),
             "fps": self.fps,
             "places": places,
@@ -193,14 +189,14 @@ class MultiViewClip:
         self,
         times: Sequence[int],
         gap: int | None,
-        size: tuple[int, int],
+        wh: tuple[int, int],
         survey: Survey | None = None,
         follow: float | None = None,
         views: Sequence[int] | None = None,
         turn: Tensor | None = None,
         shift: Tensor | float = 0.0,
     ) -> Batch:
-        """The frames at `times` (and `times + gap`), resized to `size` = (W, H), or cropped around the animal.
+        """The frames at `times` (and `times + gap`), resized to `wh` = (W, H), or cropped around the animal.
 
         `follow` is the side of a cube about the survey's centre (the middle of now and later) plus `shift` (B, 3): each view is
         cropped to it.
@@ -220,21 +216,21 @@ class MultiViewClip:
             )
             centre = centre + shift
             corner, window = footprint(rig, centre, follow)
-            rig = rig.cropped(corner, window, size)
+            rig = rig.cropped(corner, window, wh)
         else:
-            rig = rig.resized(size)
+            rig = rig.resized(wh)
         if survey is not None:
             ground = cut_views(
                 [survey.background[v].expand(len(times), -1, -1, -1) for v in views],
-                self.rig.size,
+                self.rig.wh,
                 corner,
                 window,
-                size,
+                wh,
             )
 
         def seen(at: Tensor) -> Tensor:
             images = cut_views(
-                [self.frames[at.tolist(), v] for v in views], self.rig.size, corner, window, size
+                [self.frames[at.tolist(), v] for v in views], self.rig.wh, corner, window, wh
             )
             if survey is None:
                 return images
@@ -248,7 +244,7 @@ class MultiViewClip:
 
     def batches(
         self,
-        size: tuple[int, int],
+        wh: tuple[int, int],
         gap: int | Sequence[int],
         batch: int = 1,
         seed: int = 0,
@@ -278,7 +274,7 @@ class MultiViewClip:
             raise ValueError(
                 f"{self.name}: a gap of {max(gaps)} frames needs more than the clip's {len(self)}"
             )
-        chance = [(survey.stir(g) if by_motion else 1.0) * self.unbroken(g) for g in gaps]
+        chance = [(survey.motion_energy(g) if by_motion else 1.0) * self.unbroken(g) for g in gaps]
         if any(not c.any() for c in chance):
             raise ValueError(
                 f"{self.name}: no pair {max(gaps)} frames apart lies in one of its {len(self.starts)} unbroken stretches; take shorter gaps, "
@@ -291,7 +287,7 @@ class MultiViewClip:
             made = self.batch(
                 draw.times,
                 draw.gap,
-                size,
+                wh,
                 survey,
                 follow,
                 draw.views,
@@ -312,7 +308,7 @@ class SurveyedClip:
 # ---- opening -----------------------------------------------------------------------------------------------------
 def open_clip(
     folder: str | Path,
-    size: tuple[int, int] | None = None,
+    wh: tuple[int, int] | None = None,
     budget: int = 2 << 30,
     subject: str | int | None = None,
     trial: str | None = None,
@@ -323,14 +319,14 @@ def open_clip(
     """Open a folder: a video, parts of one, or a folder of images for each camera, and a calibration there or one level up (`find_calibration`).
 
     Projects of DANNCE, Anipose and Pose2Sim, Human3.6M by h36m-fetch and Rat7M are recognised by themselves (`recordings`).
-    size: (W, H) decodes smaller frames and scales the rig. budget: bytes of decoded frames that are kept. subject: which rig of a Human3.6M
+    wh: (W, H) decodes smaller frames and scales the rig. budget: bytes of decoded frames that are kept. subject: which rig of a Human3.6M
     calibration. trial: a word of the videos' names, where a folder holds several recordings. fps: where the files do not say, or say wrong.
     offsets: {camera: n}, this camera is read n frames later, its frame t + n meets frame t of the others. common: cut unequal videos to the
     stretch that all have. `truth.npz` beside the videos (positions, names, edges, body_length, marks) is read if it is there.
     Nothing is decoded yet. Raises with the file, the value and the remedy.
     """
     found = read_recording(folder, subject, trial, fps, offsets, common)
-    size, known = found.rig.size if size is None else tuple(size), {}
+    wh, known = found.rig.wh if wh is None else tuple(wh), {}
     if found.truth is not None:
         known = dict(
             truth=torch.from_numpy(found.truth.positions),
@@ -339,12 +335,12 @@ def open_clip(
         )
         if found.truth.marks is not None:
             known["marks"] = torch.from_numpy(found.truth.marks) * (
-                torch.tensor(size) / torch.tensor(found.rig.size)
+                torch.tensor(wh) / torch.tensor(found.rig.wh)
             )
     scored = None if found.scored is None else torch.from_numpy(found.scored)
     return MultiViewClip(
-        Frames(found.footage, size, budget),
-        found.rig.resized(size),
+        Frames(found.footage, wh, budget),
+        found.rig.resized(wh),
         found.fps,
         name=str(folder),
         starts=found.starts,

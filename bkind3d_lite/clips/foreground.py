@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..cameras import CameraRig
 
-LARGE = 512  # pixels of the longer side from which on images are cropped before anything else
+CROP_FROM_PX = 512  # pixels of the longer side from which on images are cropped before anything else
 
 
 def foreground(images: Tensor, ground: Tensor, noise: Tensor, contrast: Tensor) -> Tensor:
@@ -63,17 +63,17 @@ def cut_views(
     have: tuple[int, int],
     corner: Tensor | None,
     window: Tensor | None,
-    size: tuple[int, int],
+    wh: tuple[int, int],
 ) -> Tensor:
-    """V views (B, H, W, 3) uint8 -> (B, V, 3, h, w) in [0, 1]: their windows (outside the image: black), resized to `size` = (W, H); no windows:
+    """V views (B, H, W, 3) uint8 -> (B, V, 3, h, w) in [0, 1]: their windows (outside the image: black), resized to `wh` = (W, H); no windows:
     whole images. One image after the other, and of a large one the window alone: floats take four times the memory of bytes.
     """
     if corner is None:
         return torch.stack(
-            [torch.cat([resized_image(planes(image), size) for image in view]) for view in views], 1
+            [torch.cat([resized_image(planes(image), wh) for image in view]) for view in views], 1
         )
     begin, end = torch.zeros_like(corner), corner.new_tensor(have).expand_as(corner)
-    if max(have) > LARGE:
+    if max(have) > CROP_FROM_PX:
         begin = torch.minimum((corner.floor() - 2).clamp(min=0), end - 1)
         end = torch.maximum(torch.minimum((corner + window).ceil() + 2, end), begin + 1)
     low, span = (
@@ -82,7 +82,7 @@ def cut_views(
     )
     theta = torch.zeros(len(low), 2, 3)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = span[:, 0] / 2, span[:, 1] / 2, low + span / 2
-    grids = F.affine_grid(theta, (len(low), 1, size[1], size[0]), align_corners=False).unflatten(
+    grids = F.affine_grid(theta, (len(low), 1, wh[1], wh[0]), align_corners=False).unflatten(
         0, corner.shape[:2]
     )
     boxes = torch.cat([begin, end], -1).long().tolist()
@@ -100,9 +100,7 @@ def planes(image: Tensor) -> Tensor:
     return image.permute(2, 0, 1)[None].float() / 255
 
 
-def resized_image(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(1, 3, H, W) -> (1, 3, h, w), antialiased, for `size` = (W, H); the same image if it has that size."""
-    same = tuple(image.shape[-2:]) == (size[1], size[0])
-    return (
-        image if same else F.interpolate(image, (size[1], size[0]), mode="bilinear", antialias=True)
-    )
+def resized_image(image: Tensor, wh: tuple[int, int]) -> Tensor:
+    """(1, 3, H, W) -> (1, 3, h, w), antialiased, for `wh` = (W, H); the same image if it has that size."""
+    same = tuple(image.shape[-2:]) == (wh[1], wh[0])
+    return image if same else F.interpolate(image, (wh[1], wh[0]), mode="bilinear", antialias=True)

@@ -16,7 +16,7 @@ from .. import distributed
 from ..files import write_atomically
 from .videos import Footage, Frames, Picked
 
-SPARE = 1 << 28  # bytes that are left free on the disk
+SPARE_DISK = 1 << 28  # bytes that are left free on the disk
 TOGETHER = 16  # moments decoded and written at a time
 
 
@@ -26,10 +26,10 @@ def kept(frames: Frames, folder: str | Path) -> Frames:
     The file's name holds a fingerprint of the sources (paths, sizes, dates, which of their frames) and of the image size, so changed videos
     make another file. It is written whole or not at all, and again where it is damaged. Raises `OSError` where the disk has no room for it.
     """
-    path = Path(folder) / f"frames-{frames.size[0]}x{frames.size[1]}-{_fingerprint(frames)}.npy"
+    path = Path(folder) / f"frames-{frames.wh[0]}x{frames.wh[1]}-{_fingerprint(frames)}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     need, free = int(np.prod(frames.shape)), shutil.disk_usage(path.parent).free
-    if (found := _mapped(path, frames.shape)) is None and free < need + SPARE:
+    if (found := _mapped(path, frames.shape)) is None and free < need + SPARE_DISK:
         raise OSError(
             28,
             f"{path}: {need / 1e9:.1f} GB of frames do not fit on the disk, which has {free / 1e9:.1f} GB free; train on fewer (--frames), "
@@ -40,7 +40,7 @@ def kept(frames: Frames, folder: str | Path) -> Frames:
     while (found := _mapped(path, frames.shape)) is None:  # another rank writes
         time.sleep(0.5)
     return Frames(
-        [Stored(video, found[:, v]) for v, video in enumerate(frames.videos)], frames.size, 0
+        [Stored(video, found[:, v]) for v, video in enumerate(frames.videos)], frames.wh, 0
     )
 
 
@@ -54,20 +54,20 @@ class Stored:
             source.seconds,
             getattr(source, "index", None),
         )
-        self.frames, self.size = frames, (frames.shape[2], frames.shape[1])
+        self.frames, self.wh = frames, (frames.shape[2], frames.shape[1])
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray:
+    def read(self, start: int, stop: int, wh: tuple[int, int] | None = None) -> np.ndarray:
         """As `videos.Video.read`."""
         some = np.array(self.frames[start:stop])
-        if size in (None, self.size):
+        if wh in (None, self.wh):
             return some
         return np.stack(
             [
                 av.VideoFrame.from_ndarray(image, format="rgb24")
-                .reformat(*size, interpolation="AREA")
+                .reformat(*wh, interpolation="AREA")
                 .to_ndarray()
                 for image in some
             ]
@@ -84,7 +84,7 @@ def _write(frames: Frames, path: Path) -> None:
         )
         for start in range(0, len(frames), TOGETHER):
             stop = min(start + TOGETHER, len(frames))
-            np.stack([video.read(start, stop, frames.size) for video in frames.videos], 1).tofile(
+            np.stack([video.read(start, stop, frames.wh) for video in frames.videos], 1).tofile(
                 file
             )
             bar.update(stop - start)

@@ -40,11 +40,11 @@ class Check:
 
 
 # ---- the calibration alone ---------------------------------------------------------------------------------------
-def lenses(rig: CameraRig) -> Check:
+def check_lenses(rig: CameraRig) -> Check:
     """Focal lengths, principal points and distortions that a lens can have."""
-    W, H = rig.size
+    W, H = rig.wh
     fx, fy = rig.K[:, 0, 0], rig.K[:, 1, 1]
-    off = ((rig.K[:, :2, 2] / rig.K.new_tensor(rig.size)) - 0.5).abs().amax(-1)
+    off = ((rig.K[:, :2, 2] / rig.K.new_tensor(rig.wh)) - 0.5).abs().amax(-1)
     field_of_view = torch.rad2deg(2 * torch.atan(W / 2 / fx))
     odd = [
         (n, f"focal lengths {float(a):.0f} and {float(b):.0f} px differ")
@@ -89,7 +89,7 @@ def lenses(rig: CameraRig) -> Check:
     )
 
 
-def unit(rig: CameraRig) -> Check:
+def check_unit(rig: CameraRig) -> Check:
     """Cameras stand decimetres to decametres from what they film: what unit makes that so?"""
     spread = float((rig.centres - rig.centres.mean(0)).norm(dim=-1).mean())
     fits = [
@@ -113,7 +113,7 @@ def unit(rig: CameraRig) -> Check:
     )
 
 
-def ring(rig: CameraRig) -> Check:
+def check_ring(rig: CameraRig) -> Check:
     """Do the optical axes meet in front of the cameras, from different sides?"""
     try:
         centre, width = overlap(rig)
@@ -153,7 +153,7 @@ def ring(rig: CameraRig) -> Check:
 
 
 # ---- the videos --------------------------------------------------------------------------------------------------
-def timing(clip: MultiViewClip) -> Check | None:
+def check_timing(clip: MultiViewClip) -> Check | None:
     """Is frame t of every camera one moment, and are moments evenly spaced? From rates and presentation times; None for frames in memory."""
     footage = dict(zip(clip.rig.names, getattr(clip.frames, "videos", ())))
     times = {
@@ -218,7 +218,7 @@ def timing(clip: MultiViewClip) -> Check | None:
     )
 
 
-def background(clip: MultiViewClip, seen: Survey) -> Check:
+def check_background(clip: MultiViewClip, seen: Survey) -> Check:
     """Does the background stay, or does a camera shake or the light change? First third against last third, where nothing moves."""
     T, odd = len(clip), []
     begins, ends = (
@@ -247,14 +247,14 @@ def background(clip: MultiViewClip, seen: Survey) -> Check:
     )
 
 
-def moves(clip: MultiViewClip, seen: Survey) -> Check:
+def check_motion(clip: MultiViewClip, seen: Survey) -> Check:
     """How much moves at which gap, and the gap at which the change of the foreground has come to two thirds of its most."""
     gaps = sorted(
         {max(1, round(clip.fps * s)) for s in (0.02, 0.05, 0.1, 0.2, 0.4, 0.66, 1.0)}
         & set(range(1, max(2, len(clip) // 2)))
     ) or [1]
     stir = {
-        g: float(seen.stir(g)[whole].median())
+        g: float(seen.motion_energy(g)[whole].median())
         for g in gaps
         if (whole := clip.unbroken(g) > 0).any()
     }
@@ -281,7 +281,7 @@ def moves(clip: MultiViewClip, seen: Survey) -> Check:
     )
 
 
-def agreement(clip: MultiViewClip, seen: Survey) -> Check:
+def check_agreement(clip: MultiViewClip, seen: Survey) -> Check:
     """Do the views agree where the animal is? If not: which usual mistake explains it."""
     found = sightings(seen, clip.rig)
     away = misfits(clip.rig, found)
@@ -331,7 +331,7 @@ def agreement(clip: MultiViewClip, seen: Survey) -> Check:
     return Check("agreement", PASS, said)
 
 
-def offsets(clip: MultiViewClip, seen: Survey) -> Check | None:
+def check_offsets(clip: MultiViewClip, seen: Survey) -> Check | None:
     """Is a camera late? Each view's silhouettes against where the others say they are, at all shifts; None with two views, where nobody can say which."""
     if clip.rig.views < 3:
         return None
@@ -360,7 +360,7 @@ def offsets(clip: MultiViewClip, seen: Survey) -> Check | None:
     )
 
 
-def truth(clip: MultiViewClip, seen: Survey) -> Check | None:
+def check_truth(clip: MultiViewClip, seen: Survey) -> Check | None:
     """Where ground truth is given: does it project onto what moves? If not: which usual mistake of units, axes or time explains it."""
     if clip.truth is None:
         return None
@@ -409,7 +409,7 @@ def truth(clip: MultiViewClip, seen: Survey) -> Check | None:
     )
 
 
-def marks(clip: MultiViewClip) -> Check | None:
+def check_marks(clip: MultiViewClip) -> Check | None:
     """Where it is given in which pixels the 3D points were seen: do they project there? This tells what silhouettes cannot, pixels counted from 1."""
     if clip.marks is None or clip.truth is None:
         return None
@@ -426,7 +426,7 @@ def marks(clip: MultiViewClip) -> Check | None:
         1.9 * (away - bias).abs().median(0).values / len(away) ** 0.5
     )  # of a median, from the median deviation
     said = f"given 3D points project {misfit:.2g} px from their marks (median), on the mean {bias[0]:+.2f}, {bias[1]:+.2f} px"
-    if misfit > max(3.0, 0.02 * clip.rig.size[0]):
+    if misfit > max(3.0, 0.02 * clip.rig.wh[0]):
         tried = []
         for name, remedy, rig, turn in of_the_points(clip.rig):
             other = (rig.px_from_world(clip.truth[known] @ turn.T) - clip.marks[known]).norm(dim=-1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Draw:
+class PairDraw:
     """What one step looks at: `now` is `times`, `later` is `times + gap`."""
 
     times: Tensor  # (B,) frames
@@ -35,7 +35,7 @@ class PairSampler:
     jitter: float = 0.0
     share: tuple[int, int] = (0, 1)  # (r, R): of R x `batch` pairs, those of rank r
 
-    def draws(self, seed: int, start: int = 0) -> Iterator[Draw]:
+    def draws(self, seed: int, start: int = 0) -> Iterator[PairDraw]:
         """Draws from step `start` on; step i depends on (seed, i) alone."""
         rank, ranks = self.share
         own, everyone = slice(rank * self.batch, (rank + 1) * self.batch), ranks * self.batch
@@ -50,7 +50,7 @@ class PairSampler:
             angle = torch.rand(everyone, generator=random)[own] * 2 * math.pi
             shift = (2 * torch.rand(everyone, 3, generator=random)[own] - 1) * self.jitter
             later = torch.rand(everyone, generator=random)[own] * 2 * math.pi
-            yield Draw(
+            yield PairDraw(
                 times,
                 self.gaps[pick],
                 views.sort().values.tolist(),

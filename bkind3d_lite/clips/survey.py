@@ -14,7 +14,7 @@ from ..cameras import CameraRig
 from ..shapes import cells
 from ..volumes import Grid, hull, inside, overlap, soft_argmax
 from .clip import MultiViewClip, Survey
-from .foreground import LARGE, foreground
+from .foreground import CROP_FROM_PX, foreground
 from .videos import Frames
 
 THUMB = 96  # pixels of the longer side of a foreground thumbnail
@@ -47,9 +47,9 @@ def empty(frames: Tensor, least: int = 9) -> Tensor:
     differ, if in front of it the animal is far more nearly of one size all the time: before its own ghost it vanishes, and beside it there are two.
     """
     usual = _median(frames)
-    size = min(48, frames.shape[1]), min(64, frames.shape[2])
+    hw = min(48, frames.shape[1]), min(64, frames.shape[2])
     small = torch.cat(
-        [F.adaptive_avg_pool2d(some.movedim(-1, 1).float() / 255, size) for some in frames.split(1)]
+        [F.adaptive_avg_pool2d(some.movedim(-1, 1).float() / 255, hw) for some in frames.split(1)]
     ).flatten(1)
     taken = [int((small - _median(small)).abs().mean(1).argmax())]
     away = (small - small[taken[0]]).abs().mean(1)
@@ -112,7 +112,9 @@ def locate(thumbs: Tensor, rig: CameraRig, grid: Grid, sharpness: float = 6.0) -
     return torch.cat(centres)
 
 
-def glance(clip: MultiViewClip, samples: int = 60, background: Tensor | None = None) -> Survey:
+def survey_views(
+    clip: MultiViewClip, samples: int = 60, background: Tensor | None = None
+) -> Survey:
     """What each view shows by itself, whatever the calibration says: background, noise, contrast, foreground; every `centre` is 0.
 
     The background is the median of `samples` frames, unless another film of the same cameras has given it, (V, H, W, 3) uint8:
@@ -132,7 +134,7 @@ def survey(
 ) -> Survey:
     """Look once at every frame of a clip of static cameras. No labels.
 
-    As `glance`, and the animal's centre: found with the visual hull of the foreground, first in a cube of `side` world units where
+    As `survey_views`, and the animal's centre: found with the visual hull of the foreground, first in a cube of `side` world units where
     the views overlap (None: as wide as the views), then in a third of it around that. thumbs: keep the foreground images, about 7 kB a
     frame and view, which training draws its pairs by; without them (tracking) a film of any length takes no more memory than a short one.
     """
@@ -166,7 +168,10 @@ def _stage(clip: MultiViewClip, samples: int, background: Tensor | None) -> Surv
 def _moving(clip: MultiViewClip, found: Survey) -> Survey:
     """The survey itself, if its foreground changes."""
     T = len(found.thumbs)
-    if T > 2 and max(float(found.stir(g).max()) for g in {1, max(1, T // 4)}) < found.floor:
+    if (
+        T > 2
+        and max(float(found.motion_energy(g).max()) for g in {1, max(1, T // 4)}) < found.floor
+    ):
         raise ValueError(
             f"{clip.name}: nothing moves here (the foreground changes by less than {found.floor:.0%} between frames); "
             "choose a stretch in which the animal moves"
@@ -193,7 +198,7 @@ def region(
     return (low + high) / 2, float(margin * ((high - low).max() + width / 32))
 
 
-def extent(survey: Survey, rig: CameraRig, samples: int = 300) -> float:
+def animal_length(survey: Survey, rig: CameraRig, samples: int = 300) -> float:
     """How long the animal is when it stretches, in world units, without labels.
 
     Twice the distance from its centre within which 19 of 20 of its foreground pixels lie, at its depth: the larger of the views' (three in four
@@ -210,9 +215,9 @@ def _reach(thumbs: Tensor, centre: Tensor, rig: CameraRig) -> Tensor:
     """Distance from `centre` (T, 3) within which 19 of 20 foreground pixels lie, (T, V) world units; NaN: a view that does not see it."""
     sure = (thumbs > 127).flatten(2).float()
     unit = (
-        rig.cam_from_world(centre)[..., 2] / rig.K[:, 0, 0, None] * rig.size[0] / 2
+        rig.cam_from_world(centre)[..., 2] / rig.K[:, 0, 0, None] * rig.wh[0] / 2
     ).T  # world units of half an image width, (T, V)
-    square = centre.new_tensor([1.0, rig.size[1] / rig.size[0]])
+    square = centre.new_tensor([1.0, rig.wh[1] / rig.wh[0]])
     pixels = cells(*thumbs.shape[2:]).flatten(0, 1)
     away, order = (
         ((pixels - rig.ndc_from_world(centre).transpose(0, 1)[:, :, None]) * square).norm(dim=-1)
@@ -236,7 +241,7 @@ def on_silhouettes(
     depth = rig.cam_from_world(points)[..., 2].transpose(0, 1).flatten(1).nanmedian(1).values
     value = []
     for v, radius in enumerate(
-        (grow * rig.K[:, 0, 0] / depth * w / rig.size[0]).round().int().tolist()
+        (grow * rig.K[:, 0, 0] / depth * w / rig.wh[0]).round().int().tolist()
     ):
         soft = F.max_pool2d(thumbs[:, v, None].float() / 255, 2 * radius + 1, 1, radius)
         value.append(
@@ -250,18 +255,18 @@ def on_silhouettes(
 
 def thumb_size(rig: CameraRig) -> tuple[int, int]:
     """(h, w) of a foreground thumbnail."""
-    W, H = rig.size
+    W, H = rig.wh
     return max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W)))
 
 
 def _thumbs(clip: MultiViewClip, raw: Survey) -> Iterator[Tensor]:
     """Foreground images (n, V, h, w) uint8 of all frames, some hundred at a time; large films are decoded no larger than that needs."""
-    size = thumb_size(clip.rig)
-    ground, frames, done = _shrunk(raw.background[None], size), clip.frames, []
+    hw = thumb_size(clip.rig)
+    ground, frames, done = _shrunk(raw.background[None], hw), clip.frames, []
     if isinstance(frames, Frames):
-        frames = frames.passing((2 * size[1], 2 * size[0]) if max(clip.rig.size) > LARGE else None)
+        frames = frames.passing((2 * hw[1], 2 * hw[0]) if max(clip.rig.wh) > CROP_FROM_PX else None)
     for times in torch.arange(len(clip)).split(max(1, min(16, (1 << 26) // frames[0].numel()))):
-        images = _shrunk(frames[times.tolist()], size)
+        images = _shrunk(frames[times.tolist()], hw)
         done.append(
             (foreground(images, ground, raw.noise, raw.contrast)[:, :, 0] * 255).round().byte()
         )
@@ -270,8 +275,8 @@ def _thumbs(clip: MultiViewClip, raw: Survey) -> Iterator[Tensor]:
             done = []
 
 
-def _shrunk(frames: Tensor, size: tuple[int, int]) -> Tensor:
+def _shrunk(frames: Tensor, hw: tuple[int, int]) -> Tensor:
     """(n, V, H, W, 3) uint8 -> (n, V, 3, h, w) in [0, 1]."""
-    return F.adaptive_avg_pool2d(
-        frames.movedim(-1, -3).flatten(0, 1).float() / 255, size
-    ).unflatten(0, frames.shape[:2])
+    return F.adaptive_avg_pool2d(frames.movedim(-1, -3).flatten(0, 1).float() / 255, hw).unflatten(
+        0, frames.shape[:2]
+    )

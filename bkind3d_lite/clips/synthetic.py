@@ -12,7 +12,7 @@ from ..shapes import cells, segment_distance2
 from .clip import MultiViewClip
 from .tracks import Skeleton
 
-NAMES = ("nose", "neck", "hip", "tail", "left_hand", "right_hand", "left_foot", "right_foot")
+JOINTS = ("nose", "neck", "hip", "tail", "left_hand", "right_hand", "left_foot", "right_foot")
 BONES = ((0, 1), (1, 2), (2, 3), (1, 4), (1, 5), (2, 6), (2, 7))
 COLOURS = torch.tensor(
     [
@@ -74,7 +74,7 @@ def poses(frames: int, fps: float = 30.0, seed: int = 0) -> Tensor:
 def draw(rig: CameraRig, joints: Tensor, seed: int = 0, thickness: float = 22.0) -> Tensor:
     """(T, J, 3) joints -> (T, V, H, W, 3) uint8 views: bones as capsules `thickness` world units wide on a static textured ground."""
     random = torch.Generator().manual_seed(seed + 1)
-    W, H = rig.size
+    W, H = rig.wh
     rough = torch.rand(rig.views, 3, H // 8 + 2, W // 8 + 2, generator=random)
     ground = 0.55 + 0.25 * (torch.nn.functional.interpolate(rough, (H, W), mode="bicubic") - 0.5)
     pixels = rig.px_from_ndc(cells(H, W))
@@ -94,20 +94,20 @@ def draw(rig: CameraRig, joints: Tensor, seed: int = 0, thickness: float = 22.0)
 def figure(
     frames: int = 120,
     views: int = 4,
-    size: tuple[int, int] = (96, 64),
+    wh: tuple[int, int] = (96, 64),
     fps: float = 30.0,
     seed: int = 0,
     distortion=(-0.12, 0.02, 0.001, -0.001, 0.0),
 ) -> MultiViewClip:
-    """A clip of the figure: `views` cameras of `size` = (W, H) around it, with lens distortion."""
-    rig = ring(views, 900.0, 550.0, (0.0, 0.0, 50.0), size, 52.0, distortion)
+    """A clip of the figure: `views` cameras of `wh` = (W, H) around it, with lens distortion."""
+    rig = ring(views, 900.0, 550.0, (0.0, 0.0, 50.0), wh, 52.0, distortion)
     joints = poses(frames, fps, seed)
     return MultiViewClip(
         draw(rig, joints, seed),
         rig,
         fps,
         joints,
-        Skeleton(NAMES, BONES),
+        Skeleton(JOINTS, BONES),
         LENGTH,
         f"synthetic-{seed}",
     )

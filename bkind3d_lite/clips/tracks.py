@@ -23,10 +23,10 @@ class Skeleton:
 
 @dataclass(frozen=True)
 class Track:
-    """Keypoints over time: world (T, K, 3) in the rig's unit, weight (T, K) confidence in [0, 1]."""
+    """Keypoints over time: world (T, K, 3) in the rig's unit, confidence (T, K) in [0, 1]."""
 
     world: Tensor
-    weight: Tensor
+    confidence: Tensor
     skeleton: Skeleton
     fps: float
     unit: str = "mm"
@@ -37,7 +37,7 @@ class Track:
         if path.suffix == ".npz":
             arrays = dict(
                 positions=self.world.numpy(),
-                confidence=self.weight.numpy(),
+                confidence=self.confidence.numpy(),
                 names=np.array(self.skeleton.names),
                 edges=np.array(self.skeleton.edges, np.int64).reshape(-1, 2),
                 fps=self.fps,
@@ -47,7 +47,7 @@ class Track:
                 path, lambda temporary: np.savez_compressed(temporary, **arrays)
             )
         frame = torch.arange(len(self.world), dtype=torch.float64)
-        columns = torch.cat([self.world, self.weight[..., None]], -1).flatten(1).double()
+        columns = torch.cat([self.world, self.confidence[..., None]], -1).flatten(1).double()
         table = torch.cat([frame[:, None], frame[:, None] / self.fps, columns], 1).numpy()
         heads = ["frame", "time_s"] + [
             f"{name}_{c}" for name in self.skeleton.names for c in ("x", "y", "z", "confidence")

@@ -33,11 +33,11 @@ def safely(path: Path) -> dict:
     )
 
 
-def sound(size: tuple[int, int]) -> tuple[int, int]:
-    """The size (W, H) that a file says, in pixels; an `OSError` if no camera has it."""
-    if min(size) < 1 or size[0] * size[1] > MOST_PIXELS:
-        raise OSError(f"images of {size[0]} x {size[1]} pixels")
-    return size
+def sound(wh: tuple[int, int]) -> tuple[int, int]:
+    """The wh (W, H) that a file says, in pixels; an `OSError` if no camera has it."""
+    if min(wh) < 1 or wh[0] * wh[1] > MOST_PIXELS:
+        raise OSError(f"images of {wh[0]} x {wh[1]} pixels")
+    return wh
 
 
 def _frames(file: BinaryIO, end: int) -> Iterator[int]:

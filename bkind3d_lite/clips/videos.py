@@ -98,7 +98,7 @@ class Video:
                 if stream.codec_context is None:
                     raise OSError("of an unknown codec")
                 self.fps = float(stream.average_rate or 0)
-                self.size = sound((stream.codec_context.width, stream.codec_context.height))
+                self.wh = sound((stream.codec_context.width, stream.codec_context.height))
                 self._tick, self.promised = (
                     float(stream.time_base or 1),
                     stream.frames,
@@ -130,9 +130,9 @@ class Video:
     def __len__(self) -> int:
         return len(self.pts)
 
-    def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Frames start..stop-1 as uint8 RGB (stop - start, H, W, 3), resized to `size` = (W, H) by area averaging."""
-        width, height = size or self.size
+    def read(self, start: int, stop: int, wh: tuple[int, int] | None = None) -> np.ndarray:
+        """Frames start..stop-1 as uint8 RGB (stop - start, H, W, 3), resized to `wh` = (W, H) by area averaging."""
+        width, height = wh or self.wh
         frames = np.empty((stop - start, height, width, 3), np.uint8)
         before = self.keys[self.keys <= self.pts[start]][
             -2:
@@ -191,14 +191,14 @@ class Footage(Protocol):
     """What one camera saw, whatever it lies in: a `Video`, or another class with these."""
 
     path: Path
-    size: tuple[int, int]  # (W, H) in pixels
+    wh: tuple[int, int]  # (W, H) in pixels
     fps: float  # as the file says; 0: it does not say
     seconds: np.ndarray | None  # (n,) presentation times, where the file has them
 
     def __len__(self) -> int: ...
 
     def read(
-        self, start: int, stop: int, size: tuple[int, int] | None = None
+        self, start: int, stop: int, wh: tuple[int, int] | None = None
     ) -> np.ndarray: ...  # (stop - start, H, W, 3) uint8
 
 
@@ -212,7 +212,7 @@ class Picked:
             if isinstance(footage, Picked)
             else (footage, index)
         )
-        self.path, self.size, self.fps = footage.path, footage.size, footage.fps
+        self.path, self.wh, self.fps = footage.path, footage.wh, footage.fps
 
     def __len__(self) -> int:
         return len(self.index)
@@ -222,12 +222,12 @@ class Picked:
         """Presentation times of the picked frames."""
         return None if self.footage.seconds is None else self.footage.seconds[self.index]
 
-    def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray:
+    def read(self, start: int, stop: int, wh: tuple[int, int] | None = None) -> np.ndarray:
         """As `Video.read`: frames near one another are read in one go, the others by themselves."""
         index, out = self.index[start:stop], []
         steps = np.diff(index)
         for run in np.split(index, np.flatnonzero((steps < 1) | (steps > NEAR)) + 1):
-            out.append(self.footage.read(int(run[0]), int(run[-1]) + 1, size)[run - run[0]])
+            out.append(self.footage.read(int(run[0]), int(run[-1]) + 1, wh)[run - run[0]])
         return np.concatenate(out)
 
 
@@ -239,10 +239,10 @@ class Frames:
     fit, chunks are so short that many moments of all views do.
     """
 
-    def __init__(self, videos: Sequence[Footage], size: tuple[int, int], budget: int = 2 << 30):
-        self.videos, self.size, self.budget = list(videos), tuple(size), budget
-        self.shape = (len(videos[0]), len(videos), size[1], size[0], 3)
-        moment = len(videos) * size[0] * size[1] * 3  # bytes
+    def __init__(self, videos: Sequence[Footage], wh: tuple[int, int], budget: int = 2 << 30):
+        self.videos, self.wh, self.budget = list(videos), tuple(wh), budget
+        self.shape = (len(videos[0]), len(videos), wh[1], wh[0], 3)
+        moment = len(videos) * wh[0] * wh[1] * 3  # bytes
         self.chunk = (
             CHUNK
             if moment * self.shape[0] <= budget
@@ -257,16 +257,16 @@ class Frames:
 
     def at(self, times: Sequence[int]) -> Frames:
         """The frames at these times alone; nothing is decoded yet."""
-        return Frames([Picked(video, times) for video in self.videos], self.size, self.budget)
+        return Frames([Picked(video, times) for video in self.videos], self.wh, self.budget)
 
-    def resized(self, size: tuple[int, int]) -> Frames:
+    def resized(self, wh: tuple[int, int]) -> Frames:
         """The same frames decoded to another size (W, H); nothing is decoded yet."""
-        return Frames(self.videos, size, self.budget)
+        return Frames(self.videos, wh, self.budget)
 
-    def passing(self, size: tuple[int, int] | None = None) -> Frames:
-        """For one look at many of them: not kept, unless all fit into the budget anyway; `size` (W, H): decoded to that."""
-        whole = np.prod(self.shape, dtype=np.int64) <= self.budget and size is None
-        return self if whole else Frames(self.videos, size or self.size, 0)
+    def passing(self, wh: tuple[int, int] | None = None) -> Frames:
+        """For one look at many of them: not kept, unless all fit into the budget anyway; `wh` (W, H): decoded to that."""
+        whole = np.prod(self.shape, dtype=np.int64) <= self.budget and wh is None
+        return self if whole else Frames(self.videos, wh or self.wh, 0)
 
     @property
     def begins(self) -> list[int]:
@@ -283,7 +283,7 @@ class Frames:
         with self._lock:
             if key not in self._chunks:
                 start = number * self.chunk
-                chunk = self.videos[view].read(start, min(start + self.chunk, len(self)), self.size)
+                chunk = self.videos[view].read(start, min(start + self.chunk, len(self)), self.wh)
                 self._chunks[key] = chunk
                 self._held += chunk.nbytes
                 while self._held > self.budget and len(self._chunks) > len(self.videos):

@@ -35,7 +35,7 @@ MODULES = (
     "model.losses",
     "model.discoverer",
     "model.objective",
-    "model.build",
+    "model.builder",
     "epipolar",
     "training.loop",
     "training.tracking",

@@ -34,7 +34,7 @@ LESSONS = bundled("notebooks")
 
 
 @dataclass(frozen=True)
-class Step:
+class CellStep:
     """What one code cell defines: statements to run, and the exercises it answers, each by a variable."""
 
     source: str
@@ -42,7 +42,7 @@ class Step:
 
 
 # ---- reading a notebook, without running it ----------------------------------------------------------------------
-def steps(path: Path) -> list[Step]:
+def steps(path: Path) -> list[CellStep]:
     """Imports, definitions and constants of every code cell, in order; exercises count only in cells that `check` them or are so tagged.
 
     Raises `ValueError` if the file is no notebook.
@@ -62,7 +62,7 @@ def steps(path: Path) -> list[Step]:
     return [step for source, tagged in code if (step := _step(source, tagged)) is not None]
 
 
-def _step(source: str, tagged: bool) -> Step | None:
+def _step(source: str, tagged: bool) -> CellStep | None:
     text = "\n".join(
         "" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n")
     )
@@ -80,11 +80,11 @@ def _step(source: str, tagged: bool) -> Step | None:
         }
         where = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
         return (
-            Step(f"raise SyntaxError({f'the cell does not parse{where}'!r})", named)
+            CellStep(f"raise SyntaxError({f'the cell does not parse{where}'!r})", named)
             if named
             else None
         )
-    return Step(source, _answered(tree, kept) if checks else {}) if kept else None
+    return CellStep(source, _answered(tree, kept) if checks else {}) if kept else None
 
 
 def _defines(node: ast.stmt, exercise: bool) -> bool:
@@ -175,8 +175,8 @@ def grade_notebook(path: Path, limit: float = 60.0) -> list[Result]:
 
 
 def _without_the_last(
-    todo: list[Step], at: object, open_names: set[str]
-) -> tuple[list[Step], set[str]]:
+    todo: list[CellStep], at: object, open_names: set[str]
+) -> tuple[list[CellStep], set[str]]:
     """After a process ended early: the steps without the cell it ended in, and the exercises that are to blame."""
     if isinstance(at, int) and 0 <= at < len(todo):
         return [step for i, step in enumerate(todo) if i != at], open_names & set(todo[at].names)

@@ -25,7 +25,7 @@ from ..files import bundled, write_atomically
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CELLS, LINES, KILOBYTES, EXECUTED_MB = 30, 15, 60, 4.0  # at most
-SECONDS = {"08_training": 300.0}  # real training, in its short form
+TIME_LIMITS = {"08_training": 300.0}  # real training, in its short form
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-"  # view+json, state+json
 
@@ -103,7 +103,7 @@ def _cell_problems(cell) -> list[str]:
     if "exercise" in tags_of(cell) and not (
         "..." in cell.source and re.search(r"\bcheck\(", cell.source)
     ):
-        found.append("tagged exercise without a stub `...` and a check(...)")
+        found.append("tagged exercise without a stub `...` and a check_rules(...)")
     return found
 
 
@@ -152,7 +152,7 @@ def run(
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     path, out = Path(path), Path(out)
-    limit = limit or SECONDS.get(path.stem, 90.0)
+    limit = limit or TIME_LIMITS.get(path.stem, 90.0)
     nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
     nb.cells.append(
         nbformat.v4.new_code_cell("import time; print(time.process_time())")
@@ -291,7 +291,7 @@ def clean(paths: list[Path]) -> list[Path]:
     return changed
 
 
-def check(paths: list[Path]) -> None:
+def check_rules(paths: list[Path]) -> None:
     """Raise a `ValueError` that names all that breaks the rules of a lesson."""
     if faults := [f"{path}: {what}" for path in paths for what in problems(path)]:
         raise ValueError("\n".join(["notebooks break the rules of a lesson", *faults]))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 WAITING, FAILED, PASSED = "not attempted", "failed", "passed"
 BYTES = 4 << 20  # a notebook, or what one process hands back
-MEMORY = 2 << 30  # that a process may take beyond what Python and torch need
+STUDENT_MEMORY = 2 << 30  # that a process may take beyond what Python and torch need
 NUMBERS = 100_000  # in one answer
 
 
@@ -170,7 +170,7 @@ def _limited() -> None:
     except (ImportError, OSError):  # Windows, macOS: time is limited all the same
         return
     for what, most in (
-        (resource.RLIMIT_AS, taken + MEMORY),
+        (resource.RLIMIT_AS, taken + STUDENT_MEMORY),
         (resource.RLIMIT_FSIZE, 2 * BYTES),
         (resource.RLIMIT_CORE, 0),
     ):

@@ -1,6 +1,6 @@
 """The model: encoder, lift, drawn edges, decoder, and what is asked of them."""
 
-from .build import build, build_model, placed
+from .builder import build, build_model, placed
 from .discoverer import Discoverer, Discovery
 from .objective import Objective
 

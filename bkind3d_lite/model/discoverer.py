@@ -48,6 +48,12 @@ class Discoverer(nn.Module):
         self.rotate = rotate  # look at the later images in quarter turns, too
         self.encoder, self.lift, self.edges, self.decoder = encoder, lift, edges, decoder
 
+    def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """What learns at the common rate, and the edges' weights, which learn faster."""
+        edges = list(self.edges.parameters())
+        mine = {id(p) for p in edges}
+        return [p for p in self.parameters() if id(p) not in mine], edges
+
     def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and maps of (B, V, C, H, W); the foreground channel is shown only to an encoder that was built for it."""
         return over_views(self.encoder, images[:, :, : self.encoder.channels])
@@ -64,7 +70,7 @@ class Discoverer(nn.Module):
         images = torch.cat([batch.now, batch.later])
         features, maps = self.encoded(images)
         both = self.lift(maps, images, _doubled(batch))
-        drawings = [self.edges(both.ndc, size) for size in self.decoder.sizes(features.shape[-2:])]
+        drawings = [self.edges(both.ndc, hw) for hw in self.decoder.drawing_hw(features.shape[-2:])]
         now, later = ([d[s] for d in drawings] for s in (slice(0, B), slice(B, None)))
         pairs = [torch.cat([a, b], 2).flatten(0, 1) for a, b in zip(now, later)]
         seen, explained = features[:B].flatten(0, 1), None

@@ -14,13 +14,13 @@ from ..shapes import cells, segment_distance2, shaped
 PIECE = 1 << 17  # distances that are worked on at a time, to stay in a CPU's second cache
 
 
-def edge_maps(ndc: Tensor, pairs: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
+def edge_maps(ndc: Tensor, pairs: Tensor, hw: tuple[int, int], sigma: float) -> Tensor:
     """One map per edge, exp(-d^2 / sigma^2), d the distance to the segment (paper section 3.2; its printed sign is a slip).
 
-    ndc (..., K, 2), pairs (E, 2), size (h, w) -> (..., E, h, w). Distances are in half image widths, also on non-square images.
+    ndc (..., K, 2), pairs (E, 2), hw (h, w) -> (..., E, h, w). Distances are in half image widths, also on non-square images.
     """
     shaped(ndc, "... K 2", "ndc")
-    h, w = size
+    h, w = hw
     square = ndc.new_tensor([1.0, h / w])
     a, b = ((ndc * square)[..., pairs[:, i], None, None, :] for i in (0, 1))
     return (-segment_distance2(cells(h, w, like=ndc) * square, a, b) / sigma**2).exp()
@@ -63,12 +63,10 @@ class EdgeBottleneck(nn.Module):
         """(E,) non-negative drawing weights."""
         return F.relu(self.w) if self.active == "relu" else F.softplus(self.w)
 
-    def forward(self, ndc: Tensor, size: tuple[int, int]) -> Tensor:
+    def forward(self, ndc: Tensor, hw: tuple[int, int]) -> Tensor:
         """(B, V, K, 2) -> (B, V, 1, h, w)."""
         shaped(ndc, "B V K 2", "ndc")
-        return strongest(ndc, self.pairs, self.weights, size, max(self.sigma, 2 / size[1]))[
-            :, :, None
-        ]
+        return strongest(ndc, self.pairs, self.weights, hw, max(self.sigma, 2 / hw[1]))[:, :, None]
 
 
 class PointBottleneck(nn.Module):
@@ -84,15 +82,15 @@ class PointBottleneck(nn.Module):
         self.register_buffer("pairs", all_pairs(keypoints), persistent=False)
         self.register_buffer("weights", torch.zeros(len(self.pairs)), persistent=False)
 
-    def forward(self, ndc: Tensor, size: tuple[int, int]) -> Tensor:
+    def forward(self, ndc: Tensor, hw: tuple[int, int]) -> Tensor:
         """(B, V, K, 2) -> (B, V, K, h, w)."""
         shaped(ndc, "B V K 2", "ndc")
-        return point_maps(ndc, size, max(self.sigma, 2 / size[1]))
+        return point_maps(ndc, hw, max(self.sigma, 2 / hw[1]))
 
 
-def point_maps(ndc: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
+def point_maps(ndc: Tensor, hw: tuple[int, int], sigma: float) -> Tensor:
     """One map per point, exp(-d^2 / sigma^2), (..., K, 2) -> (..., K, h, w); distances in half image widths."""
-    h, w = size
+    h, w = hw
     square = ndc.new_tensor([1.0, h / w])
     return (
         -((cells(h, w, like=ndc) - ndc[..., None, None, :]) * square).square().sum(-1) / sigma**2
@@ -100,14 +98,14 @@ def point_maps(ndc: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
 
 
 def strongest(
-    ndc: Tensor, pairs: Tensor, weights: Tensor, size: tuple[int, int], sigma: float
+    ndc: Tensor, pairs: Tensor, weights: Tensor, hw: tuple[int, int], sigma: float
 ) -> Tensor:
     """max over edges of weight_e exp(-d_e^2 / sigma^2), (..., K, 2) -> (..., h, w), as `(weights * edge_maps(...)).amax(-3)`.
 
     Only the strongest edge of a pixel has a gradient, so the search for it runs without a graph, in the log domain (no
     exponential per edge), and the graph holds one segment per pixel instead of all E.
     """
-    h, w = size
+    h, w = hw
     square = ndc.new_tensor([1.0, h / w])
     pixels, points = cells(h, w, like=ndc) * square, ndc * square
     log_weight = weights.clamp(min=1e-12).log()

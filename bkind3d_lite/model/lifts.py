@@ -6,8 +6,7 @@ weights of its own; the others are mathematics and have none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from ..cameras import CameraRig, triangulate
 from ..clips.clip import Batch
+from ..recipes import PriorRecipe, V2VRecipe, VolumeRecipe
 from ..shapes import cells
 from ..volumes import PIECE, Grid, entropy, fuse, fused_volume, hull, soft_argmax, unproject
 from .networks import V2V
@@ -24,7 +24,7 @@ from .networks import V2V
 class Keypoints:
     ndc: Tensor  # (B, V, K, 2) in [-1, 1] inside the image
     world: Tensor | None  # (B, K, 3); None: the lift knows images alone
-    weight: Tensor  # (B, V, K) confidence in [0, 1]
+    confidence: Tensor  # (B, V, K) in [0, 1]
     votes: Tensor | None = (
         None  # what each view said alone: ndc (B, V, K, 2) of `Triangulated`, world (B, V, K, 3) of `Depth`
     )
@@ -33,51 +33,71 @@ class Keypoints:
     )
 
 
-class Lift(Protocol):
-    """A road from maps (B, V, channels, h, w), and the images (B, V, 3 or 4, H, W) they come from, to keypoints."""
+class Lift(nn.Module):
+    """A road from maps (B, V, channels, h, w), and the images (B, V, 3 or 4, H, W) they come from, to keypoints.
+
+    `channels` are the maps it asks of the encoder, `networks` its own networks that learn (none: it is mathematics),
+    `has_volume` says whether it votes in a volume that can be shown.
+    """
+
+    has_volume = False
+
+    def __init__(self, channels: int, priors: PriorRecipe = PriorRecipe()):
+        super().__init__()
+        self.channels, self.priors = channels, priors
 
     @property
-    def channels(self) -> int: ...  # maps it asks of the encoder
+    def networks(self) -> list[nn.Module]:
+        return []
 
-    def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints: ...
+    def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        raise TypeError(f"{type(self).__name__} is no road to keypoints; take one of its kinds")
 
 
-class Volumetric(nn.Module):
+class Volumetric(Lift):
     """maps -> voxels -> V2V -> 3D soft-argmax -> projected into every view (paper section 3.1).
 
-    maps (B, V, C, h, w). The cube of `side` world units stands at `centre` (world), or at the batch's own centre where the
-    clip follows the animal. Switches that go beyond the paper: sharpness, a factor on the logits before the softmax
-    (1: paper); hull, the weight of the visual hull as a prior on the volume (0: paper), taken from the images' fourth channel blurred by `blur` px.
+    maps (B, V, C, h, w). The cube `volume.cube` stands at `volume.centre`, or at the batch's own centre where the clip
+    follows the animal. Priors, beyond the paper: sharpness, a factor on the logits before the softmax (1: paper); hull, the
+    weight of the visual hull on the volume (0: paper), taken from the images' fourth channel blurred by `hull_blur` px.
     """
+
+    has_volume = True
 
     def __init__(
         self,
+        volume: VolumeRecipe,
         keypoints: int,
         channels: int,
-        voxels: int,
-        side: float,
-        centre=(0.0, 0.0, 0.0),
-        width: int = 16,
-        levels: int = 2,
-        front: int = 3,
-        sharpness: float = 1.0,
-        hull: float = 0.0,
-        blur: int = 1,
-        full: bool = False,
+        *,
+        v2v: V2VRecipe = V2VRecipe(),
+        priors: PriorRecipe = PriorRecipe(),
         recompute: bool = False,
     ):
-        super().__init__()
-        if voxels % 2**levels:
+        super().__init__(channels, priors)
+        if volume.voxels % 2**v2v.v2v_levels:
             raise ValueError(
-                f"voxels = {voxels}: expected a multiple of {2**levels} for a hourglass of {levels} levels"
+                f"voxels = {volume.voxels}: expected a multiple of {2**v2v.v2v_levels} for a hourglass of "
+                f"{v2v.v2v_levels} levels"
             )
-        self.channels, self.voxels, self.side = channels, voxels, side
-        self.sharpness, self.hull, self.blur = sharpness, hull, blur
-        self.v2v = V2V(channels, keypoints, width, levels, front, full, recompute)
-        self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
-        self._still: tuple[tuple[CameraRig, Tensor], Tensor, Tensor] | None = (
-            None  # static cameras: projected once per rig
+        self.voxels, self.side = volume.voxels, volume.cube
+        self.v2v = V2V(
+            channels,
+            keypoints,
+            v2v.v2v_width,
+            v2v.v2v_levels,
+            v2v.v2v_front,
+            v2v.v2v_full,
+            recompute,
         )
+        centre = volume.centre or (0.0, 0.0, 0.0)
+        self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
+        # static cameras: projected once per rig
+        self._still: tuple[tuple[CameraRig, Tensor], Tensor, Tensor] | None = None
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        return [self.v2v]
 
     @property
     def layout(self) -> torch.memory_format:
@@ -139,13 +159,16 @@ class Volumetric(nn.Module):
                 .unflatten(-1, (N, N, N))
                 .contiguous(memory_format=self.layout)
             )
-        logits = logits.flatten(2) if self.sharpness == 1 else self.sharpness * logits.flatten(2)
-        if self.hull:
+        sharpness, weight = self.priors.sharpness, self.priors.hull
+        logits = logits.flatten(2) if sharpness == 1 else sharpness * logits.flatten(2)
+        if weight:
             if images.shape[2] < 4:
                 raise ValueError(
-                    "the hull prior needs the foreground channel: survey the clip (motion.survey) or set hull = 0"
+                    "the hull prior needs the foreground channel: survey the clip (clips.survey) or set hull = 0"
                 )
-            logits = logits + self.hull * hull(images[:, :, 3:4], ndc, blur=self.blur)[:, None]
+            logits = (
+                logits + weight * hull(images[:, :, 3:4], ndc, blur=self.priors.hull_blur)[:, None]
+            )
         return logits
 
     def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
@@ -169,7 +192,7 @@ def _projected(rig: CameraRig, points: Tensor) -> Tensor:
 def _same(a: CameraRig, b: CameraRig) -> bool:
     return (
         a.names == b.names
-        and a.size == b.size
+        and a.wh == b.wh
         and a.K.shape == b.K.shape
         and a.K.device == b.K.device
         and torch.equal(a.K, b.K)
@@ -185,133 +208,97 @@ def _entropy(logits: Tensor) -> Tensor | None:
 
 
 # ---- view by view --------------------------------------------------------------------------------------------------
-def spatial_logits(
-    maps: Tensor, images: Tensor, sharpness: float = 1.0, hull: float = 0.0
-) -> Tensor:
+def spatial_logits(maps: Tensor, images: Tensor, priors: PriorRecipe = PriorRecipe()) -> Tensor:
     """Heatmaps (B, V, K, h, w) -> logits (B, V, K, h w) of the softmax over each view's cells.
 
-    The two switches beyond the paper are those of the volume, in an image: `sharpness`, a factor on the logits, and `hull`, the
+    The two priors beyond the paper are those of the volume, in an image: `sharpness`, a factor on the logits, and `hull`, the
     weight of log(foreground) as a prior, read from the images' fourth channel.
     """
-    logits = sharpness * maps.flatten(-2)
-    if not hull:
+    logits = priors.sharpness * maps.flatten(-2)
+    if not priors.hull:
         return logits
     if images.shape[2] < 4:
         raise ValueError(
-            "the hull prior needs the foreground channel: survey the clip (motion.survey) or set hull = 0"
+            "the hull prior needs the foreground channel: survey the clip (clips.survey) or set hull = 0"
         )
     moving = F.adaptive_avg_pool2d(images[:, :, 3], maps.shape[-2:])
-    return logits + hull * moving.clamp(min=0.02).log().flatten(-2)[:, :, None]
+    return logits + priors.hull * moving.clamp(min=0.02).log().flatten(-2)[:, :, None]
 
 
 def _cells(maps: Tensor) -> Tensor:
     return cells(*maps.shape[-2:], like=maps).flatten(0, 1)
 
 
-@dataclass(frozen=True)
-class Flat:
+class Flat(Lift):
     """2D B-KinD (Sun et al., CVPR 2022): a soft-argmax in every view, and no world.
 
     maps (B, V, K, h, w). The views know nothing of each other; place and turn of a volume mean nothing here.
     """
 
-    keypoints: int
-    sharpness: float = 1.0  # both as in `spatial_logits`
-    hull: float = 0.0
+    def __init__(self, keypoints: int, priors: PriorRecipe = PriorRecipe()):
+        super().__init__(keypoints, priors)
 
-    @property
-    def channels(self) -> int:
-        return self.keypoints
-
-    def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
-        logits = spatial_logits(maps, images, self.sharpness, self.hull)
-        ndc, weight = soft_argmax(logits, _cells(maps))
-        return Keypoints(ndc, None, weight, entropy=_entropy(logits))
+    def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        logits = spatial_logits(maps, images, self.priors)
+        ndc, confidence = soft_argmax(logits, _cells(maps))
+        return Keypoints(ndc, None, confidence, entropy=_entropy(logits))
 
 
-@dataclass(frozen=True)
-class Triangulated:
+class Triangulated(Flat):
     """`Flat` keypoints, triangulated with their confidence as weight, and projected back, lens distortion included.
 
     maps (B, V, K, h, w), V >= 2. `ndc` are the reprojections, which all views agree on; `votes` what each view had said alone.
     """
 
-    keypoints: int
-    sharpness: float = 1.0
-    hull: float = 0.0
-
-    @property
-    def channels(self) -> int:
-        return self.keypoints
-
-    def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
-        alone = Flat(self.keypoints, self.sharpness, self.hull)(maps, images, batch)
-        world = triangulate(batch.rig, batch.rig.px_from_ndc(alone.ndc), alone.weight)
-        return Keypoints(
-            batch.rig.ndc_from_world(world), world, alone.weight, alone.ndc, alone.entropy
-        )
+    def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        alone = super().forward(maps, images, batch)
+        world = triangulate(batch.rig, batch.rig.px_from_ndc(alone.ndc), alone.confidence)
+        return replace(alone, ndc=batch.rig.ndc_from_world(world), world=world, votes=alone.ndc)
 
 
-@dataclass(frozen=True)
-class Depth:
+class Depth(Lift):
     """A heatmap and a depth map per keypoint and view; the views' points in space are averaged by confidence and projected back.
 
     maps (B, V, 2 K, h, w): K heatmaps, then K depth maps. The depth along a camera's z axis is the expectation of near +
-    (far - near) sigmoid(map) under the heatmap's softmax. Each camera's near and far enclose the cube of `side` world units
-    about `centre` (or the batch's own centre), whichever way the cube is turned, unless they are given. `votes` are the
+    (far - near) sigmoid(map) under the heatmap's softmax. Each camera's near and far enclose the cube of the volume
+    about its centre (or the batch's own centre), whichever way the cube is turned, unless they are given. `votes` are the
     views' own points in space.
     """
 
-    keypoints: int
-    side: float
-    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    near: float | None = None
-    far: float | None = None
-    sharpness: float = 1.0
-    hull: float = 0.0
-
-    def __post_init__(self) -> None:
-        if (
-            not 0
-            < (1e-9 if self.near is None else self.near)
-            < (float("inf") if self.far is None else self.far)
-        ):
+    def __init__(self, volume: VolumeRecipe, keypoints: int, priors: PriorRecipe = PriorRecipe()):
+        super().__init__(2 * keypoints, priors)
+        near, far = volume.near, volume.far
+        if not 0 < (1e-9 if near is None else near) < (float("inf") if far is None else far):
             raise ValueError(
-                f"near = {self.near}, far = {self.far}: expected 0 < near < far, in world units from the camera, or None"
+                f"near = {near}, far = {far}: expected 0 < near < far, in world units from the camera, or None"
             )
-
-    @property
-    def channels(self) -> int:
-        return 2 * self.keypoints
+        self.volume = volume
 
     def limits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Nearest and farthest depth each camera considers, (..., V, 1) each: half a diagonal of the cube before and behind its
         centre, but never nearer than a twentieth of the way."""
-        centre = (
-            batch.rig.t.new_tensor(self.centre)[None]
-            if batch.centre is None
-            else batch.centre[:, None]
-        )
+        near, far, t = self.volume.near, self.volume.far, batch.rig.t
+        centre = t.new_tensor(self.volume.centre or (0.0, 0.0, 0.0))[None]
+        centre = centre if batch.centre is None else batch.centre[:, None]
         middle = batch.rig.cam_from_world(centre)[..., 2]
-        reach = self.side * 3**0.5 / 2
-        near = (
-            torch.maximum(middle - reach, middle.abs() / 20)
-            if self.near is None
-            else torch.full_like(middle, self.near)
-        )
-        far = (
-            torch.maximum(middle + reach, 2 * near)
-            if self.far is None
-            else torch.full_like(middle, self.far)
-        )
-        return near, far
+        half = self.volume.cube * 3**0.5 / 2
+        nearest = torch.maximum(middle - half, middle.abs() / 20)
+        nearest = nearest if near is None else torch.full_like(middle, near)
+        farthest = torch.maximum(middle + half, 2 * nearest)
+        return nearest, farthest if far is None else torch.full_like(middle, far)
 
-    def __call__(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
-        heat, depth = maps.split(self.keypoints, 2)
-        logits = spatial_logits(heat, images, self.sharpness, self.hull)
-        ndc, weight = soft_argmax(logits, _cells(maps))
+    def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        heat, depth = maps.split(self.channels // 2, 2)
+        logits = spatial_logits(heat, images, self.priors)
+        ndc, confidence = soft_argmax(logits, _cells(maps))
         near, far = self.limits(batch)
         z = near + (far - near) * (logits.softmax(-1) * depth.flatten(-2).sigmoid()).sum(-1)
         votes = batch.rig.world_from_px(batch.rig.px_from_ndc(ndc), z)
-        world = (weight[..., None] * votes).sum(1) / weight.sum(1)[..., None]
-        return Keypoints(batch.rig.ndc_from_world(world), world, weight, votes, _entropy(logits))
+        world = (confidence[..., None] * votes).sum(1) / confidence.sum(1)[..., None]
+        return Keypoints(
+            batch.rig.ndc_from_world(world),
+            world,
+            confidence,
+            votes=votes,
+            entropy=_entropy(logits),
+        )

@@ -222,16 +222,16 @@ def lengths(world: Tensor, pairs: Tensor) -> Tensor:
     return (world[:, pairs[:, 0]] - world[:, pairs[:, 1]]).square().sum(-1).clamp(min=1e-12).sqrt()
 
 
-def cover(ndc: Tensor, moving: Tensor, size: tuple[int, int] = (32, 32)) -> Tensor:
+def cover(ndc: Tensor, moving: Tensor, hw: tuple[int, int] = (32, 32)) -> Tensor:
     """Squared distance of the foreground to its nearest keypoint: k-means on the silhouettes (beyond the paper).
 
     ndc (B, V, K, 2), moving (B, V, 1, H, W) -> scalar in units of the image's width, squared. Without it all keypoints may
     gather on the part that moves most; with it a tail far from every keypoint draws one.
     """
     shaped(ndc, "B V K 2", "ndc")
-    mass = F.adaptive_avg_pool2d(moving.flatten(0, 1), size).flatten(1)
+    mass = F.adaptive_avg_pool2d(moving.flatten(0, 1), hw).flatten(1)
     square = ndc.new_tensor([0.5, 0.5 * moving.shape[-2] / moving.shape[-1]])
-    pixels = (cells(*size, like=ndc) * square).flatten(0, 1)
+    pixels = (cells(*hw, like=ndc) * square).flatten(0, 1)
     d2 = (pixels[:, None] - (ndc * square).flatten(0, 1)[:, None]).square().sum(-1).amin(-1)
     return ((d2 * mass).sum(-1) / mass.sum(-1).clamp(min=1e-6)).mean()
 

@@ -403,9 +403,9 @@ class Decoder(nn.Module):
         )
         self.leave = nn.Conv2d(widths[-1], out, 1)
 
-    def sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
-        """Sizes (h, w) of the drawings it reads, for features of `size`."""
-        return [(size[0] << i, size[1] << i) for i in range(len(self.grow) + (not self.early))]
+    def drawing_hw(self, hw: tuple[int, int]) -> list[tuple[int, int]]:
+        """Sizes (h, w) of the drawings it reads, for features of `hw`."""
+        return [(hw[0] << i, hw[1] << i) for i in range(len(self.grow) + (not self.early))]
 
     def begin(self, features: Tensor, drawings: list[Tensor]) -> Tensor:
         """The first half of the doublings: many channels, few pixels. `drawings` of all scales."""

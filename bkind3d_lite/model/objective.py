@@ -35,28 +35,26 @@ class Objective(nn.Module):
 
     def __init__(self, recipe: Recipe, edges: int, side: float):
         super().__init__()
-        if recipe.explain not in ("change", "frame"):
-            raise ValueError(f"explain = {recipe.explain!r}; expected change or frame")
         self.recipe, self.side = recipe, side
-        self.perceptual = Perceptual(recipe.perceptual, printed=recipe.printed)
-        self.length = EdgeLength(edges, side, printed=recipe.printed)
+        self.perceptual = Perceptual(recipe.losses.perceptual, printed=recipe.losses.printed)
+        self.length = EdgeLength(edges, side, printed=recipe.losses.printed)
 
-    def target(self, batch: Batch, size: tuple[int, int]) -> Tensor:
-        """What is to be explained, at the reconstruction's size: (B, V, 1, h, w) how the frame changed, or (B, V, 3, h, w) the later frame."""
+    def target(self, batch: Batch, hw: tuple[int, int]) -> Tensor:
+        """What is to be explained, at the reconstruction's hw: (B, V, 1, h, w) how the frame changed, or (B, V, 3, h, w) the later frame."""
         now, later = (x[:, :, :3].flatten(0, 1) for x in (batch.now, batch.later))
-        if self.recipe.explain == "frame":
+        if self.recipe.losses.explain == "frame":
             wanted = later
         else:
             wanted = dissimilarity(
                 now,
                 later,
-                self.recipe.structure_only,
-                smooth=1.0 if self.recipe.structure_only else 0.0,
+                self.recipe.losses.structure_only,
+                smooth=1.0 if self.recipe.losses.structure_only else 0.0,
             )
-        if self.recipe.mask:
+        if self.recipe.losses.mask:
             moving = torch.maximum(batch.now[:, :, 3:4], batch.later[:, :, 3:4]).flatten(0, 1)
             wanted = wanted * F.max_pool2d(moving, 5, 1, 2)
-        return F.adaptive_avg_pool2d(wanted, size).unflatten(0, batch.now.shape[:2])
+        return F.adaptive_avg_pool2d(wanted, hw).unflatten(0, batch.now.shape[:2])
 
     def explain(self, batch: Batch, recon: Tensor) -> Tensor:
         """The reconstruction loss of all views at once."""
@@ -75,14 +73,14 @@ class Objective(nn.Module):
             each, scale = known
             return self.perceptual.distance(recon, each[i], scale) / len(each)
 
-        return one if self.recipe.one_by_one else None
+        return one if self.recipe.compute.decode_per_view else None
 
     @torch.no_grad()
-    def _wanted(self, batch: Batch, size: tuple[int, int]) -> tuple[list[list[Tensor]], Tensor]:
+    def _wanted(self, batch: Batch, hw: tuple[int, int]) -> tuple[list[list[Tensor]], Tensor]:
         """Features of every view's target, and what each term is divided by."""
         each = [
             self.perceptual.features(target[None])
-            for target in self.target(batch, size).flatten(0, 1)
+            for target in self.target(batch, hw).flatten(0, 1)
         ]
         return each, self.perceptual.scale(
             [torch.stack([wide(f).square().mean() for f in level]).mean() for level in zip(*each)]
@@ -92,51 +90,55 @@ class Objective(nn.Module):
         self, batch: Batch, out: Discovery, bottleneck: EdgeBottleneck | PointBottleneck, step: int
     ) -> dict[str, Tensor]:
         r, both = self.recipe, (out.now, out.later)
-        views = out.recon.shape[1] if r.printed else 1  # equation 1 sums over views
+        views = out.recon.shape[1] if r.losses.printed else 1  # equation 1 sums over views
         losses = {
             "reconstruct": views
             * (self.explain(batch, out.recon) if out.explained is None else out.explained)
         }
-        if r.length:  # its averages are kept from the first step on
+        if r.losses.length:  # its averages are kept from the first step on
             stretch = self.length(
                 torch.cat(_needed(both, "world", "length")), bottleneck.pairs, bottleneck.weights
             )
-        if r.reproject:
-            losses["reproject"] = r.reproject * reprojection(
+        if r.losses.reproject:
+            losses["reproject"] = r.losses.reproject * reprojection(
                 torch.cat([k.ndc for k in both]), torch.cat(_needed(both, "votes", "reproject"))
             )
-        if r.agree:
-            losses["agree"] = r.agree * agreement(
+        if r.losses.agree:
+            losses["agree"] = r.losses.agree * agreement(
                 torch.cat(_needed(both, "votes", "agree")), self.side
             )
-        if r.cover:
+        if r.losses.cover:
             losses["cover"] = (
-                r.cover
+                r.losses.cover
                 / 2
                 * sum(cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, (batch.now, batch.later)))
             )
-        if r.steady:
-            losses["steady"] = r.steady * steadiness(*_needed(both, "world", "steady"), self.side)
-        if r.sure:
-            losses["sure"] = r.sure * (1 - (out.now.weight.mean() + out.later.weight.mean()) / 2)
-        if step >= r.warmup:
-            if r.rotate:
-                losses["rotate"] = r.rotate * equivariance(
+        if r.losses.steady:
+            losses["steady"] = r.losses.steady * steadiness(
+                *_needed(both, "world", "steady"), self.side
+            )
+        if r.losses.sure:
+            losses["sure"] = r.losses.sure * (
+                1 - (out.now.confidence.mean() + out.later.confidence.mean()) / 2
+            )
+        if step >= r.losses.warmup:
+            if r.losses.rotate:
+                losses["rotate"] = r.losses.rotate * equivariance(
                     [k.ndc for k in out.turned], out.later.ndc
                 )
-            losses["separate"] = r.separate * self.apart(both, batch.rig.size)
-            losses |= {"length": r.length * stretch} if r.length else {}
+            losses["separate"] = r.losses.separate * self.apart(both, batch.rig.wh)
+            losses |= {"length": r.losses.length * stretch} if r.losses.length else {}
         return losses
 
-    def apart(self, both: tuple[Keypoints, Keypoints], size: tuple[int, int]) -> Tensor:
+    def apart(self, both: tuple[Keypoints, Keypoints], hw: tuple[int, int]) -> Tensor:
         """Separation in space, in units of the cube's side; of keypoints without a world, in every image, in units of its width."""
         if both[0].world is not None:
             return separation(
-                torch.cat([k.world for k in both]), self.recipe.separate_sigma * self.side
+                torch.cat([k.world for k in both]), self.recipe.losses.separate_sigma * self.side
             )
         half = torch.cat([k.ndc for k in both]).flatten(0, 1) / 2
         return separation(
-            half * half.new_tensor([1.0, size[1] / size[0]]), self.recipe.separate_sigma
+            half * half.new_tensor([1.0, hw[1] / hw[0]]), self.recipe.losses.separate_sigma
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..clips.clip import MultiViewClip
 from ..files import write_atomically
-from ..model.build import build_model
+from ..model.builder import build_model
 from ..model.discoverer import Discoverer
 from ..recipes import Recipe, load_recipe
 from .loop import Run, begin
@@ -117,10 +117,10 @@ def load(
     recipe = load_recipe(about["recipe"]) if recipe is None else recipe
     if tracking:
         settle(
-            large=recipe.checkpointing, tracking=True
+            large=recipe.compute.checkpointing, tracking=True
         )  # before the weights come, which would stretch the heap
     with torch.random.fork_rng(devices=[]):
-        model = build_model(replace(recipe, pretrained=False), about["seed"], decoder=not tracking)
+        model = build_model(recipe.with_(pretrained=False), about["seed"], decoder=not tracking)
     _fit(model, tensors, "model.", path, skip="decoder." if tracking else None)
     equip(model, None, recipe, device)
     if not tracking:
@@ -177,7 +177,7 @@ def resume(path: str | Path, clip: MultiViewClip, device: str = "cpu", **changes
             f"{path}: holds weights only, without the optimizer; it can track but not resume"
         )
     refuse_others(path, about, clip)
-    run = begin(replace(load_recipe(about["recipe"]), **changes), clip, about["seed"], device)
+    run = begin(load_recipe(about["recipe"]).with_(**changes), clip, about["seed"], device)
     _fit(run.model, tensors, "model.", path)
     _fit(run.objective, tensors, "objective.", path)
     state: dict[int, dict[str, Tensor]] = {}

@@ -14,24 +14,24 @@ from torch import Tensor
 from ..clips.clip import Survey
 from .loop import Run, Step
 
-EVERY = 10  # steps between samples
+SAMPLE_EVERY = 10  # steps between samples
 WINDOW = 20  # samples that a complaint is judged by
 REMEDIES = {
     "empty": "the target is nearly empty ({0:.3f} where it changes most): between now and later too little moves. Use longer gaps (gaps), draw "
-    "pairs by motion (by_motion = true), or follow the animal (follow) if it is small in the pictures",
+    "pairs by motion (by_motion = true), or follow the animal (mode = animal) if it is small in the pictures",
     "short": "the gap is short for this animal: half of the pairs change by less than {0:.0%} of its silhouette. Use longer gaps, or "
     "draw pairs by motion (by_motion = true)",
-    "outside": "the animal's centre is outside the volume in {0:.0%} of the frames: raise side, set centre, or let the cube follow it (follow)",
+    "outside": "the animal's centre is outside the volume in {0:.0%} of the frames: raise side, set centre, or let the cube follow it (mode = animal)",
     "parked": "{0} of {1} keypoints are parked at the volume's centre, with flat maps: the mean of everywhere is the middle. The volume may be too "
-    "big (lower side, or follow), or the maps too even: raise sharpness (4) or the hull prior (hull = 4)",
+    "big (lower side, or mode = animal), or the maps too even: raise sharpness (4) or the hull prior (hull = 4)",
     "flat": "the keypoints' confidence is {0:.2f} and the entropy of their heatmaps {1:.0%} of an even map's: they are flat, each keypoint is a mean over "
     "much of the volume. Raise sharpness (4), hull or sure",
-    "dead": "{0} of {1} keypoints do not move although the animal does. Raise cover or hull, use fewer keypoints, or shorten the cube (side, follow)",
-    "huddled": "all keypoints huddle within {0:.1%} of the volume's side: raise separate or cover, or shorten the cube (side, follow)",
-    "unlinked": "{0} of {1} edges draw anything: the bottleneck is nearly shut and nothing can be learned through it. Use active = softplus, or a "
-    "lower edge_rate",
+    "dead": "{0} of {1} keypoints do not move although the animal does. Raise cover or hull, use fewer keypoints, or shorten the cube (side, animal_side)",
+    "huddled": "all keypoints huddle within {0:.1%} of the volume's side: raise separate or cover, or shorten the cube (side, animal_side)",
+    "unlinked": "{0} of {1} edges draw anything: the bottleneck is nearly shut and nothing can be learned through it. Use activation = softplus, or a "
+    "lower edge_learning_rate",
     "stalled": "the reconstruction stalls at {0:.0%} of what an empty picture would cost: look at the pictures (is there a target, do the edges lie "
-    "on the animal?), check the calibration with volume.png, then try another seed, a lower rate or a longer warmup",
+    "on the animal?), check the calibration with volume.png, then try another seed, a lower learning_rate or a longer warmup",
 }
 
 
@@ -48,7 +48,7 @@ def signals(step: Step, run: Run) -> dict[str, float]:
         row = {
             "motion": float(target.mean()),
             "liveliest": float(_liveliest(target)),
-            "confidence": float(found.weight.mean()),
+            "confidence": float(found.confidence.mean()),
         }
         if found.entropy is not None:
             row["entropy"] = float(found.entropy.mean())
@@ -59,7 +59,7 @@ def signals(step: Step, run: Run) -> dict[str, float]:
             )
             row["to_centre"] = float(local.norm(dim=-1).mean())
         weights = run.model.edges.weights
-        if run.recipe.bottleneck == "edges":
+        if run.recipe.bottleneck.draw == "edges":
             row["edges"] = float((weights > 0.1 * weights.max()).float().mean())
     return row
 
@@ -72,7 +72,11 @@ def _liveliest(target: Tensor) -> Tensor:
 def _local(step: Step, run: Run) -> Tensor:
     """Keypoints of now in the volume's own place, (B, K, 3) world units from its centre."""
     world = step.output.now.world.detach()
-    centre = world.new_tensor(run.recipe.centre) if step.batch.centre is None else step.batch.centre
+    centre = (
+        world.new_tensor(run.recipe.volume.centre)
+        if step.batch.centre is None
+        else step.batch.centre
+    )
     return world - centre.view(-1, 1, 3)
 
 
@@ -95,7 +99,7 @@ class Health:
 
     def __init__(self, run: Run, survey: Survey | None = None):
         self.run, self.survey = run, survey
-        self.losses: deque = deque(maxlen=2 * max(150, run.recipe.steps // 20))
+        self.losses: deque = deque(maxlen=2 * max(150, run.recipe.optim.steps // 20))
         self.steps = 0
         self.recent: deque = deque(maxlen=WINDOW)
         self.said: set[str] = set()
@@ -111,12 +115,14 @@ class Health:
         recipe, said = self.run.recipe, []
         if self.survey is None:
             return said
-        stir = torch.cat([self.survey.stir(max(1, round(gap * fps))) for gap in recipe.gaps])
-        if not recipe.by_motion and float(stir.median()) < 0.05:
+        stir = torch.cat(
+            [self.survey.motion_energy(max(1, round(gap * fps))) for gap in recipe.data.gaps]
+        )
+        if not recipe.data.by_motion and float(stir.median()) < 0.05:
             said += self._say("short", float(stir.median()))
-        if recipe.follow is None:
-            away = (self.survey.centre - torch.tensor(recipe.centre)).abs().amax(-1)
-            outside = float((away > recipe.side / 2).float().mean())
+        if recipe.volume.crop is None:
+            away = (self.survey.centre - torch.tensor(recipe.volume.centre)).abs().amax(-1)
+            outside = float((away > recipe.volume.side / 2).float().mean())
             said += self._say("outside", outside) if outside > 0.02 else []
         return said
 
@@ -124,12 +130,12 @@ class Health:
         """A row of signals (None between samples) and the complaints that are new."""
         self.losses.append(step.losses.get("reconstruct", float("nan")))
         self.steps += 1
-        if step.index % EVERY:
+        if step.index % SAMPLE_EVERY:
             return None, []
         row = {"step": step.index} | signals(step, self.run)
         local = _local(step, self.run).cpu() if step.output.now.world is not None else None
         self.recent.append(
-            (row, local, step.output.now.weight.detach().mean(1).cpu(), step.batch.index.cpu())
+            (row, local, step.output.now.confidence.detach().mean(1).cpu(), step.batch.index.cpu())
         )
         said = self._judge(row) if len(self.recent) == WINDOW else []
         return row, said + self._stalled()
@@ -166,7 +172,7 @@ class Health:
 
     def _animal(self) -> float:
         """Spread of the animal's place in a volume that stands still, over the sampled frames; 0 where it follows."""
-        if self.survey is None or self.run.recipe.follow is not None:
+        if self.survey is None or self.run.recipe.volume.crop is not None:
             return 0.0
         return float(self.survey.centre[torch.cat([r[3] for r in self.recent])].std(0).norm())
 
@@ -179,6 +185,6 @@ class Health:
         before, now = sum(losses[:n]) / n, sum(losses[n:]) / n
         return (
             self._say("stalled", now)
-            if now > 0.98 * before and now > 0.6 and not self.run.recipe.printed
+            if now > 0.98 * before and now > 0.6 and not self.run.recipe.losses.printed
             else []
         )

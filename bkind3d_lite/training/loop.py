@@ -13,7 +13,7 @@ from .. import distributed
 from ..cameras import CameraRig
 from ..clips.clip import Batch, MultiViewClip, Survey
 from ..clips.foreground import footprint
-from ..model.build import build, placed
+from ..model.builder import build, placed
 from ..model.discoverer import Discoverer, Discovery
 from ..model.objective import Objective
 from ..recipes import Recipe
@@ -64,17 +64,15 @@ def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu
     recipe = placed(recipe, clip.rig)
     model, objective = build(recipe, seed)
     equip(model, objective, recipe, device)
-    edges = [p for n, p in model.named_parameters() if n.startswith("edges.")]
-    rest = [p for n, p in model.named_parameters() if not n.startswith("edges.")]
+    rest, edges = model.parameter_groups()
+    optim = recipe.optim
     groups = [
-        {"params": rest, "lr": recipe.rate, "weight_decay": recipe.decay},
-        {"params": edges, "lr": recipe.edge_rate, "weight_decay": 0.0},
+        {"params": rest, "lr": optim.learning_rate, "weight_decay": optim.weight_decay},
+        {"params": edges, "lr": optim.edge_learning_rate, "weight_decay": 0.0},
     ]
-    if recipe.optimizer not in ("adam", "sgd"):
-        raise ValueError(f"optimizer = {recipe.optimizer!r}; expected adam or sgd")
     optimizer = (
         torch.optim.AdamW(groups, fused=True)
-        if recipe.optimizer == "adam"
+        if optim.optimizer == "adam"
         else torch.optim.SGD(groups, momentum=0.9)
     )
     return Run(
@@ -91,33 +89,33 @@ def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu
 def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Batch]:
     """The run's own seeded pairs, from the step where it stands; under torchrun, this rank's share of them."""
     r = run.recipe
-    gaps = [max(1, round(gap * clip.fps)) for gap in r.gaps]
+    gaps = [max(1, round(gap * clip.fps)) for gap in r.data.gaps]
     share, survey = (distributed.mine(), distributed.count()), survey if r.surveyed else None
     return clip.batches(
-        r.size,
+        r.data.image_wh,
         gaps,
-        r.batch,
+        r.data.batch,
         run.seed,
         run.step,
         survey,
-        r.follow,
-        r.views,
-        r.by_motion,
-        r.turn,
-        r.jitter,
+        r.volume.crop,
+        r.data.views_per_step,
+        r.data.by_motion,
+        r.volume.turn,
+        r.volume.jitter,
         share,
     )
 
 
 def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
-    """Train for ever on `pairs`; stop by leaving the loop. The learning rate falls to a twentieth over `recipe.steps` (cosine).
+    """Train for ever on `pairs`; stop by leaving the loop. The learning rate falls to a twentieth over `recipe.optim.steps` (cosine).
 
     Raises `FloatingPointError` at a loss that is not finite, before the weights are touched.
     """
-    settle(large=run.recipe.checkpointing)
+    settle(large=run.recipe.compute.checkpointing)
     device = next(run.model.parameters()).device
     scaled = run.scaler
-    base = [run.recipe.rate, run.recipe.edge_rate]
+    base = [run.recipe.optim.learning_rate, run.recipe.optim.edge_learning_rate]
     run.model.train(), run.objective.train()
     together = distributed.spread(Together(run.model, run.objective))
     for batch in pairs:
@@ -135,10 +133,10 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
             said = ", ".join(f"{k} = {v:.3g}" for k, v in values.items())
             raise FloatingPointError(
                 f"the loss is not finite at step {run.step + 1} ({said}); the weights of step {run.step} are "
-                "untouched. Lower the learning rate (rate) and resume from the last checkpoint"
+                "untouched. Lower learning_rate and resume from the last checkpoint"
             )
         for group, rate in zip(run.optimizer.param_groups, base):
-            done = min(1.0, run.step / max(1, run.recipe.steps))
+            done = min(1.0, run.step / max(1, run.recipe.optim.steps))
             group["lr"] = (
                 rate
                 * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
@@ -146,7 +144,7 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
             )
         scaled.scale(sum(losses.values())).backward()
         scaled.unscale_(run.optimizer)
-        torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.clip)
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.recipe.optim.grad_clip)
         scaled.step(run.optimizer), scaled.update()
         run.optimizer.zero_grad(set_to_none=True)  # at once: the next forward pass needs the memory
         run.step += 1
@@ -156,8 +154,8 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
 def enough(recipe: Recipe, rig: CameraRig) -> tuple[int, int]:
     """Size (W, H) of whole images, no larger than the rig's, that holds all that the network sees: its own size, or, where images are cropped
     about the animal, what gives crops that (with a quarter to spare for an animal that is nearer or farther than the middle)."""
-    if recipe.follow is None:
-        return min(recipe.size[0], rig.size[0]), min(recipe.size[1], rig.size[1])
-    window = footprint(rig.batched(1), overlap(rig)[0][None], recipe.follow)[1][0].amin(0)
-    scale = min(1.0, 1.25 * float((window.new_tensor(recipe.size) / window).amax()))
-    return math.ceil(rig.size[0] * scale), math.ceil(rig.size[1] * scale)
+    if recipe.volume.crop is None:
+        return min(recipe.data.image_wh[0], rig.wh[0]), min(recipe.data.image_wh[1], rig.wh[1])
+    window = footprint(rig.batched(1), overlap(rig)[0][None], recipe.volume.crop)[1][0].amin(0)
+    scale = min(1.0, 1.25 * float((window.new_tensor(recipe.data.image_wh) / window).amax()))
+    return math.ceil(rig.wh[0] * scale), math.ceil(rig.wh[1] * scale)

@@ -15,15 +15,15 @@ from torch.utils._pytree import tree_leaves
 
 from ..cameras import CameraRig
 from ..clips.clip import Batch
-from ..model.build import build, build_model
+from ..model.builder import build, build_model
 from ..recipes import LEAN, QUICK_RAT, Recipe
 from .loop import Run, Step
-from .precision import DTYPES, LARGE, in_format, narrow, precision
+from .precision import DTYPES, MAPPED_FROM, in_format, narrow, precision
 
 LADDER = (
     {},
-    {"one_by_one": True},
-    {"checkpointing": True, "one_by_one": True},
+    {"decode_per_view": True},
+    {"checkpointing": True, "decode_per_view": True},
 )  # from fast to frugal, same results
 SPARE = 1.05  # an allocator's rounding, and what convolutions rearrange for themselves
 MAPPED = (
@@ -31,7 +31,7 @@ MAPPED = (
 )  # bytes from which glibc maps a tensor by itself, gone when it is freed, where `settle` does not say otherwise
 HOLES = {
     MAPPED: 0.4,
-    LARGE: 1.0,
+    MAPPED_FROM: 1.0,
 }  # what a heap of smaller tensors keeps in holes between them, as a share of the tensors (of half of
 # them in half precision); measured on reduced recipes
 
@@ -48,20 +48,20 @@ class _Ledger(TorchDispatchMode):
 
     def note(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
+        key, nbytes = storage._cdata, storage.nbytes()
         if key in self.known:
             return
         self.known.add(key)
-        self.alive += size
+        self.alive += nbytes
         self.largest = max(self.largest, self.alive)
-        self.heap += size * (size < self.mapped)
+        self.heap += nbytes * (nbytes < self.mapped)
         self.most = max(self.most, self.heap)
-        weakref.finalize(storage, self._free, key, size)
+        weakref.finalize(storage, self._free, key, nbytes)
 
-    def _free(self, key: int, size: int) -> None:
+    def _free(self, key: int, nbytes: int) -> None:
         self.known.discard(key)
-        self.alive -= size
-        self.heap -= size * (size < self.mapped)
+        self.alive -= nbytes
+        self.heap -= nbytes * (nbytes < self.mapped)
 
     def __torch_dispatch__(self, function, types, arguments=(), named=None):
         out = function(*arguments, **(named or {}))
@@ -95,24 +95,22 @@ def _walked(recipe: Recipe, views: int, training: bool, device: str = "cpu") -> 
         "pixels"
         if not training
         else "vgg19-seeded"
-        if recipe.perceptual == "vgg19"
-        else recipe.perceptual
+        if recipe.losses.perceptual == "vgg19"
+        else recipe.losses.perceptual
     )  # shapes alone: no download
-    recipe = replace(
-        recipe,
-        side=recipe.side or 1.0,
-        centre=recipe.centre or (0.0, 0.0, 0.0),
+    recipe = recipe.with_(
+        side=recipe.volume.side or 1.0,
+        centre=recipe.volume.centre or (0.0, 0.0, 0.0),
         pretrained=False,
         perceptual=perceptual,
     )
-    mapped = LARGE if recipe.checkpointing else MAPPED  # as `settle` is asked for
+    mapped = MAPPED_FROM if recipe.compute.checkpointing else MAPPED  # as `settle` is asked for
     half = (
         torch.device(device).type == "cuda"
         and not torch.cuda.is_available()
-        and recipe.precision == "auto"
+        and recipe.compute.precision == "auto"
     )  # a GPU of another machine
-    recipe = replace(
-        recipe,
+    recipe = recipe.with_(
         precision="bfloat16" if half else str(precision(recipe, device)).removeprefix("torch."),
         compile=False,
     )
@@ -127,15 +125,15 @@ def _walked(recipe: Recipe, views: int, training: bool, device: str = "cpu") -> 
             return int(SPARE * ledger.largest)
         model, objective = build(recipe)
         in_format(model, objective, recipe, "cpu")
-        batch = _fake_batch(recipe, min(views, recipe.views or views), training)
-        moments = 2 if recipe.optimizer == "adam" else 1
+        batch = _fake_batch(recipe, min(views, recipe.data.views_per_step or views), training)
+        moments = 2 if recipe.optim.optimizer == "adam" else 1
         state = [torch.empty_like(p) for p in model.parameters() for _ in range(moments)]
         out = model(batch, objective.judge(batch))
-        losses = objective(batch, out, model.edges, recipe.warmup)
+        losses = objective(batch, out, model.edges, recipe.losses.warmup)
         sum(losses.values()).backward()
         del state
     holes = (
-        HOLES[mapped] * DTYPES[recipe.precision].itemsize / 4
+        HOLES[mapped] * DTYPES[recipe.compute.precision].itemsize / 4
         if torch.device(device).type == "cpu"
         else 0
     )
@@ -143,12 +141,12 @@ def _walked(recipe: Recipe, views: int, training: bool, device: str = "cpu") -> 
 
 
 def _fake_batch(recipe: Recipe, views: int, training: bool) -> Batch:
-    B, (W, H) = recipe.batch if training else 1, recipe.size
+    B, (W, H) = recipe.data.batch if training else 1, recipe.data.image_wh
     channels = 3 + recipe.surveyed
     K, R, t = torch.zeros(B, views, 3, 3), torch.zeros(B, views, 3, 3), torch.zeros(B, views, 3)
     rig = CameraRig(K, R, t, torch.zeros(B, views, 5), (W, H), tuple(f"c{v}" for v in range(views)))
     images = [torch.empty(B, views, channels, H, W) for _ in range(2)]
-    turn = torch.zeros(B) if recipe.turn else None
+    turn = torch.zeros(B) if recipe.volume.turn else None
     return Batch(*images, rig, torch.zeros(B, dtype=torch.long), torch.zeros(B, 3), turn, turn)
 
 
@@ -174,7 +172,7 @@ class Plan:
             for name, need in self.considered
         ]
         lines += [
-            f"-> {self.recipe.name}, batch {self.recipe.batch}: "
+            f"-> {self.recipe.name}, batch {self.recipe.data.batch}: "
             + ("fits" if self.fits else "does not fit; nothing smaller is planned")
         ]
         return "\n".join(
@@ -215,14 +213,14 @@ def plan(recipe: Recipe, rig: CameraRig, device: str = "cpu", budget: int | None
 
 
 def _options(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    batch = recipe.batch
+    batch = recipe.data.batch
     while batch >= 1:
         for how in LADDER:
             words = ", ".join(how) or "everything kept"
             yield (
                 f"{recipe.name}, batch {batch}, {words}",
-                replace(
-                    recipe, **({"checkpointing": False, "one_by_one": False} | how), batch=batch
+                recipe.with_(
+                    **{"checkpointing": False, "decode_per_view": False} | how, batch=batch
                 ),
             )
         batch //= 2
@@ -230,11 +228,11 @@ def _options(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
         if smaller.name != recipe.name:
             yield (
                 f"{smaller.name}, batch 1",
-                replace(
-                    smaller,
+                smaller.with_(
                     keypoints=recipe.keypoints,
-                    gaps=recipe.gaps,
-                    follow=recipe.follow or smaller.follow,
+                    gaps=recipe.data.gaps,
+                    mode="animal",
+                    animal_side=recipe.volume.crop or smaller.volume.crop,
                 ),
             )
 
@@ -244,24 +242,24 @@ def knobs(
 ) -> list[tuple[str, int]]:
     """The three changes that save most memory of a training step, and the bytes that each saves."""
     now = (need or memory(recipe, views, device)).step
-    W, H = recipe.size
+    W, H = recipe.data.image_wh
     changes = {
-        "one_by_one = true": {"one_by_one": True},
+        "decode_per_view = true": {"decode_per_view": True},
         "checkpointing = true": {"checkpointing": True},
-        f"batch = {recipe.batch // 2}": {"batch": recipe.batch // 2},
-        f"voxels = {recipe.voxels // 2}": {"voxels": recipe.voxels // 2},
-        f"size = ({W // 2}, {H // 2})": {"size": (W // 2, H // 2)},
-        f"views = {max(2, views // 2)}": {"views": max(2, views // 2)},
+        f"batch = {recipe.data.batch // 2}": {"batch": recipe.data.batch // 2},
+        f"voxels = {recipe.volume.voxels // 2}": {"voxels": recipe.volume.voxels // 2},
+        f"image_wh = ({W // 2}, {H // 2})": {"image_wh": (W // 2, H // 2)},
+        f"views_per_step = {max(2, views // 2)}": {"views_per_step": max(2, views // 2)},
     }
     saved = []
     for words, change in changes.items():
-        other = replace(recipe, **change)
+        other = recipe.with_(**change)
         if (
             other == recipe
-            or other.batch < 1
-            or other.voxels % 2**other.v2v_levels
-            or (other.views or views) >= views
-            and "views" in change
+            or other.data.batch < 1
+            or other.volume.voxels % 2**other.v2v.v2v_levels
+            or (other.data.views_per_step or views) >= views
+            and "views_per_step" in change
         ):
             continue
         saved.append((words, now - _walked(other, views, True, device)))

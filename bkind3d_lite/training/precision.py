@@ -16,17 +16,15 @@ from ..recipes import Recipe
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-LARGE = 4 << 20  # bytes from which a tensor is mapped by itself
+MAPPED_FROM = 4 << 20  # bytes from which a tensor is mapped by itself
 
 
 def precision(recipe: Recipe, device: str | torch.device) -> torch.dtype:
     """The number format of the networks. `auto`: bfloat16 where the hardware computes in it (GPUs of compute capability 8 or more, CPUs
     with AVX512-BF16 or AMX: twice as fast, half the memory), else float16 on a GPU, where bfloat16 would be slower than float32, and
     float32 on a CPU."""
-    if recipe.precision in DTYPES:
-        return DTYPES[recipe.precision]
-    if recipe.precision != "auto":
-        raise ValueError(f"precision = {recipe.precision!r}; expected auto, {', '.join(DTYPES)}")
+    if recipe.compute.precision in DTYPES:
+        return DTYPES[recipe.compute.precision]
     if torch.device(device).type != "cuda":
         return (
             torch.bfloat16
@@ -55,8 +53,7 @@ def equip(
     for part in (
         (model.encoder, model.lift, model.edges) if objective is None else (model, objective)
     ):
-        if isinstance(part, torch.nn.Module):
-            part.to(device)
+        part.to(device)
     in_format(model, objective, recipe, device)
 
 
@@ -70,21 +67,20 @@ def in_format(
     """
     dtype = precision(recipe, device)
     networks = [(model.encoder, "forward")]
-    if hasattr(model.lift, "v2v"):
-        networks.append((model.lift.v2v, "forward"))
+    networks += [(network, "forward") for network in model.lift.networks]
     if objective is not None:
         networks += [
             (model.decoder, "begin"),
             (model.decoder, "finish"),
             (objective.perceptual, "features"),
         ]
-        if dtype == torch.float16 and recipe.one_by_one:
+        if dtype == torch.float16 and recipe.compute.decode_per_view:
             raise ValueError(
-                "precision = float16 needs a scaled loss, which one_by_one takes too early; set one_by_one = false"
+                "precision = float16 needs a scaled loss, which decode_per_view takes too early; set decode_per_view = false"
             )
     for owner, name in networks:
         function = getattr(owner, name)
-        if recipe.compile:
+        if recipe.compute.compile:
             function = torch.compile(function)
         if dtype != torch.float32:
             function = _cast(function, torch.device(device).type, dtype, wide=name != "features")
@@ -94,12 +90,7 @@ def in_format(
 
 def narrow(model: Discoverer, recipe: Recipe, device: str | torch.device) -> None:
     """For tracking alone: the weights of convolutions in the number format in which they are used, and no gradients."""
-    for parameter in (
-        p
-        for part in (model.encoder, model.lift)
-        if isinstance(part, torch.nn.Module)
-        for p in part.parameters()
-    ):
+    for parameter in (p for part in (model.encoder, model.lift) for p in part.parameters()):
         parameter.requires_grad_(False)
         if parameter.ndim > 2:
             parameter.data = parameter.data.to(precision(recipe, device))
@@ -133,7 +124,7 @@ def settle(large: bool = False, tracking: bool = False) -> None:
     """
     torch.set_flush_denormal(True)
     if large:
-        _libc("mallopt", -3, LARGE // 4 if tracking else LARGE)  # M_MMAP_THRESHOLD
+        _libc("mallopt", -3, MAPPED_FROM // 4 if tracking else MAPPED_FROM)  # M_MMAP_THRESHOLD
         _libc("mallopt", -1, 2**31 - 1)  # M_TRIM_THRESHOLD: never
 
 

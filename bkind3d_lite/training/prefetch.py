@@ -11,7 +11,7 @@ import torch
 from ..clips.clip import Batch
 
 
-def ahead(
+def prefetch(
     pairs: Iterator[Batch], device: str | torch.device = "cpu", depth: int = 2
 ) -> Iterator[Batch]:
     """The same batches in the same order, decoded and cropped by a thread while the step before them computes.

@@ -37,21 +37,25 @@ def track(
     many turns of the volume about the vertical (a switch beyond the paper; 1: paper). batch: frame sets at a time (default: 8; of a
     large recipe on a CPU 1, where more would take memory and no less time).
     """
-    survey = look(clip, recipe.side, thumbs=False) if survey is None and recipe.surveyed else survey
+    survey = (
+        look(clip, recipe.volume.side, thumbs=False)
+        if survey is None and recipe.surveyed
+        else survey
+    )
     device = next(model.parameters()).device
-    settle(large=recipe.checkpointing, tracking=True)
+    settle(large=recipe.compute.checkpointing, tracking=True)
     model.eval()
-    batch = batch or (1 if recipe.checkpointing and device.type == "cpu" else 8)
+    batch = batch or (1 if recipe.compute.checkpointing and device.type == "cpu" else 8)
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     world, weight = [], []
     for some in times.split(batch):
-        seen = clip.batch(some, None, recipe.size, survey, recipe.follow).to(device)
+        seen = clip.batch(some, None, recipe.data.image_wh, survey, recipe.volume.crop).to(device)
         angles = [
             torch.full((len(some),), 2 * math.pi * i / turns, device=device) for i in range(turns)
         ]
         found = [model.keypoints(replace(seen, turn=a) if turns > 1 else seen) for a in angles]
         world.append(torch.stack([in_space(f, seen.rig) for f in found]).mean(0).cpu())
-        weight.append(torch.stack([f.weight.mean(1) for f in found]).mean(0).cpu())
+        weight.append(torch.stack([f.confidence.mean(1) for f in found]).mean(0).cpu())
     world = torch.cat(world)
     pairs, typical = model.edges.pairs.cpu(), world[:: max(1, len(world) // 100)]
     skeleton = strongest_edges(
@@ -66,7 +70,7 @@ def track(
 def in_space(found: Keypoints, rig: CameraRig) -> Tensor:
     """Keypoints (B, K, 3) in the world; where the lift gave none, triangulated from the views by confidence (NaN: fewer than 2 views)."""
     return (
-        triangulate(rig, rig.px_from_ndc(found.ndc), found.weight)
+        triangulate(rig, rig.px_from_ndc(found.ndc), found.confidence)
         if found.world is None
         else found.world
     )

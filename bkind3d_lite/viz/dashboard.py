@@ -38,7 +38,7 @@ class Board:
     ):
         self.run, self.steps, self.seconds, self.views = (
             run,
-            steps or run.recipe.steps,
+            steps or run.recipe.optim.steps,
             seconds,
             views,
         )
@@ -125,7 +125,7 @@ class Board:
             seen,
             out.now.ndc[0, :n].detach().cpu(),
             self._edges(step),
-            weight=out.now.weight[0, :n].detach().cpu(),
+            confidence=out.now.confidence[0, :n].detach().cpu(),
             columns=columns,
         )
         with torch.no_grad():

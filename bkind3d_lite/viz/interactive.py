@@ -61,8 +61,8 @@ def _titled(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     return np.concatenate([mosaic(list(row), len(row)) for row in rows])
 
 
-def _enlarged(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+def _enlarged(image: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize(hw, Image.Resampling.BICUBIC))
 
 
 # ---- clips -------------------------------------------------------------------------------------------------------
@@ -72,12 +72,12 @@ def gaps(clip: MultiViewClip, views: Sequence[int] | None = None, width: int = 1
     Expensive half: every frame decoded and shrunk to `width` pixels.
     """
     views = list(range(min(4, clip.rig.views))) if views is None else list(views)
-    W, H = clip.rig.size
-    size = (max(11, round(width * H / W)), width)
+    W, H = clip.rig.wh
+    hw = (max(11, round(width * H / W)), width)
     small = [
         F.interpolate(
             clip.frames[list(some)][:, views].movedim(-1, -3).flatten(0, 1).float(),
-            size,
+            hw,
             mode="area",
         ).unflatten(0, (-1, len(views)))
         for some in (range(t, min(t + 32, len(clip))) for t in range(0, len(clip), 32))
@@ -133,15 +133,12 @@ def _both(ranges, grid: Grid) -> np.ndarray:
     )
 
 
-def spots(rig: CameraRig, points: Tensor, size: tuple[int, int], sigma: float = 0.08) -> Tensor:
-    """Ideal heatmaps of world points (C, 3): Gaussians in every view, sigma in half image widths -> (V, C, h, w), size = (h, w)."""
+def spots(rig: CameraRig, points: Tensor, hw: tuple[int, int], sigma: float = 0.08) -> Tensor:
+    """Ideal heatmaps of world points (C, 3): Gaussians in every view, sigma in half image widths -> (V, C, h, w), hw = (h, w)."""
     ndc = rig.ndc_from_world(shaped(points, "C 3", "points"))
     own = torch.stack([torch.arange(len(points))] * 2, -1)
     return torch.stack(
-        [
-            strongest(ndc[:, [c]], own[:1] * 0, torch.ones(1), size, sigma)
-            for c in range(len(points))
-        ],
+        [strongest(ndc[:, [c]], own[:1] * 0, torch.ones(1), hw, sigma) for c in range(len(points))],
         1,
     )
 
@@ -211,17 +208,17 @@ def drawing(
     pairs: Tensor,
     weights: Tensor,
     names: Sequence[str] = (),
-    size: tuple[int, int] = (64, 64),
+    hw: tuple[int, int] = (64, 64),
     columns: int | None = None,
 ) -> Draw:
     """How can a drawing be a bottleneck? -> draw(sigma, keep, edge, weight): the edge map of every view, max over edges.
 
-    ndc (V, K, 2), pairs (E, 2), weights (E,), size (h, w). draw: sigma, width in half image widths; keep, so many of the strongest
+    ndc (V, K, 2), pairs (E, 2), weights (E,), hw (h, w). draw: sigma, width in half image widths; keep, so many of the strongest
     edges; edge and weight, give the edge of this rank (0: the strongest) another weight.
     """
     shaped(ndc, "V K 2", "ndc")
     order, most = weights.detach().argsort(descending=True), float(weights.detach().max())
-    big = (4 * size[1], 4 * size[0])
+    big = (4 * hw[1], 4 * hw[0])
 
     def draw(
         sigma: float = 0.06, keep: int | None = None, edge: int | None = None, weight: float = 1.0
@@ -234,9 +231,9 @@ def drawing(
             note = f"; edge {names[i] if names else i} - {names[j] if names else j} at {weight:.2f}"
         kept = order[: len(order) if keep is None else keep]
         maps = (
-            strongest(ndc, pairs[kept], own[kept], size, max(sigma, 2 / size[1]))
+            strongest(ndc, pairs[kept], own[kept], hw, max(sigma, 2 / hw[1]))
             if len(kept)
-            else torch.zeros(len(ndc), *size)
+            else torch.zeros(len(ndc), *hw)
         )
         sheet = mosaic(
             [
@@ -365,7 +362,7 @@ def keeping(
 
     Keypoints are kept in order of their mean confidence on the training part (`known`). Expensive half: a regression per number.
     """
-    order = known.weight.mean(0).argsort(descending=True)
+    order = known.confidence.mean(0).argsort(descending=True)
     alpha = (
         KeypointRegressor().fit(known.world, known_truth).alpha_
     )  # one penalty for all: only the keypoints differ
@@ -448,7 +445,7 @@ def edited(track: Track) -> Draw:
             showlegend=False,
         )
         return scene(
-            bones(points, made.skeleton.edges, made.weight[time], colours, names, "keypoints"),
+            bones(points, made.skeleton.edges, made.confidence[time], colours, names, "keypoints"),
             labels,
             unit=track.unit,
             title=f"{len(names)} keypoints, frame {time}",

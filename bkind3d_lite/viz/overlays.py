@@ -116,7 +116,7 @@ def _skeleton(
     shown: Tensor,
     edges,
     colours: Sequence[str],
-    weight: Tensor,
+    confidence: Tensor,
     unit: float,
     sure: float,
 ) -> None:
@@ -124,11 +124,11 @@ def _skeleton(
     for i, j in edges:
         if shown[i] and shown[j]:
             middle = (px[i] + px[j]) / 2
-            alpha = 0.3 + 0.6 * float(torch.minimum(weight[i], weight[j]))
+            alpha = 0.3 + 0.6 * float(torch.minimum(confidence[i], confidence[j]))
             stroke(image, px[i], middle, 1.1 * unit, colours[i], alpha)
             stroke(image, middle, px[j], 1.1 * unit, colours[j], alpha)
     for k in range(len(px)):
-        if shown[k] and weight[k] >= sure:
+        if shown[k] and confidence[k] >= sure:
             stroke(image, px[k], px[k], 3.0 * unit, "#000000", 0.7)
             stroke(image, px[k], px[k], 2.4 * unit, colours[k])
         elif shown[k]:
@@ -154,22 +154,24 @@ def overlay(
     scale: int = 2,
     truth_px: Tensor | None = None,
     truth_edges: Sequence[tuple[int, int]] = (),
-    weight: Tensor | None = None,
+    confidence: Tensor | None = None,
     names: Sequence[str] = (),
     columns: int | None = None,
     sure: float = 0.3,
 ) -> np.ndarray:
     """All views in a grid, keypoints `ndc` (V, K, 2) and edges drawn in: images (V, H, W, 3) uint8 -> one uint8 RGB image.
 
-    The images grow by `scale`, so lines are crisp. truth_px (V, J, 2) in pixels of `images`, in white below. weight (V, K) or (K) in
+    The images grow by `scale`, so lines are crisp. truth_px (V, J, 2) in pixels of `images`, in white below. confidence (V, K) or (K) in
     [0, 1]: below `sure` a keypoint is a ring. Names and the frame number are written into the picture.
     """
     V, H, W, _ = shaped(torch.as_tensor(images), "V H W 3", "images").shape
     K = 0 if ndc is None else shaped(ndc, "V K 2", "ndc").shape[1]
     colours = palette(K) if colours is None else list(colours)
     ndc = torch.zeros(V, 0, 2) if ndc is None else ndc.detach().cpu()
-    weight = (
-        torch.ones(V, K) if weight is None else torch.as_tensor(weight).detach().cpu().expand(V, K)
+    confidence = (
+        torch.ones(V, K)
+        if confidence is None
+        else torch.as_tensor(confidence).detach().cpu().expand(V, K)
     )
     grown = torch.tensor([W * scale, H * scale])
     tiles = []
@@ -189,7 +191,7 @@ def overlay(
             shown,
             edges if K else (),
             colours,
-            weight[v],
+            confidence[v],
             unit,
             sure,
         )
@@ -248,7 +250,7 @@ def drawn_frames(
             frame=t,
             truth_px=known,
             truth_edges=clip.skeleton.edges if clip.skeleton else (),
-            weight=track.weight[row],
+            confidence=track.confidence[row],
             names=clip.rig.names,
             **style,
         )
@@ -287,7 +289,7 @@ def cutouts(
     return torch.from_numpy(np.stack(cut)), whole.cropped(corner, window, (pixels, pixels))
 
 
-def extent(track: Track) -> float:
+def track_extent(track: Track) -> float:
     """Diameter of a ball that usually holds all keypoints with some room, in world units."""
     return 1.2 * float((track.world.amax(1) - track.world.amin(1)).amax(-1).nanmedian())
 
@@ -305,7 +307,7 @@ def closeups(
     side: world units (default: `extent(track)`). `pixels`: width of each picture. One RGB image.
     """
     views = list(range(clip.rig.views)) if views is None else list(views)
-    side, sheets = extent(track) if side is None else side, []
+    side, sheets = track_extent(track) if side is None else side, []
     for row, t in _rows(clip, track, times):
         cut, near = cutouts(clip, track, row, t, views, side, pixels)
         sheets.append(
@@ -315,7 +317,7 @@ def closeups(
                 track.skeleton.edges,
                 frame=t,
                 scale=1,
-                weight=track.weight[row],
+                confidence=track.confidence[row],
                 names=near.names,
                 columns=len(views),
                 colours=keypoint_colours(track.skeleton.names, track.skeleton.colours),

@@ -28,11 +28,11 @@ from ..model.objective import Objective
 from ..training.checkpoints import load
 from ..training.tracking import track
 from .interactive import flattened, heat
-from .overlays import GREY, SAFE, boxed, cutouts, extent, keypoint_colours, loss_curves, pose
+from .overlays import GREY, SAFE, boxed, cutouts, track_extent, keypoint_colours, loss_curves, pose
 from .skeleton_edits import load_editing
 
 SINGLE, DOUBLE = 89 / 25.4, 183 / 25.4  # journal columns, inches
-STYLE = {
+PAPER_STYLE = {
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 7,
@@ -55,7 +55,7 @@ STYLE = {
 def save_figure(figure: Figure, path: str | Path) -> list[Path]:
     """Write `path`.svg and `path`.pdf, text as text (no outlines), and close the figure."""
     paths = [Path(f"{path}.{kind}") for kind in ("svg", "pdf")]
-    with plt.rc_context(STYLE):
+    with plt.rc_context(PAPER_STYLE):
         for each in paths:
             write_atomically(
                 each, lambda temporary: figure.savefig(temporary, dpi=300, facecolor="white")
@@ -91,10 +91,10 @@ def overview(
         column
         for column in flat
         if column[0] is not None
-        or (out.now.world is not None and (column[1] != "volume" or hasattr(model.lift, "volume")))
+        or (out.now.world is not None and (column[1] != "volume" or model.lift.has_volume))
     ]
     widths = [1.6 if images is None else 1 for images, *_ in flat]
-    with plt.rc_context(STYLE):
+    with plt.rc_context(PAPER_STYLE):
         figure = plt.figure(figsize=(DOUBLE, 2.35))
         left, total, gap = 0.005, sum(widths), 0.030
         unit_width = (1 - 2 * left - gap * (len(widths) - 2) - 0.004) / total
@@ -197,9 +197,9 @@ def qualitative(
     """A row per time: views with the projected keypoints (vector graphics on the pictures), then the skeleton in 3D; the truth, if known, in grey."""
     times = [len(clip) * n // 6 for n in (1, 3, 5)] if times is None else list(times)
     views = list(range(min(4, clip.rig.views))) if views is None else list(views)
-    colours, side = keypoint_colours(found.skeleton.names, found.skeleton.colours), extent(found)
+    colours, side = keypoint_colours(found.skeleton.names, found.skeleton.colours), track_extent(found)
     known = clip.skeleton.edges if clip.skeleton else ()
-    with plt.rc_context(STYLE):
+    with plt.rc_context(PAPER_STYLE):
         tall = DOUBLE / (len(views) + 1.35)
         figure = plt.figure(figsize=(DOUBLE, tall * len(times) + 0.25))
         grid = figure.add_gridspec(
@@ -303,7 +303,7 @@ def _bare(ax, middle, half: float, unit: str) -> str:
 # ---- numbers -----------------------------------------------------------------------------------------------------
 def curves(rows: Sequence[Mapping]) -> Figure:
     """Training curves by term from the rows of losses.csv, one column wide."""
-    with plt.rc_context(STYLE):
+    with plt.rc_context(PAPER_STYLE):
         figure, ax = plt.subplots(figsize=(SINGLE, 2.2), layout="constrained")
         loss_curves(rows, ax)
         for line in ax.get_lines():
@@ -320,7 +320,7 @@ def curves(rows: Sequence[Mapping]) -> Figure:
     return figure
 
 
-def interval(errors: Tensor, block: int, draws: int = 2000, seed: int = 0) -> tuple[Tensor, Tensor]:
+def joint_intervals(errors: Tensor, block: int, draws: int = 2000, seed: int = 0) -> tuple[Tensor, Tensor]:
     """95 % interval of the mean over time of (T, J) errors: blocks of `block` frames drawn with replacement (neighbouring frames are alike)."""
     blocks = torch.stack([part.nanmean(0) for part in errors.split(max(1, block))])
     random = torch.Generator().manual_seed(seed)
@@ -328,14 +328,14 @@ def interval(errors: Tensor, block: int, draws: int = 2000, seed: int = 0) -> tu
     return means.nanquantile(0.025, 0), means.nanquantile(0.975, 0)
 
 
-def joint_errors(
+def joint_error_figure(
     guess: Tensor, truth: Tensor, names: Sequence[str], fps: float, unit: str = "mm"
 ) -> Figure:
     """Mean error of each joint after rigid alignment, with 95 % intervals over blocks of one second; guess, truth (T, J, 3)."""
     errors = (aligned(guess, truth) - truth).norm(dim=-1)
-    mean, low, high = (x.numpy() for x in (errors.nanmean(0), *interval(errors, round(fps))))
+    mean, low, high = (x.numpy() for x in (errors.nanmean(0), *joint_intervals(errors, round(fps))))
     place = np.arange(len(names))[::-1]
-    with plt.rc_context(STYLE):
+    with plt.rc_context(PAPER_STYLE):
         figure, ax = plt.subplots(figsize=(SINGLE, 0.5 + 0.135 * len(names)), layout="constrained")
         ax.barh(place, mean, color=keypoint_colours(names), height=0.72)
         ax.errorbar(
@@ -388,12 +388,12 @@ def make_figures(
     """
     first, shown = _parts(Path(clip))
     model, recipe, header = load(checkpoint)
-    seen = survey(shown, recipe.side) if recipe.surveyed else None
+    seen = survey(shown, recipe.volume.side) if recipe.surveyed else None
     found = track(model, recipe, shown, seen)
-    gap = max(1, round(recipe.gaps[-1] * shown.fps))
+    gap = max(1, round(recipe.data.gaps[-1] * shown.fps))
     middle = (len(shown) - gap) // 2
-    batch = shown.batch([middle], gap, recipe.size, seen, recipe.follow)
-    objective = Objective(recipe, len(model.edges.pairs), recipe.follow or recipe.side)
+    batch = shown.batch([middle], gap, recipe.data.image_wh, seen, recipe.volume.crop)
+    objective = Objective(recipe, len(model.edges.pairs), recipe.volume.crop or recipe.volume.side)
     made = {"overview": overview(model, objective, batch, unit=shown.rig.unit)}
     made["qualitative"] = qualitative(shown, load_editing(edits).applied(found) if edits else found)
     losses = Path(losses) if losses else Path(checkpoint).with_name("losses.csv")
@@ -404,7 +404,7 @@ def make_figures(
         half = torch.arange(0, len(first), 2)  # neighbouring frames are nearly the same pose
         known = track(model, recipe, first, times=half)
         guess = KeypointRegressor().fit(known.world, first.truth[half]).predict(found.world)
-        made["joints"] = joint_errors(
+        made["joints"] = joint_error_figure(
             guess, shown.truth, shown.skeleton.names, shown.fps, found.unit
         )
     return [path for name, figure in made.items() for path in save_figure(figure, Path(out) / name)]

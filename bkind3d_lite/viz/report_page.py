@@ -85,7 +85,7 @@ FILES = {
     "losses.csv": "losses of every step",
     "report.json": "this report as data",
 }
-STYLE = """:root{color-scheme:light dark;--ink:#1d2126;--dim:#5d6670;--line:#d8dde2;--paper:#fff;--soft:#f4f6f8;--link:#0067ac}
+PAGE_STYLE = """:root{color-scheme:light dark;--ink:#1d2126;--dim:#5d6670;--line:#d8dde2;--paper:#fff;--soft:#f4f6f8;--link:#0067ac}
 @media(prefers-color-scheme:dark){:root{--ink:#e4e7ea;--dim:#9aa4ae;--line:#363c44;--paper:#16181d;--soft:#1f232a;--link:#6fbdf0}}
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
 main{max-width:60rem;margin:0 auto;padding:1.5rem 1.1rem 4rem}h1{font-size:1.7rem;line-height:1.25;margin:.4rem 0}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
@@ -306,7 +306,7 @@ def _page(folder: Path, report: Mapping, figures: Mapping, recipe: Mapping) -> s
     return "".join(
         [
             f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>Report: {clip}</title><style>{STYLE}</style><body><main><h1>3D keypoints discovered in the clip {clip}</h1>",
+            f"<title>Report: {clip}</title><style>{PAGE_STYLE}</style><body><main><h1>3D keypoints discovered in the clip {clip}</h1>",
             f'<p class="lead">{report.get("keypoints", "The")} keypoints and the edges between them, found in synchronized calibrated videos without a label, '
             "and how far they are from the animal that is there.</p>",
             _scores(report),

@@ -24,19 +24,21 @@ from .traces import CUBE, cube, rig_traces, trail
 VOLUME = "#e69f00"  # bright on dark ground and on pale
 
 
-def place(recipe: Recipe, survey: Survey | None = None) -> tuple[Tensor, float]:
+def volume_place(recipe: Recipe, survey: Survey | None = None) -> tuple[Tensor, float]:
     """Centre (3) and side of a placed recipe's volume; of one that follows the animal, at its usual place."""
-    if recipe.follow is not None and survey is not None:
-        return survey.centre.median(0).values, recipe.follow
-    return torch.tensor(recipe.centre, dtype=torch.float32), float(recipe.follow or recipe.side)
+    if recipe.volume.crop is not None and survey is not None:
+        return survey.centre.median(0).values, recipe.volume.crop
+    return torch.tensor(recipe.volume.centre, dtype=torch.float32), float(
+        recipe.volume.crop or recipe.volume.side
+    )
 
 
 def placement(clip: MultiViewClip, recipe: Recipe, survey: Survey | None = None) -> go.Figure:
     """The volume in 3D with the rig, its frusta and first images, and where the animal goes."""
-    centre, side = place(recipe, survey)
+    centre, side = volume_place(recipe, survey)
     path = [] if survey is None else [trail(survey.centre, "where the animal goes")]
     title = f"volume: side {side:.4g} {clip.rig.unit}" + (
-        ", follows the animal" if recipe.follow else ""
+        ", follows the animal" if recipe.volume.crop else ""
     )
     return scene(
         rig_traces(clip.rig, images=clip.frames[0]),
@@ -51,8 +53,10 @@ def placement_sheet(
     clip: MultiViewClip, recipe: Recipe, survey: Survey | None = None, time: int = 0
 ) -> np.ndarray:
     """Every view at `time` with the volume's edges drawn in and its centre as a dot, one RGB image."""
-    centre, side = place(recipe, survey)
-    centre = survey.centre[time] if recipe.follow is not None and survey is not None else centre
+    centre, side = volume_place(recipe, survey)
+    centre = (
+        survey.centre[time] if recipe.volume.crop is not None and survey is not None else centre
+    )
     corners = Grid(centre, 2 * side, 2).points.reshape(
         -1, 3
     )  # cell centres of a grid twice as wide: the cube's own corners
@@ -82,12 +86,12 @@ def contact_sheet(
     target and `out.recon` (B, V, C, h, w) share one grey scale, so that a flat reconstruction looks flat; `width` of each picture.
     """
     H, W = batch.now.shape[-2:]
-    size = (width, round(width * H / W))
+    wh = (width, round(width * H / W))
     frames = (255 * batch.now[item, :, :3]).movedim(1, -1).round().clamp(0, 255).byte().cpu()
     frames = torch.from_numpy(
         np.stack(
             [
-                np.asarray(Image.fromarray(f.numpy()).resize(size, Image.Resampling.BICUBIC))
+                np.asarray(Image.fromarray(f.numpy()).resize(wh, Image.Resampling.BICUBIC))
                 for f in frames
             ]
         )
@@ -101,18 +105,18 @@ def contact_sheet(
     edges = strongest_edges(pairs, weights, out.now.ndc.shape[2], length=typical).edges
     most = float(target[item].quantile(0.995).clamp(min=1e-6))
     columns = [
-        _grey(target[item], most, size),
-        _grey(out.recon[item], most, size),
-        _grey(out.edges[0][-1][item], None, size),
+        _grey(target[item], most, wh),
+        _grey(out.recon[item], most, wh),
+        _grey(out.edges[0][-1][item], None, wh),
     ]
     rows = []
     for v, frame in enumerate(frames):
-        weight = out.now.weight[item, v : v + 1].detach()
+        confidence = out.now.confidence[item, v : v + 1].detach()
         drawn = overlay(
             frame[None],
             out.now.ndc[item, v : v + 1],
             edges,
-            weight=weight,
+            confidence=confidence,
             names=batch.rig.names[v : v + 1],
             scale=1,
         )
@@ -120,14 +124,14 @@ def contact_sheet(
     return mosaic(rows, 1 + len(columns))
 
 
-def _grey(maps: Tensor, most: float | None, size: tuple[int, int]) -> list[np.ndarray]:
-    """(V, C, h, w) -> V pictures of `size` = (W, H): 0 is black, `most` (None: the largest value) white; colours stay colours."""
+def _grey(maps: Tensor, most: float | None, wh: tuple[int, int]) -> list[np.ndarray]:
+    """(V, C, h, w) -> V pictures of `wh` = (W, H): 0 is black, `most` (None: the largest value) white; colours stay colours."""
     maps = maps.detach().float().cpu()
     maps = maps if maps.shape[1] == 3 else maps.amax(1, keepdim=True).expand(-1, 3, -1, -1)
     most = float(maps.amax().clamp(min=1e-6)) if most is None else most
     pictures = (255 * (maps / most).clamp(0, 1)).round().byte().movedim(1, -1).numpy()
     return [
-        np.asarray(Image.fromarray(np.ascontiguousarray(p)).resize(size, Image.Resampling.BILINEAR))
+        np.asarray(Image.fromarray(np.ascontiguousarray(p)).resize(wh, Image.Resampling.BILINEAR))
         for p in pictures
     ]
 

@@ -230,12 +230,12 @@ def movie(
         track.skeleton.names,
         keypoint_colours(track.skeleton.names, track.skeleton.colours),
     )
-    parts = [(found, walk(track.skeleton.edges, K), track.weight[::every])]
+    parts = [(found, walk(track.skeleton.edges, K), track.confidence[::every])]
     first = [
         bones(
             found[0],
             track.skeleton.edges,
-            track.weight[0],
+            track.confidence[0],
             colours,
             names,
             "discovered",

@@ -70,11 +70,11 @@ class Editing:
             raise ValueError(
                 f"two keypoints of one name after editing: {sorted(n for n in set(names) if names.count(n) > 1)}"
             )
-        world, weight = (torch.stack(x, 1) for x in zip(*parts))
+        world, confidence = (torch.stack(x, 1) for x in zip(*parts))
         return replace(
             track,
             world=world,
-            weight=weight,
+            confidence=confidence,
             skeleton=Skeleton(names, tuple(sorted(edges)), self._colours(track.skeleton, kept)),
         )
 
@@ -104,14 +104,14 @@ class Editing:
 
 def _merged(track: Track, members: list[int]) -> tuple[Tensor, Tensor]:
     """World (T, 3) and confidence (T,) of one group: means weighted by confidence, unknown points left out; the plain mean where all weights are 0."""
-    world, weight = track.world[:, members], track.weight[:, members]
+    world, confidence = track.world[:, members], track.confidence[:, members]
     known = world.isfinite().all(-1)
-    share = torch.where(known, weight, 0.0)
+    share = torch.where(known, confidence, 0.0)
     share = torch.where(share.sum(1, keepdim=True) > 0, share, known.to(share))
     share = share / share.sum(
         1, keepdim=True
     )  # all unknown: 0 / 0, and the merged point is unknown, too
-    return (share[..., None] * world.nan_to_num()).sum(1), (share * weight).sum(1).nan_to_num()
+    return (share[..., None] * world.nan_to_num()).sum(1), (share * confidence).sum(1).nan_to_num()
 
 
 def load_editing(path: str | Path) -> Editing:

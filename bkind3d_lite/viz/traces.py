@@ -54,7 +54,7 @@ def array(values) -> np.ndarray:
 
 
 def moving(
-    points, pen: Sequence[int | None], weight=None, size: float = 9.0, decimals: int = 4
+    points, pen: Sequence[int | None], confidence=None, size: float = 9.0, decimals: int = 4
 ) -> dict:
     """What moves in a drawing of `points` (K, 3): coordinates (NaN: pen up), marker sizes and confidence along the pen."""
     rounded = [
@@ -62,9 +62,9 @@ def moving(
         for p in array(points).tolist()
     ]
     x, y, z = ([None if k is None else rounded[k][axis] for k in pen] for axis in range(3))
-    if weight is None:
+    if confidence is None:
         return dict(x=x, y=y, z=z)
-    sure = [round(w, 2) for w in array(weight).clip(0, 1).tolist()]
+    sure = [round(w, 2) for w in array(confidence).clip(0, 1).tolist()]
     sizes = [round(size * (0.5 + 0.5 * w), 1) for w in sure]
     return dict(
         x=x, y=y, z=z, customdata=at_pen(pen, sure), marker=dict(size=at_pen(pen, sizes, 0))
@@ -74,7 +74,7 @@ def moving(
 def bones(
     points,
     edges,
-    weight=None,
+    confidence=None,
     colours=None,
     names: Sequence[str] | None = None,
     name: str = "skeleton",
@@ -83,7 +83,7 @@ def bones(
     decimals: int = 4,
     **style,
 ) -> go.Scatter3d:
-    """Keypoints (K, 3) joined by `edges`. A marker's size shows its confidence `weight` (K,), hovering tells name and value.
+    """Keypoints (K, 3) joined by `edges`. A marker's size shows its confidence `confidence` (K,), hovering tells name and value.
 
     colours: one for all, or K of them (default: `keypoint_colours(names)`). `style` goes to `go.Scatter3d`.
     """
@@ -91,13 +91,13 @@ def bones(
     pen = walk(edges, len(points))
     names = list(names or [f"k{k}" for k in range(len(points))])
     paint = _paint(pen, colours or keypoint_colours(names))
-    drawn = moving(points, pen, weight, size, decimals)
+    drawn = moving(points, pen, confidence, size, decimals)
     drawn["marker"] = (
         dict(size=size) | drawn.get("marker", {}) | paint | dict(opacity=1, line_width=0)
     )
     hover = (
         "%{text}"
-        + ("" if weight is None else "<br>confidence %{customdata}")
+        + ("" if confidence is None else "<br>confidence %{customdata}")
         + "<br>%{x}, %{y}, %{z}<extra></extra>"
     )
     return go.Scatter3d(
@@ -178,7 +178,7 @@ def _at_depth(rig: CameraRig, ndc: Tensor, depth: float) -> Tensor:
 
 
 def _picture(rig: CameraRig, view: int, image: Tensor, depth: float, across: int = 48) -> go.Mesh3d:
-    h, w = max(2, round(across * rig.size[1] / rig.size[0])), across
+    h, w = max(2, round(across * rig.wh[1] / rig.wh[0])), across
     small = (
         F.interpolate(torch.as_tensor(image).movedim(-1, 0)[None].float(), (h, w), mode="area")[0]
         .flatten(1)

@@ -96,7 +96,7 @@ def controls(draw: Callable[..., go.Figure], **widgets: ipw.Widget) -> ipw.VBox:
     return box
 
 
-def whole(text: str, value: int, low: int, high: int) -> ipw.IntSlider:
+def integer(text: str, value: int, low: int, high: int) -> ipw.IntSlider:
     """A slider over whole numbers."""
     return ipw.IntSlider(value, low, max(low, high), 1, description=text, **WIDE)
 
@@ -133,8 +133,8 @@ def gap_explorer(clip: MultiViewClip, gap: int = 6, views: Sequence[int] | None 
     T = len(clip)
     return controls(
         interactive.gaps(clip, views),
-        time=whole("frame", T // 3, 0, T - 2),
-        gap=whole("gap (frames)", gap, 1, min(60, T - 1)),
+        time=integer("frame", T // 3, 0, T - 2),
+        gap=integer("gap (frames)", gap, 1, min(60, T - 1)),
     )
 
 
@@ -178,7 +178,7 @@ def edge_explorer(
     pairs: Tensor,
     weights: Tensor,
     names: Sequence[str] = (),
-    size: tuple[int, int] = (64, 64),
+    hw: tuple[int, int] = (64, 64),
 ) -> ipw.VBox:
     """How can a drawing be a bottleneck? Width of the lines, edges kept, and the weight of one of them (`interactive.drawing`)."""
     order, own = weights.detach().argsort(descending=True)[:12].tolist(), weights.detach()
@@ -193,9 +193,9 @@ def edge_explorer(
         **WIDE,
     )
     return controls(
-        interactive.drawing(ndc, pairs, weights, names, size),
+        interactive.drawing(ndc, pairs, weights, names, hw),
         sigma=real("width sigma", 0.06, 0.02, 0.3),
-        keep=whole("edges kept", len(own), 0, len(own)),
+        keep=integer("edges kept", len(own), 0, len(own)),
         edge=one,
         weight=real("its weight", 0.0, 0.0, 2 * float(own.max())),
     )
@@ -216,8 +216,8 @@ def keypoints_kept(
     K, T = found.world.shape[1], len(found.world)
     return controls(
         interactive.keeping(known, known_truth, found, truth, skeleton),
-        keypoints=whole("keypoints kept", K, 1, K),
-        time=whole("frame", 0, 0, T - 1),
+        keypoints=integer("keypoints kept", K, 1, K),
+        time=integer("frame", 0, 0, T - 1),
     )
 
 
@@ -241,7 +241,7 @@ def skeleton_editor(track: Track, path: str | Path = "editing.toml") -> ipw.VBox
     mute = ipw.Checkbox(description="mute (leave out)", **WIDE)
     into = ipw.Dropdown(options=["-", *names], description="merge into", **WIDE)
     frame, save, note = (
-        whole("frame", 0, 0, len(track.world) - 1),
+        integer("frame", 0, 0, len(track.world) - 1),
         ipw.Button(description="save", icon="save"),
         ipw.HTML(),
     )

@@ -13,18 +13,18 @@ from ..clips.recording_checks import (
     PASS,
     WARN,
     Check,
-    agreement,
-    background,
-    lenses,
-    marks,
-    moves,
-    offsets,
-    ring,
-    timing,
-    truth,
-    unit,
+    check_agreement,
+    check_background,
+    check_lenses,
+    check_marks,
+    check_motion,
+    check_offsets,
+    check_ring,
+    check_timing,
+    check_truth,
+    check_unit,
 )
-from ..clips.survey import glance
+from ..clips.survey import survey_views
 from .recommend import Prescription, prescribe
 
 MARKS = {PASS: ("✓", "#009E73"), WARN: ("!", "#E69F00"), FAIL: ("✗", "#D55E00")}
@@ -33,8 +33,8 @@ VERDICT = {
     WARN: "look at the warnings, then train",
     FAIL: "mend this first",
 }
-MOST = 2000  # frames that the doctor looks at; of longer recordings eight stretches, evenly spread
-USUAL = 2_000_000_000  # bytes for decoded frames, if the command line says nothing of memory
+DOCTOR_FRAMES = 2000  # frames that the doctor looks at; of longer recordings eight stretches, evenly spread
+USUAL_BUDGET = 2_000_000_000  # bytes for decoded frames, if the command line says nothing of memory
 LOOK = 208  # pixels of the longer side at which the doctor looks at a clip
 
 
@@ -87,10 +87,10 @@ def examine(folder: str | Path, subject=None, plan: bool = True, **how) -> Diagn
     found = Diagnosis(str(folder))
     try:
         whole = open_clip(folder, subject=subject, **how)
-        scale = min(1.0, LOOK / max(whole.rig.size))
-        found.clip = whole.resized(
-            tuple(max(32, round(s * scale)) for s in whole.rig.size)
-        ).thinned(MOST)
+        scale = min(1.0, LOOK / max(whole.rig.wh))
+        found.clip = whole.resized(tuple(max(32, round(s * scale)) for s in whole.rig.wh)).thinned(
+            DOCTOR_FRAMES
+        )
     except (OSError, ValueError) as error:
         found.checks.append(Check("files", FAIL, str(error)))
         return found
@@ -102,11 +102,11 @@ def examine(folder: str | Path, subject=None, plan: bool = True, **how) -> Diagn
     return found
 
 
-def _words(offsets=None, common: bool = False, budget: int = USUAL, **said) -> list[str]:
+def _words(offsets=None, common: bool = False, budget: int = USUAL_BUDGET, **said) -> list[str]:
     """How a folder is opened, as words of the command line; of the memory, half is for decoded frames."""
     lags = [f"{name}={frames}" for name, frames in (offsets or {}).items()]
     said = {key: str(value) for key, value in said.items() if value is not None} | (
-        {} if budget == USUAL else {"memory": f"{2 * budget / 1e9:g}"}
+        {} if budget == USUAL_BUDGET else {"memory": f"{2 * budget / 1e9:g}"}
     )
     return [
         *(["--offset", *lags] if lags else []),
@@ -137,7 +137,7 @@ def diagnose(
     found = Diagnosis(clip.name) if found is None else found
     found.clip, whole = clip, whole or clip
     rig, some = whole.rig, f", {len(clip)} of them looked at" if len(clip) < len(whole) else ""
-    other = sorted({film.size for film in getattr(whole.frames, "videos", ())} - {rig.size})
+    other = sorted({film.wh for film in getattr(whole.frames, "videos", ())} - {rig.wh})
     some += (
         f", videos of {' and '.join(f'{w} x {h}' for w, h in other)} px for a calibration of"
         if other
@@ -148,23 +148,23 @@ def diagnose(
             "files",
             PASS,
             f"{clip.rig.views} cameras ({', '.join(clip.rig.names)}), {len(whole)} frames at {clip.fps:g} fps{some} "
-            f"{rig.size[0]} x {rig.size[1]} px",
+            f"{rig.wh[0]} x {rig.wh[1]} px",
         )
     )
     found.checks += [
         check
-        for check in (timing(whole), *(question(rig) for question in (lenses, unit, ring)))
+        for check in (check_timing(whole), *(question(rig) for question in (check_lenses, check_unit, check_ring)))
         if check is not None
     ]
     try:
-        found.survey = glance(clip)
+        found.survey = survey_views(clip)
     except ValueError as error:
         found.checks.append(Check("motion", FAIL, str(error)))
         return found
-    found.checks += [question(clip, found.survey) for question in (background, moves, agreement)]
+    found.checks += [question(clip, found.survey) for question in (check_background, check_motion, check_agreement)]
     if found.checks[-1].state == PASS:
-        found.checks.append(offsets(clip, found.survey))
-    found.checks += [truth(clip, found.survey), marks(whole)]
+        found.checks.append(check_offsets(clip, found.survey))
+    found.checks += [check_truth(clip, found.survey), check_marks(whole)]
     found.checks = [_forgiven(c, found.checks) for c in found.checks if c is not None]
     return found
 
@@ -181,5 +181,5 @@ def _forgiven(check: Check, checks: list[Check]) -> Check:
 
 def obstacles(clip: MultiViewClip, seen: Survey | None) -> list[Check]:
     """What would make a training useless: the failed checks of the cameras and, where a survey was made, of their agreement."""
-    asked = [unit(clip.rig), ring(clip.rig)] + ([agreement(clip, seen)] if seen is not None else [])
+    asked = [check_unit(clip.rig), check_ring(clip.rig)] + ([check_agreement(clip, seen)] if seen is not None else [])
     return [check for check in asked if check.state == FAIL]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ..clips.clip import MultiViewClip, Survey
 from ..clips.recording_checks import FAIL
 from ..files import write_atomically
 from ..viz.overlays import mosaic, overlay, stroke
-from ..viz.report_page import STYLE, embedded
+from ..viz.report_page import PAGE_STYLE, embedded
 from ..viz.run_images import placement_sheet
 from ..viz.scenes import scene
 from ..viz.traces import cube, rig_traces, trail
@@ -46,7 +45,7 @@ def rays_sheet(clip: MultiViewClip, seen: Survey, columns: int | None = None) ->
             2,
         )
         for a, b in zip(ray[v, :-1], ray[v, 1:]) if v else ():
-            if max(a.abs().max(), b.abs().max()) < 4 * max(clip.rig.size):
+            if max(a.abs().max(), b.abs().max()) < 4 * max(clip.rig.wh):
                 stroke(canvas, a * scale, b * scale, 1.0, LINE, 0.9)
         weight = found.seen[t].float()[:, None].clone()
         weight[v] = 0 if clip.rig.views > 2 else weight[v]
@@ -78,7 +77,7 @@ def ray_px(rig: CameraRig, px: torch.Tensor, points: int = 200) -> torch.Tensor:
     return rig.px_from_world(origin[0] + along * way[0, 0])
 
 
-def placed(clip: MultiViewClip, seen: Survey | None, plan: Prescription | None = None) -> go.Figure:
+def placement_figure(clip: MultiViewClip, seen: Survey | None, plan: Prescription | None = None) -> go.Figure:
     """The ring of cameras with their first images, the volume in which the animal stays (without a plan: where the views overlap), and its path."""
     (centre, side), path = (
         overlap(clip.rig) if plan is None else (torch.tensor(plan.centre), plan.side),
@@ -100,7 +99,7 @@ def write_page(found: Diagnosis, path: str | Path) -> Path:
     """`doctor.html`: every check with its figure and remedy, the rays in the views, the cameras in 3D; needs no network."""
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Doctor: {escape(Path(found.folder).name)}</title><style>{STYLE}td{{white-space:normal!important;text-align:left!important;vertical-align:top}}</style>"
+        f"<title>Doctor: {escape(Path(found.folder).name)}</title><style>{PAGE_STYLE}td{{white-space:normal!important;text-align:left!important;vertical-align:top}}</style>"
         f'<body><main><h1>{escape(Path(found.folder).name)}</h1><p class="lead">{VERDICT[found.state]}</p>{found.table()}'
     ]
     if found.clip is not None and found.survey is not None:
@@ -113,7 +112,7 @@ def write_page(found: Diagnosis, path: str | Path) -> Path:
             ),
         ]
     if (plan := found.prescribed) is not None:
-        cube_of = replace(plan.recipe, follow=None, centre=plan.centre, side=plan.side)
+        cube_of = plan.recipe.with_(mode="room", centre=plan.centre, side=plan.side)
         parts += [
             "<h2>The volume</h2>",
             embedded(
@@ -127,7 +126,7 @@ def write_page(found: Diagnosis, path: str | Path) -> Path:
     ):
         parts += [
             "<h2>The cameras</h2>",
-            placed(found.clip, found.survey, found.prescribed).to_html(
+            placement_figure(found.clip, found.survey, found.prescribed).to_html(
                 full_html=False, include_plotlyjs=True
             ),
         ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from ..clips.tracks import Track
 from ..distributed import joined
 from ..evaluation import baselines, on_body, scores
 from ..files import read_rows
-from ..model.build import build
+from ..model.builder import build
 from ..model.discoverer import Discoverer
 from ..recipes import Recipe
 from ..training.checkpoints import load
@@ -23,7 +22,7 @@ from ..viz.report_page import pictures, score_table, write_report
 from .track_run import checkpoint_in, part
 
 
-def judge(
+def score_parts(
     model: Discoverer, recipe: Recipe, parts: tuple[SurveyedClip, SurveyedClip]
 ) -> tuple[Track, dict[str, float | None]]:
     """Track both parts, fit the regressor on the first, score on the second: the held-out track and its scores."""
@@ -105,9 +104,9 @@ def evaluate(
                     f"{folder}: no truth.npz, or no labelled frame; scores need known joints (positions, names, edges, body_length) for both clips"
                 )
         print("tracking both parts ...")
-        found, trained = judge(model, recipe, parts)
+        found, trained = score_parts(model, recipe, parts)
         fresh = build(recipe, header["seed"])[0].to(device)
-        results = {"trained": trained, "untrained": judge(fresh, recipe, parts)[1]} | baselines(
+        results = {"trained": trained, "untrained": score_parts(fresh, recipe, parts)[1]} | baselines(
             *(p.clip.truth[p.clip.labelled] for p in parts)
         )
     report = score_report(
@@ -120,6 +119,6 @@ def evaluate(
         steps=header["step"],
     )
     rows = read_rows(path.parent / "losses.csv")
-    write_report(out, report, pictures(parts[1].clip, found, rows), asdict(recipe))
+    write_report(out, report, pictures(parts[1].clip, found, rows), recipe.flat())
     print("\n" + score_table(report) + f"\n\nopen {Path(out) / 'report.html'}")
     return report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..clips.clip import SurveyedClip, open_clip
@@ -10,16 +9,17 @@ from ..clips.survey import survey
 from ..evaluation import baselines
 from ..files import bundled, read_rows
 from ..recipes import QUICK_HUMAN, QUICK_RAT
-from ..training.checkpoints import load, resume
+from ..training import checkpoints
+from ..training.checkpoints import load
 from ..training.loop import begin
 from ..viz.report_page import pictures, score_table, write_report
-from .evaluate_run import judge, score_report
+from .evaluate_run import score_parts, score_report
 from .track_run import write_track
 from .train_run import fit
 
 SAMPLES = bundled("data_samples")
-RECIPES = {"rat": QUICK_RAT, "human": QUICK_HUMAN}
-MEMORY = 3 << 30  # bytes for the decoded frames of a part: the longest bundled one takes 2.4 GB
+QUICK_RECIPES = {"rat": QUICK_RAT, "human": QUICK_HUMAN}
+FRAME_BUDGET = 3 << 30  # bytes for the decoded frames of a part: the longest bundled one takes 2.4 GB
 
 
 def opened(clip: str) -> tuple[SurveyedClip, SurveyedClip]:
@@ -29,7 +29,7 @@ def opened(clip: str) -> tuple[SurveyedClip, SurveyedClip]:
         raise FileNotFoundError(
             f"{folder}: no such bundled clip; run from a clone of the repository (pip install -e .)"
         )
-    first, second = (open_clip(folder / name, budget=MEMORY) for name in ("train", "test"))
+    first, second = (open_clip(folder / name, budget=FRAME_BUDGET) for name in ("train", "test"))
     seen = survey(first)
     return SurveyedClip(first, seen), SurveyedClip(
         second, survey(second, background=seen.background)
@@ -46,28 +46,30 @@ def quickstart(
     steps: int | None = None,
     out: str | Path = "runs/quickstart",
     seed: int = 0,
-    again: bool = False,
+    resume: bool = False,
 ) -> dict:
     """Train, track, score and draw; writes everything into `out` and returns the report.
 
-    again: resume from `out/checkpoint.safetensors` if it is there.
+    resume: resume from `out/checkpoint.safetensors` if it is there.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     print(f"looking at the {clip} clip ...")
     parts = opened(clip)
-    recipe = RECIPES[clip] if steps is None else replace(RECIPES[clip], steps=steps)
+    recipe = QUICK_RECIPES[clip] if steps is None else QUICK_RECIPES[clip].with_(steps=steps)
     run = begin(recipe, parts[0].clip, seed)
-    results = {"untrained": judge(run.model, run.recipe, parts)[1]}
-    if again and (out / "checkpoint.safetensors").is_file():
-        run = resume(out / "checkpoint.safetensors", parts[0].clip, steps=recipe.steps)
+    results = {"untrained": score_parts(run.model, run.recipe, parts)[1]}
+    if resume and (out / "checkpoint.safetensors").is_file():
+        run = checkpoints.resume(
+            out / "checkpoint.safetensors", parts[0].clip, steps=recipe.optim.steps
+        )
     begun = run.step
     seconds = fit(run, parts[0], out)
     print("tracking the held-out part ...")
-    found, results["trained"] = judge(run.model, run.recipe, parts)
+    found, results["trained"] = score_parts(run.model, run.recipe, parts)
     if shipped(clip).is_file():
         model, its_recipe, _ = load(shipped(clip))
-        results["checkpoint"] = judge(model, its_recipe, parts)[1]
+        results["checkpoint"] = score_parts(model, its_recipe, parts)[1]
     results |= baselines(parts[0].clip.truth, parts[1].clip.truth)
     report = score_report(
         clip,
@@ -83,7 +85,7 @@ def quickstart(
         out,
         report,
         pictures(parts[1].clip, found, read_rows(out / "losses.csv")),
-        asdict(run.recipe),
+        run.recipe.flat(),
     )
     print("\n" + score_table(report) + f"\n\nopen {out / 'report.html'}")
     return report

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..clips.clip import MultiViewClip, Survey
-from ..clips.survey import extent, locate, region
-from ..model.build import placed
+from ..clips.survey import animal_length, locate, region
+from ..model.builder import placed
 from ..recipes import Recipe, find_recipe
 from ..training.loop import batches, begin, train
 from ..training.memory_planner import Need, memory, plan, room
 from ..volumes import Grid, overlap
 
 PRESET = "quick"  # for recordings of one's own
-SAMPLES = 120  # frames in which the animal is looked for in space
-PIECE = 300  # frames of the stretch that steps are timed on
+LOCATED_FRAMES = 120  # frames in which the animal is looked for in space
+TIMED_FRAMES = 300  # frames of the stretch that steps are timed on
 STEPS = 4  # that are timed, after a first one
 
 
@@ -41,13 +41,13 @@ class Prescription:
             f"the animal is about {self.length:.4g} {unit} long and stays in a cube of {self.side:.4g} {unit} around ({x:.4g}, {y:.4g}, {z:.4g}); preset "
             f"{self.recipe.name}: {self.need.step / 1e9:.2f} GB a step beside the libraries"
             + ("" if self.fits else ", more than there is free")
-            + f", {self.minutes:.0f} minutes for its {self.recipe.steps} steps on this {self.device} ({self.step:.2g} s a step, the fastest of {STEPS} made "
+            + f", {self.minutes:.0f} minutes for its {self.recipe.optim.steps} steps on this {self.device} ({self.step:.2g} s a step, the fastest of {STEPS} made "
             f"here with {torch.get_num_threads()} threads; reading the videos comes on top)"
         )
 
     @property
     def minutes(self) -> float:
-        return self.step * self.recipe.steps / 60
+        return self.step * self.recipe.optim.steps / 60
 
 
 def prescribe(
@@ -58,8 +58,8 @@ def prescribe(
     Raises `ValueError` where the preset cannot be trained on the recording, for example if its gaps are longer than the unbroken stretches.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    few = _located(clip, seen, torch.linspace(0, len(clip) - 1, min(SAMPLES, len(clip))).long())
-    (centre, side), length = region(few, clip.rig), extent(few, clip.rig)
+    few = _located(clip, seen, torch.linspace(0, len(clip) - 1, min(LOCATED_FRAMES, len(clip))).long())
+    (centre, side), length = region(few, clip.rig), animal_length(few, clip.rig)
     recipe = placed(find_recipe(preset), clip.rig, few)
     need = memory(recipe, clip.rig.views)
     if not (fits := need.step <= room(device)):
@@ -89,8 +89,8 @@ def _located(clip: MultiViewClip, seen: Survey, times: torch.Tensor) -> Survey:
 
 def _timed(recipe: Recipe, clip: MultiViewClip, seen: Survey, device: str) -> float:
     """Seconds of the fastest of a few steps of a run that is thrown away: others may be using the machine."""
-    start = max(0, (len(clip) - PIECE) // 2)
-    times = torch.arange(start, min(start + PIECE, len(clip)))
+    start = max(0, (len(clip) - TIMED_FRAMES) // 2)
+    times = torch.arange(start, min(start + TIMED_FRAMES, len(clip)))
     piece, run = clip.at(times), begin(recipe, clip, device=device)
     spent, last = [], time.perf_counter()
     for step in train(run, batches(run, piece, _located(clip, seen, times))):

@@ -16,7 +16,7 @@ from ..recipes import Recipe
 from ..training.checkpoints import differences, load
 from ..training.tracking import track
 from ..viz.overlays import drawn_frames
-from ..viz.run_images import place
+from ..viz.run_images import volume_place
 from ..viz.scenes import movie, save_html
 from ..viz.skeleton_edits import Editing, load_editing
 
@@ -28,9 +28,9 @@ def part(folder: str | Path, recipe: Recipe, about: dict | None = None, **how) -
     more than the frames' budget is held. about: the header of a checkpoint that was trained on a smaller image of the same shape, which
     the network knows: then that."""
     clip = open_clip(folder, **how)
-    size, whole = (about or {}).get("clip", {}).get("size", clip.rig.size), clip.rig.size
-    if size[0] < whole[0] and abs(size[0] * whole[1] / (whole[0] * size[1]) - 1) < 0.02:
-        clip = clip.resized(tuple(size))
+    wh, whole = (about or {}).get("clip", {}).get("size", clip.rig.wh), clip.rig.wh
+    if wh[0] < whole[0] and abs(wh[0] * whole[1] / (whole[0] * wh[1]) - 1) < 0.02:
+        clip = clip.resized(tuple(wh))
     return SurveyedClip(clip, survey(clip, thumbs=False) if recipe.surveyed else None)
 
 
@@ -38,7 +38,7 @@ def write_track(out: Path, found: Track, part: SurveyedClip, recipe: Recipe, tit
     """`keypoints.csv`, `keypoints.npz`, `skeleton.html` and `overlay.mp4` of a track that has a row for each frame of the clip."""
     clip = part.clip
     found.save(out / "keypoints.csv"), found.save(out / "keypoints.npz")
-    centre, side = place(recipe, part.survey)
+    centre, side = volume_place(recipe, part.survey)
     every = max(1, len(clip) // 200)
     film = movie(
         found,

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -22,42 +21,29 @@ from .. import distributed
 from ..clips.clip import MultiViewClip, SurveyedClip, open_clip
 from ..clips.survey import survey, thumb_size
 from ..files import Table
-from ..model.build import placed
-from ..recipes import Recipe, altered, find_recipe, load_recipe, write_recipe
-from ..training.checkpoints import header, refuse_others, resume, save
+from ..model.builder import placed
+from ..recipes import (
+    Recipe,
+    altered,
+    find_recipe,
+    load_recipe,
+    resumable,
+    write_recipe,
+)
+from ..training import checkpoints
+from ..training.checkpoints import header, refuse_others, save
 from ..training.diagnostics import Health
 from ..training.loop import Run, Step, batches, begin, enough, train
 from ..training.memory_planner import advised
-from ..training.prefetch import ahead
+from ..training.prefetch import prefetch
 from ..viz.run_images import contact_sheet, placement, placement_sheet, save_sheet
 from ..viz.scenes import save_html
 from .doctor import obstacles
 
-EVERY = 100  # steps between checkpoints
-MOST = 12_000  # frames trained on
+CHECKPOINT_EVERY = 100  # steps between checkpoints
+MOST_FRAMES = 12_000  # frames trained on
 STRETCHES = 20  # pieces of a longer recording that make them up
-PICTURES = 250  # steps between contact sheets
-LATER = (
-    "steps",
-    "batch",
-    "rate",
-    "edge_rate",
-    "decay",
-    "clip",
-    "separate",
-    "length",
-    "cover",
-    "steady",
-    "sure",
-    "reproject",
-    "agree",
-    "rotate",
-    "channels_last",
-    "checkpointing",
-    "one_by_one",
-    "precision",
-    "compile",
-)  # may change when a run resumes
+PICTURES_EVERY = 250  # steps between contact sheets
 
 
 def say(text: str) -> None:
@@ -72,7 +58,7 @@ def fit(
     part: SurveyedClip,
     out: str | Path,
     steps: int | None = None,
-    every: int = EVERY,
+    every: int = CHECKPOINT_EVERY,
     pictures: int = 0,
 ) -> float:
     """Train up to `steps` (default: the recipe's) with a bar and its ETA; everything that happens is written to `out`. Returns seconds.
@@ -81,7 +67,7 @@ def fit(
     step end, write a checkpoint and raise `KeyboardInterrupt` with a word on how to go on. On any other error the last
     checkpoint stands. Under torchrun all ranks call this; the first one writes.
     """
-    out, steps, start = Path(out), steps or run.recipe.steps, time.perf_counter()
+    out, steps, start = Path(out), steps or run.recipe.optim.steps, time.perf_counter()
     first = distributed.mine() == 0
     stopped = False
     bar = tqdm(
@@ -97,7 +83,7 @@ def fit(
         Logbook(run, part, out, pictures) if first else nullcontext() as logbook,
         bar,
     ):
-        pairs = ahead(batches(run, part.clip, part.survey), next(run.model.parameters()).device)
+        pairs = prefetch(batches(run, part.clip, part.survey), next(run.model.parameters()).device)
         for step in (
             advised(train(run, pairs), run, part.clip.rig.views) if run.step < steps else ()
         ):
@@ -207,16 +193,16 @@ def train_folder(
     sets: Sequence[str] = (),
     seed: int = 0,
     steps: int | None = None,
-    again: bool = False,
+    resume: bool = False,
     device: str = "auto",
-    every: int = EVERY,
-    pictures: int = PICTURES,
+    every: int = CHECKPOINT_EVERY,
+    pictures: int = PICTURES_EVERY,
     force: bool = False,
-    most: int = MOST,
+    most: int = MOST_FRAMES,
     cache: str | Path | None = None,
     **how,
 ) -> Run:
-    """Train `recipe` (a preset's name or a TOML file, with `key=value` words) on a clip's folder; `again` resumes from `out`.
+    """Train `recipe` (a preset's name or a TOML file, with `key=value` words) on a clip's folder; `resume` resumes from `out`.
 
     A recording that the doctor finds unfit is refused before the first step, unless `force`.
     Of a recording longer than `most` frames, unbroken stretches spread over it are trained on: each of their frames is surveyed, and its
@@ -228,30 +214,30 @@ def train_folder(
     words = [*sets, *([f"steps={steps}"] if steps else [])]
     with distributed.joined(device) as device:
         opened = _opened(clip, most, **how)
-        if again and distributed.mine() == 0:
+        if resume and distributed.mine() == 0:
             for leftover in out.glob(".*.tmp.*"):  # of a process that was killed while it wrote
                 leftover.unlink(missing_ok=True)
-        if path.is_file() and not again:
+        if path.is_file() and not resume:
             raise ValueError(
                 f"{path}: a run is here already; continue it with --resume, or choose another --out"
             )
-        if again and path.is_file():
+        if resume and path.is_file():
             about, changes = header(path), _changes(path, recipe, words)
             refuse_others(path, about, opened, ("size",) if cache else ())
-            wanted = replace(load_recipe(about["recipe"]), **changes)
+            wanted = load_recipe(about["recipe"]).with_(**changes)
         else:
             about, wanted = None, None if recipe is None else altered(find_recipe(recipe), words)
             if wanted is None:
                 raise ValueError(
                     f"{path}: no run to resume here; give --recipe to begin one"
-                    if again
+                    if resume
                     else "give --recipe to begin a run"
                 )
         part, wanted = _prepared(opened, wanted, cache)
         run = (
             begin(wanted, part.clip, seed, device)
             if about is None
-            else resume(path, part.clip, device, **changes)
+            else checkpoints.resume(path, part.clip, device, **changes)
         )
         say(f"resuming {out} after step {run.step}") if about else None
         for check in [] if run.step else obstacles(opened, part.survey):
@@ -285,7 +271,9 @@ def _prepared(
     clip: MultiViewClip, recipe: Recipe, cache: str | Path | None
 ) -> tuple[SurveyedClip, Recipe]:
     """The clip with its survey, and the recipe with its volume placed where the animal goes. cache: the folder in which decoded frames are kept."""
-    unplaced = recipe.follow is None and (recipe.side is None or recipe.centre is None)
+    unplaced = recipe.volume.crop is None and (
+        recipe.volume.side is None or recipe.volume.centre is None
+    )
     seen = None
     if recipe.surveyed or unplaced:
         say(f"looking at {clip.name} ...")
@@ -293,24 +281,28 @@ def _prepared(
     recipe = placed(recipe, clip.rig, seen)
     if cache is not None:
         clip = clip.kept(cache, enough(recipe, clip.rig))
-        seen = None if seen is None else seen.resized(clip.rig.size)
+        seen = None if seen is None else seen.resized(clip.rig.wh)
     return SurveyedClip(clip, seen), recipe
 
 
 def _changes(path: Path, recipe: str | None, words: Sequence[str]) -> dict:
     """What the command asks for besides the checkpoint's recipe; what would make another model of it is refused."""
-    was = load_recipe(header(path)["recipe"])
-    asked = altered(was if recipe is None else find_recipe(recipe), words)
-    for key in ("side", "centre"):  # placed when the run began
-        asked = replace(asked, **{key: getattr(was, key)}) if getattr(asked, key) is None else asked
-    new = {key: value for key, value in asdict(asked).items() if value != asdict(was)[key]}
-    if refused := [key for key in new if key not in LATER]:
+    recorded = load_recipe(header(path)["recipe"])
+    asked = altered(recorded if recipe is None else find_recipe(recipe), words).flat()
+    was, may = recorded.flat(), resumable()
+    placed_then = ("side", "centre", "animal_side")  # when the run began
+    new = {
+        key: value
+        for key, value in asked.items()
+        if value != was[key] and not (value is None and key in placed_then)
+    }
+    if refused := [f"{k} from {was[k]} to {new[k]}" for k in new if k not in may]:
         raise ValueError(
-            f"{path}: resuming cannot change {', '.join(f'{k} from {getattr(was, k)} to {new[k]}' for k in refused)}; begin a new run "
-            f"with another --out. What may change: {', '.join(LATER)}"
+            f"{path}: resuming cannot change {', '.join(refused)}; begin a new run "
+            f"with another --out. What may change: {', '.join(may)}"
         )
     for key, value in new.items():
-        say(f"{key}: {getattr(was, key)} -> {value} from here on")
+        say(f"{key}: {was[key]} -> {value} from here on")
     return new
 
 

@@ -40,7 +40,7 @@ def described(track: Track, rig: CameraRig | None) -> dict[str, str]:
                     matrix=opencv(rig, v)[0].tolist(),
                     rotation=rig.R[v].tolist(),
                     translation=rig.t[v].tolist(),
-                    size=list(rig.size),
+                    size=list(rig.wh),
                     distortions=rig.distortion[v].tolist(),
                 )
                 for v, name in enumerate(rig.names)
@@ -66,7 +66,7 @@ def dannce_mat(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
     values = dict(
         pred=pred,
         data=np.full_like(pred, np.nan),
-        p_max=track.weight.double().numpy(),
+        p_max=track.confidence.double().numpy(),
         sampleID=np.arange(len(pred))[None],
         fps=track.fps,
         joint_names=np.array(track.skeleton.names, object),
@@ -88,7 +88,7 @@ def sleap_anipose_h5(track: Track, path: Path, rig: CameraRig | None = None) -> 
                 "tracks", data=track.world.double().numpy()[:, None], compression="gzip"
             )
             tracks.attrs["Description"] = "cameras: " + ", ".join(rig.names if rig else ())
-            file["point_scores"] = track.weight.double().numpy()[:, None]
+            file["point_scores"] = track.confidence.double().numpy()[:, None]
             file["frames"] = np.array([0, len(track.world)])
             file["node_names"] = np.array(track.skeleton.names, "S")
             file["edge_inds"] = np.array(track.skeleton.edges, np.int64).reshape(-1, 2)
@@ -111,7 +111,10 @@ def movement_netcdf(track: Track, path: Path, rig: CameraRig | None = None) -> P
     )
     data = dict(
         position=(("time", "space", "keypoints", "individuals"), position),
-        confidence=(("time", "keypoints", "individuals"), track.weight.double().numpy()[..., None]),
+        confidence=(
+            ("time", "keypoints", "individuals"),
+            track.confidence.double().numpy()[..., None],
+        ),
     )
     attributes = dict(
         source_software="bkind3d_lite", ds_type="poses", time_unit="seconds", fps=float(track.fps)
@@ -156,7 +159,7 @@ def nwb(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
                 rotation_matrix=placing[:, :3],
                 translation_vector=placing[:, 3],
                 distortion_coefficients=rig.distortion[v].double().numpy(),
-                description=f"{rig.size[0]} x {rig.size[1]} px, "
+                description=f"{rig.wh[0]} x {rig.wh[1]} px, "
                 f"x_camera = R x_world + t in {rig.unit}, first pixel's centre at (0, 0)",
             )
         )
@@ -173,7 +176,7 @@ def nwb(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
             unit=track.unit,
             rate=float(track.fps),
             starting_time=0.0,
-            confidence=track.weight[:, k].double().numpy(),
+            confidence=track.confidence[:, k].double().numpy(),
             confidence_definition="peak and spread of the 3D heatmap",
             reference_frame="world of the calibration",
         )

@@ -36,7 +36,7 @@ def _table(
 def anipose_csv(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
     """Per keypoint x, y, z, error, ncams, score; then M_00..M_22 (identity), center_0..2 (zero), fnum. error is not known: empty."""
     T, K, _ = track.world.shape
-    world, score = track.world.double().numpy(), track.weight.double().numpy()[..., None]
+    world, score = track.world.double().numpy(), track.confidence.double().numpy()[..., None]
     views = np.full((T, K, 1), rig.views if rig else np.nan)
     own = np.concatenate([world, np.full((T, K, 1), np.nan), views, score], -1).reshape(T, -1)
     frame = np.concatenate(

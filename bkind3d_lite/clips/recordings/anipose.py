@@ -101,7 +101,7 @@ def _cropped(rig: CameraRig, footage, cameras: dict, path: Path) -> CameraRig:
     if not said:
         same_aspect(footage, rig, path)
         return rig
-    corners, windows = torch.zeros(rig.views, 2), torch.tensor([rig.size] * rig.views).float()
+    corners, windows = torch.zeros(rig.views, 2), torch.tensor([rig.wh] * rig.views).float()
     for v, (name, video) in enumerate(zip(rig.names, footage)):
         try:
             corners[v] = torch.tensor(said.get(name, [0, 0])).float()[:2]
@@ -109,12 +109,12 @@ def _cropped(rig: CameraRig, footage, cameras: dict, path: Path) -> CameraRig:
             raise ValueError(
                 f"{path} [cameras.{name}]: offset = {said[name]}; expected the crop's corner, [x, y] in pixels"
             ) from error
-        windows[v] = windows.new_tensor(video.size) if name in said else windows[v]
+        windows[v] = windows.new_tensor(video.wh) if name in said else windows[v]
         if (corners[v] < 0).any() or (
-            corners[v] + windows[v] > windows.new_tensor(rig.size) + 1
+            corners[v] + windows[v] > windows.new_tensor(rig.wh) + 1
         ).any():
             raise ValueError(
-                f"{path} [cameras.{name}]: a video of {video.size[0]} x {video.size[1]} pixels at offset {said[name]} does not fit "
-                f"on the calibrated {rig.size[0]} x {rig.size[1]}"
+                f"{path} [cameras.{name}]: a video of {video.wh[0]} x {video.wh[1]} pixels at offset {said[name]} does not fit "
+                f"on the calibrated {rig.wh[0]} x {rig.wh[1]}"
             )
-    return rig.cropped(corners, windows, footage[0].size)
+    return rig.cropped(corners, windows, footage[0].wh)

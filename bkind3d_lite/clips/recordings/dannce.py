@@ -12,7 +12,7 @@ import numpy as np
 from ...calibrations.isolated_parser import arrays
 from .entry import Place, Recording, Truth, footage_of, match_videos, places_of, same_aspect, whole
 
-WANTED = ("sync", "labelData", "skeleton")
+DANNCE_FIELDS = ("sync", "labelData", "skeleton")
 
 
 def _file(place: Place) -> Path | None:
@@ -30,7 +30,7 @@ def recognises(place: Place) -> bool:
 def read(place: Place) -> Recording:
     """A moment for every sample of `sync` (without it: every frame), truth where it is labelled."""
     path = place.inside(_file(place))
-    data, sources = arrays(path, WANTED), place.sources()
+    data, sources = arrays(path, DANNCE_FIELDS), place.sources()
     rig = place.rig(path, sources)
     paths = match_videos(sources, rig.names, place.folder, path)
     footage = tuple(footage_of(paths[name]) for name in rig.names)

@@ -119,7 +119,7 @@ class Place:
 
     def rig(self, calibration: Path, sources: Mapping[str, Path]) -> CameraRig:
         """The calibration; where its format holds no image size, that of the first source."""
-        first = footage_of(next(iter(sources.values()))).size if sources else None
+        first = footage_of(next(iter(sources.values()))).wh if sources else None
         return load_calibration(calibration, first, self.subject)
 
     def rate(self, footage: Sequence[Footage]) -> float:
@@ -184,13 +184,10 @@ def _parts(paths: list[Path]) -> bool:
 def same_aspect(footage: Sequence[Footage], rig: CameraRig, calibration: Path) -> None:
     """Refuse videos of another shape than the calibrated images."""
     for video in footage:
-        if (
-            video.size != rig.size
-            and abs(video.size[0] / video.size[1] - rig.size[0] / rig.size[1]) > 0.01
-        ):
+        if video.wh != rig.wh and abs(video.wh[0] / video.wh[1] - rig.wh[0] / rig.wh[1]) > 0.01:
             raise ValueError(
-                f"{video.path}: {video.size[0]} x {video.size[1]} pixels, but {calibration} was made for "
-                f"{rig.size[0]} x {rig.size[1]}; a crop needs its own calibration"
+                f"{video.path}: {video.wh[0]} x {video.wh[1]} pixels, but {calibration} was made for "
+                f"{rig.wh[0]} x {rig.wh[1]}; a crop needs its own calibration"
             )
 
 

@@ -24,7 +24,7 @@ class Stills:
     def __init__(self, paths: Sequence[Path]):
         self.paths = sorted(paths, key=lambda p: natural(p.stem))
         self.path = self.paths[0].parent
-        self.size = self._said(0)
+        self.wh = self._said(0)
         found = [last_number(p) for p in self.paths]
         self.numbers = np.arange(len(found)) if None in found else np.array(found)
 
@@ -54,16 +54,16 @@ class Stills:
                     f"{self.paths[index]}: not a readable image ({error}); write it again as PNG or JPEG"
                 ) from error
 
-    def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Images start..stop-1 as uint8 RGB (stop - start, H, W, 3), resized to `size` = (W, H) by area averaging."""
-        width, height = size or self.size
+    def read(self, start: int, stop: int, wh: tuple[int, int] | None = None) -> np.ndarray:
+        """Images start..stop-1 as uint8 RGB (stop - start, H, W, 3), resized to `wh` = (W, H) by area averaging."""
+        width, height = wh or self.wh
         out = np.empty((stop - start, height, width, 3), np.uint8)
         for i in range(start, stop):
             with self._image(i) as image:
-                if image.size != self.size:
+                if image.size != self.wh:
                     raise ValueError(
                         f"{self.paths[i]}: {image.size[0]} x {image.size[1]} pixels, the first one of its folder "
-                        f"{self.size[0]} x {self.size[1]}; a sequence has one size"
+                        f"{self.wh[0]} x {self.wh[1]}; a sequence has one size"
                     )
                 try:
                     out[i - start] = np.asarray(
@@ -85,14 +85,14 @@ class Chunks:
 
     def __init__(self, paths: Sequence[Path]):
         self.videos = [Video(p) for p in sorted(paths, key=lambda p: natural(p.stem))]
-        self.path, self.size, self.fps = (
+        self.path, self.wh, self.fps = (
             self.videos[0].path,
-            self.videos[0].size,
+            self.videos[0].wh,
             self.videos[0].fps,
         )
-        if odd := [v for v in self.videos if v.size != self.size]:
+        if odd := [v for v in self.videos if v.wh != self.wh]:
             raise ValueError(
-                f"{odd[0].path}: {odd[0].size[0]} x {odd[0].size[1]} pixels, {self.path.name} has {self.size[0]} x {self.size[1]}; "
+                f"{odd[0].path}: {odd[0].wh[0]} x {odd[0].wh[1]} pixels, {self.path.name} has {self.wh[0]} x {self.wh[1]}; "
                 "the parts of a recording have one size"
             )
         self.ends = np.cumsum([len(v) for v in self.videos])
@@ -130,15 +130,13 @@ class Chunks:
             )
         return self
 
-    def read(self, start: int, stop: int, size: tuple[int, int] | None = None) -> np.ndarray:
+    def read(self, start: int, stop: int, wh: tuple[int, int] | None = None) -> np.ndarray:
         """As `Video.read`, across the borders of the parts."""
         out = []
         for video, end in zip(self.videos, self.ends):
             begin = end - len(video)
             if start < end and stop > begin:
-                out.append(
-                    video.read(int(max(start - begin, 0)), int(min(stop, end) - begin), size)
-                )
+                out.append(video.read(int(max(start - begin, 0)), int(min(stop, end) - begin), wh))
         return np.concatenate(out)
 
 

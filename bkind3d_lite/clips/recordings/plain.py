@@ -13,7 +13,7 @@ import numpy as np
 
 from .entry import Place, Recording, Stills, Truth, footage_of, match_videos, same_aspect, whole
 
-MOST_BYTES = 1 << 32  # of a truth file's arrays: a hundred joints for days
+TRUTH_BYTES = 1 << 32  # of a truth file's arrays: a hundred joints for days
 PARTS = ("train", "val", "test")
 
 
@@ -74,7 +74,7 @@ def read_truth(path: Path) -> Truth:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if (total := sum(entry.file_size for entry in archive.infolist())) > MOST_BYTES:
+            if (total := sum(entry.file_size for entry in archive.infolist())) > TRUTH_BYTES:
                 raise ValueError(f"{total >> 20} MB unpacked")
         with np.load(path, allow_pickle=False) as data:
             edges = tuple((int(a), int(b)) for a, b in data["edges"])

@@ -16,7 +16,7 @@ from . import (
 )
 from .entry import Dice, Exercise
 
-LESSONS = (
+LESSON_MODULES = (
     tour,
     cameras,
     clips,
@@ -31,7 +31,7 @@ LESSONS = (
     your_clip,
 )
 EXERCISES: dict[str, Exercise] = {
-    exercise.name: exercise for lesson in LESSONS for exercise in lesson.EXERCISES
+    exercise.name: exercise for lesson in LESSON_MODULES for exercise in lesson.EXERCISES
 }
 
 __all__ = ["EXERCISES", "LESSONS", "Dice", "Exercise"]

@@ -15,7 +15,7 @@ def _background(frames):
 
 def _motion_energy(thumbs, gap):
     zero = torch.zeros(0)
-    return Survey(zero, zero, zero, zero, thumbs, 0.0).stir(gap)
+    return Survey(zero, zero, zero, zero, thumbs, 0.0).motion_energy(gap)
 
 
 def _pair_chance(energy):
@@ -78,7 +78,7 @@ EXERCISES = (
             ),
             "`later` is `gap` frames after `now`, not one": lambda x, g: _motion_energy(x, 1),
         },
-        Survey.stir,
+        Survey.motion_energy,
     ),
     Exercise(
         "pair_chance",

@@ -1,0 +1,57 @@
+"""Recipes: every choice of a run as one frozen value, in sections; presets; words and files."""
+
+from .presets import (
+    LEAN,
+    PAPER_H36M,
+    PAPER_RAT7M,
+    QUICK,
+    QUICK_HUMAN,
+    QUICK_RAT,
+    RECIPES,
+    VARIANTS,
+    variant,
+)
+from .sections import (
+    BottleneckRecipe,
+    ComputeRecipe,
+    DataRecipe,
+    DecoderRecipe,
+    EncoderRecipe,
+    LossRecipe,
+    OptimRecipe,
+    PriorRecipe,
+    Recipe,
+    V2VRecipe,
+    VolumeRecipe,
+    resumable,
+)
+from .words import altered, find_recipe, load_recipe, read_recipe, write_recipe
+
+__all__ = [
+    "LEAN",
+    "PAPER_H36M",
+    "PAPER_RAT7M",
+    "QUICK",
+    "QUICK_HUMAN",
+    "QUICK_RAT",
+    "RECIPES",
+    "VARIANTS",
+    "BottleneckRecipe",
+    "ComputeRecipe",
+    "DataRecipe",
+    "DecoderRecipe",
+    "EncoderRecipe",
+    "LossRecipe",
+    "OptimRecipe",
+    "PriorRecipe",
+    "Recipe",
+    "V2VRecipe",
+    "VolumeRecipe",
+    "altered",
+    "find_recipe",
+    "load_recipe",
+    "read_recipe",
+    "resumable",
+    "variant",
+    "write_recipe",
+]
