@@ -31,12 +31,11 @@ def seen(clip):
 def tiny(clip):
     """A recipe that builds in milliseconds, placed on `clip`."""
     return placed(
-        Recipe(
-            "tiny",
+        Recipe("tiny").with_(
             keypoints=5,
-            size=(48, 32),
+            image_wh=(48, 32),
             voxels=8,
-            width=8,
+            encoder_width=8,
             channels=4,
             v2v_width=4,
             decoder_width=8,

@@ -52,7 +52,7 @@ def named(path: Path) -> str:
 
 
 def imported_by(path: Path) -> set[str]:
-    """Modules of this package that a file imports, as dotted paths below it; relative imports alone are used inside."""
+    """Modules of this package that a file imports, as dotted paths below it."""
     home, found = path.relative_to(PACKAGE).parts[:-1], set()
     for node in ast.walk(TREES[path]):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -63,7 +63,7 @@ def imported_by(path: Path) -> set[str]:
 
 
 def place(dotted: str) -> tuple[int, int]:
-    """Where a dotted name lies on the street: number of its package, and of its module in there (-1: the package itself)."""
+    """Where a dotted name lies on the street: numbers of its package and of its module in there."""
     head, *rest = dotted.split(".")
     inner = STREET.get(head, [])
     return ORDER.index(head), inner.index(rest[0]) if rest and rest[0] in inner else -1
@@ -178,7 +178,7 @@ API = [p for p in FILES if p.parent.name != "exercises"]  # what a student would
 
 
 def sections(text: str) -> dict[str, str]:
-    """The sections of a docstring by their heads (`Args`, `Returns`, ...), its own text under ""."""
+    """The sections of a docstring by their heads (`Args`, ...), its own text under ""."""
     parts = re.split(r"^(Args|Returns|Yields|Raises):$", text, flags=re.M)
     return {"": parts[0]} | dict(zip(parts[1::2], parts[2::2]))
 
@@ -228,7 +228,7 @@ def public(tree: ast.Module):
 
 
 def exempt(function, where: str) -> bool:
-    """A network's own `forward` and parameterless helpers of a class may leave it to the class's docstring."""
+    """`forward` and parameterless helpers of a class may leave it to the class's docstring."""
     return "." in where and (function.name == "forward" or not parameters(function))
 
 
