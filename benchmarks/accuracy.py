@@ -1,11 +1,16 @@
-"""The rows of the paper's Tables 2 to 4 for the bundled clips: every row one change of a base recipe, all under one budget of steps.
+"""The rows of the paper's Tables 2 to 4 for the bundled clips: every row one change of a base
+recipe, all under one budget of steps.
 
-    python benchmarks/accuracy.py --clip rat --steps 400 --seeds 0 1                        the siblings and the ablation
-    python benchmarks/accuracy.py --clip rat --base quick --steps 150 --rows full no-hull   switches beyond the paper, one off
+    python benchmarks/accuracy.py --clip rat --steps 400 --seeds 0 1
+    python benchmarks/accuracy.py --clip rat --base quick --steps 150 --rows full no-hull
 
-Bases: `reduced`, the paper's method without any switch beyond it, at a size that a CPU trains in minutes; `lean`, the preset for people without
-a data centre at the same size; `quick`, the clip's preset with all switches. Prints PMPJPE, MPJPE (mm) and on-body on the held-out part and CPU seconds of training, mean +- half
-the range over the seeds, beside what needs no training; writes every run as it ends to build/bench/accuracy-<clip>.json.
+The first trains the siblings and the ablation, the second one switch beyond the paper off.
+
+Bases: `reduced`, the paper's method without any switch beyond it, at a size that a CPU trains in
+minutes; `lean`, the preset for people without a data centre at the same size; `quick`, the clip's
+preset with all switches. Prints PMPJPE, MPJPE (mm) and on-body on the held-out part and CPU seconds
+of training, mean +- half the range over the seeds, beside what needs no training; writes every run
+as it ends to build/bench/accuracy-<clip>.json.
 --resume keeps the runs that are there and does the rest.
 """
 
@@ -41,7 +46,8 @@ SMALL = Recipe("reduced").with_(
     precision="float32",
 )
 REDUCED = {"rat": SMALL.with_(gaps=(0.66,)), "human": SMALL.with_(gaps=(0.4,))}
-# what LEAN is to the paper's recipe, at the same quarter of the lengths: its switches, half the voxels a side, smaller networks; 1 / 7 of the arithmetic
+# what LEAN is to the paper's recipe, at the same quarter of the lengths: its switches, half the
+# voxels a side, smaller networks; 1 / 7 of the arithmetic
 SWITCHES = {
     key: LEAN.flat()[key]
     for key in (
@@ -90,7 +96,8 @@ DIGITS = {"pmpjpe": 1, "mpjpe": 1, "on_body": 2, "seconds": 0}
 
 
 def one(recipe: Recipe, parts: tuple[SurveyedClip, SurveyedClip], seed: int) -> dict[str, float]:
-    """Train for `recipe.optim.steps` and judge on the held-out part; seconds are CPU seconds of training."""
+    """Train for `recipe.optim.steps` and judge on the held-out part; seconds are CPU seconds of
+    training."""
     run, start = begin(recipe, parts[0].clip, seed), time.process_time()
     for step in (
         train(run, batches(run, parts[0].clip, parts[0].survey)) if recipe.optim.steps else ()
@@ -102,11 +109,12 @@ def one(recipe: Recipe, parts: tuple[SurveyedClip, SurveyedClip], seed: int) -> 
 
 
 def machine() -> str:
-    return f"{platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"
+    day, threads = time.strftime("%Y-%m-%d"), torch.get_num_threads()
+    return f"{platform.machine()}, {threads} thread(s), torch {torch.__version__}, {day}"
 
 
 def measure(given: argparse.Namespace, path: Path) -> list[dict]:
-    """Every row with every seed, the first seed of all rows first; what is done is written at once."""
+    """Every row with every seed, the first seed of all rows first; each is written at once."""
     known = json.loads(path.read_text()) if given.resume and path.is_file() else {"runs": []}
     runs, parts = known["runs"], None
     for seed in given.seeds:
@@ -198,8 +206,9 @@ def main() -> None:
     path = Path("build/bench") / f"accuracy-{given.clip}.json"
     runs = measure(given, path)
     print(
-        f"\n{given.clip}, base {given.base}, {given.steps} steps, seeds {given.seeds}; {machine()}\n\n{table(given, runs)}\n\nwrote {path}"
+        f"\n{given.clip}, base {given.base}, {given.steps} steps, seeds {given.seeds}; {machine()}"
     )
+    print(f"\n{table(given, runs)}\n\nwrote {path}")
 
 
 if __name__ == "__main__":

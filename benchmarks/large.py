@@ -1,11 +1,15 @@
-"""An hour of six cameras at 1328 x 1048: how soon it opens, and what checking, training and tracking take of memory and time.
+"""An hour of six cameras at 1328 x 1048: how soon it opens, and what checking, training and
+tracking take of memory and time.
 
-    python benchmarks/large.py [--minutes 60] [--memory 2] [--frames 2000] [--steps 20] [--track 300] [--folder build/large]
+    python benchmarks/large.py [--minutes 60] [--memory 2] [--frames 2000] [--steps 20] [--track
+    300] [--folder build/large]
 
-Writes the recording first (an animal that walks to and fro, encoded once and repeated packet by packet: an hour takes a minute and
-0.8 GB), then runs every stage in a process of its own. `before`: resident memory of the process after one step and one survey on a
-small clip, so that libraries and networks are in it; `peak`: its largest; what the recording cost, the difference, should be within
-`--memory`. `mapped`: pages of the file of decoded frames in it, which the system may drop at any time. `waiting`: share of the
+Writes the recording first (an animal that walks to and fro, encoded once and repeated packet by
+packet: an hour takes a minute and
+0.8 GB), then runs every stage in a process of its own. `before`: resident memory of the process
+after one step and one survey on a small clip, so that libraries and networks are in it; `peak`: its
+largest; what the recording cost, the difference, should be within `--memory`. `mapped`: pages of
+the file of decoded frames in it, which the system may drop at any time. `waiting`: share of the
 training's time that steps waited for frames. Writes build/bench/large.json.
 """
 
@@ -24,7 +28,7 @@ SIZE, VIEWS, FPS = (1328, 1048), 6, 30
 LOOP = 90  # frames there, and as many back
 
 
-# ---- the recording ---------------------------------------------------------------------------------------------------
+# ---- the recording -------------------------------------------------------------------------------
 def write_recording(folder: Path, minutes: float) -> None:
     """A video a camera and their calibration, unless they are there."""
     from bkind3d_lite.cameras import save_calibration
@@ -43,12 +47,14 @@ def write_recording(folder: Path, minutes: float) -> None:
     save_calibration(rig, folder / "calibration.toml")
     size = sum(path.stat().st_size for path in folder.glob("*.mp4"))
     print(
-        f"wrote {minutes:g} minutes of {VIEWS} cameras in {time.perf_counter() - start:.0f} s, {size / 1e9:.2f} GB"
+        f"wrote {minutes:g} minutes of {VIEWS} cameras in {time.perf_counter() - start:.0f} s, "
+        f"{size / 1e9:.2f} GB"
     )
 
 
 def repeated(path: Path, frames, times: int) -> None:
-    """Encode the frames, enlarged to `SIZE`, there and back; write the packets `times` times, without encoding again."""
+    """Encode the frames, enlarged to `SIZE`, there and back; write the packets `times` times,
+    without encoding again."""
     import av
     from PIL import Image
 
@@ -76,7 +82,7 @@ def repeated(path: Path, frames, times: int) -> None:
     loop.unlink()
 
 
-# ---- stages, each in a process of its own ------------------------------------------------------------------------------
+# ---- stages, each in a process of its own --------------------------------------------------------
 def resident(key: str = "VmRSS") -> float:
     """GB of this process: VmRSS now, VmHWM at most, RssFile mapped from files."""
     return (
@@ -249,7 +255,8 @@ def main() -> None:
     write_recording(given.folder, given.minutes)
     results = {}
     print(
-        f"{'stage':32s} {'s':>7s} {'CPU s':>7s} {'before':>7s} {'peak':>7s} {'grown':>7s} GB of {given.memory:g}"
+        f"{'stage':32s} {'s':>7s} {'CPU s':>7s} {'before':>7s} {'peak':>7s} {'grown':>7s} GB of "
+        f"{given.memory:g}"
     )
     for name in given.only:
         r = results[name] = child(name, given)
@@ -260,7 +267,8 @@ def main() -> None:
             if k not in ("seconds", "cpu_seconds", "before_gb", "peak_gb")
         }
         print(
-            f"{STAGES[name]:32s} {r['seconds']:7.1f} {r['cpu_seconds']:7.1f} {r['before_gb']:7.2f} {r['peak_gb']:7.2f} {grown:7.2f}   {more}",
+            f"{STAGES[name]:32s} {r['seconds']:7.1f} {r['cpu_seconds']:7.1f} {r['before_gb']:7.2f} "
+            f"{r['peak_gb']:7.2f} {grown:7.2f}   {more}",
             flush=True,
         )
     path = Path("build/bench/large.json")

@@ -2,11 +2,12 @@
 
     python benchmarks/real.py PATH/TO/recordings
 
-PATH holds `mouse5_dev` (five synchronized videos of a mouse, a calibration, `com3d_mm.csv`: the silhouette's centre) and
-`mouse2_labels` (images of the same cage at other times by two of its cameras, `labels3d.json`: joints by hand), small cuts of
-DANNCE's demo. Runs doctor, train, track and export on the first; scores the track without labels, and with the labels of the second
-by leaving each instant out. Then the same verbs on the second by itself.
-Writes build/bench/real.json and the stills of docs/real_recordings.md.
+PATH holds `mouse5_dev` (five synchronized videos of a mouse, a calibration, `com3d_mm.csv`: the
+silhouette's centre) and `mouse2_labels` (images of the same cage at other times by two of its
+cameras, `labels3d.json`: joints by hand), small cuts of DANNCE's demo. Runs doctor, train, track
+and export on the first; scores the track without labels, and with the labels of the second by
+leaving each instant out. Then the same verbs on the second by itself. Writes build/bench/real.json
+and the stills of docs/real_recordings.md.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ STILLS = Path(__file__).parents[1] / "docs" / "images"
 
 
 def command(*words: object) -> tuple[float, str]:
-    """Run a verb of the package as a user would; seconds and what it said. Its errors are shown and end the run."""
+    """Run a verb of the package as a user would; seconds and what it said. Its errors are shown and
+    end the run."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "bkind3d_lite", *map(str, words)], capture_output=True, text=True
@@ -50,15 +52,17 @@ def command(*words: object) -> tuple[float, str]:
     return time.perf_counter() - start, done.stdout
 
 
-# ---- without labels ------------------------------------------------------------------------------------------------
+# ---- without labels ------------------------------------------------------------------------------
 def unlabelled(
     clip: MultiViewClip, seen: Survey, found: Track, centre: torch.Tensor
 ) -> dict[str, float]:
     """What can be asked of a track where nobody labelled; lengths in the rig's unit.
 
-    on_body: keypoints within the silhouette, grown by a tenth of the animal's length, in all views but one or in all. centre: mean distance of
-    the mean keypoint to the silhouettes' `centre` (T, 3) after removing a constant offset; survey_centre: of the survey's. step:
-    median distance that keypoints move from frame to frame; bones: standard deviation over mean of the drawn edges' lengths, their median.
+    on_body: keypoints within the silhouette, grown by a tenth of the animal's length, in all views
+    but one or in all. centre: mean distance of the mean keypoint to the silhouettes' `centre` (T,
+    3) after removing a constant offset; survey_centre: of the survey's. step: median distance that
+    keypoints move from frame to frame; bones: standard deviation over mean of the drawn edges'
+    lengths, their median.
     """
     length, views = animal_length(seen, clip.rig), clip.rig.views
     hit, _ = on_silhouettes(found.world, clip.rig, seen.thumbs, 0.1 * length)
@@ -82,9 +86,10 @@ def unlabelled(
     }
 
 
-# ---- with labels by hand -------------------------------------------------------------------------------------------
+# ---- with labels by hand -------------------------------------------------------------------------
 def left_out(inputs: torch.Tensor, joints: torch.Tensor) -> torch.Tensor:
-    """Predictions (T, J, 3) for each instant by a regressor fitted on all the others; NaN for joints that only it has labelled."""
+    """Predictions (T, J, 3) for each instant by a regressor fitted on all the others; NaN for
+    joints that only it has labelled."""
     out = torch.full_like(joints, torch.nan)
     for t in range(len(joints)):
         rest = [s for s in range(len(joints)) if s != t]
@@ -100,7 +105,8 @@ def left_out(inputs: torch.Tensor, joints: torch.Tensor) -> torch.Tensor:
 def labelled(
     model, recipe: Recipe, clip: MultiViewClip, least: int = 6
 ) -> tuple[dict[str, float], Track]:
-    """Errors in mm, leaving each labelled instant out, of joints with at least `least` labels: trained, and what needs no network."""
+    """Errors in mm, leaving each labelled instant out, of joints with at least `least` labels:
+    trained, and what needs no network."""
     found = track(model, recipe, clip, survey(clip), clip.labelled)
     truth = clip.truth[clip.labelled]
     truth = truth[:, truth.isfinite().all(-1).sum(0) >= least]

@@ -1,11 +1,15 @@
-"""Time and memory at the paper's size and of every preset, beside the floor that the arithmetic sets.
+"""Time and memory at the paper's size and of every preset, beside the floor that the arithmetic
+sets.
 
-    python benchmarks/speed.py [--threads 1] [--only paper_step ...] [--device cuda] [--figure docs/images/scaling.png]
+    python benchmarks/speed.py [--threads 1] [--only paper_step ...] [--device cuda] [--figure
+    docs/images/scaling.png]
 
-Each case runs in a process of its own: one step to warm up, one timed. With one thread, seconds are CPU seconds, which a busy
-machine does not stretch; those of them that the system's kernel took, mostly to hand out memory, are told apart. Floor: the FLOPs of the
-networks that the result needs, without recomputation, over the best rate of a handful of the networks' own convolutions, forward and
-backward, in the same number format, measured in the same process just after. Writes build/bench/speed.json.
+Each case runs in a process of its own: one step to warm up, one timed. With one thread, seconds are
+CPU seconds, which a busy machine does not stretch; those of them that the system's kernel took,
+mostly to hand out memory, are told apart. Floor: the FLOPs of the networks that the result needs,
+without recomputation, over the best rate of a handful of the networks' own convolutions, forward
+and backward, in the same number format, measured in the same process just after. Writes
+build/bench/speed.json.
 """
 
 import argparse
@@ -36,7 +40,7 @@ WIDE = (
 OUTSIDE = ("loading", "unproject", "edges", "target", "optimizer", "other")
 
 
-# ---- clocks ---------------------------------------------------------------------------------------------------------
+# ---- clocks --------------------------------------------------------------------------------------
 def clock() -> float:
     """CPU seconds with one thread, else seconds on the wall."""
     import torch
@@ -56,7 +60,8 @@ def in_kernel() -> float:
 
 
 def peak() -> float:
-    """Largest resident memory of this process since `forget_peak`, GB (on CUDA: largest allocated there)."""
+    """Largest resident memory of this process since `forget_peak`, GB (on CUDA: largest allocated
+    there)."""
     import torch
 
     if torch.cuda.is_initialized():
@@ -77,7 +82,8 @@ def peak() -> float:
 
 
 def forget_peak() -> None:
-    """What came before (films that the survey read, weights being drawn) is not what a step needs: Linux starts its record anew."""
+    """What came before (films that the survey read, weights being drawn) is not what a step needs:
+    Linux starts its record anew."""
     gc.collect()
     if Path("/proc/self/clear_refs").is_file():
         ctypes.CDLL(None).malloc_trim(0)
@@ -85,7 +91,8 @@ def forget_peak() -> None:
 
 
 class Stages:
-    """Where a step's time goes: every wrapped function is a stage, in its forward and in its backward pass."""
+    """Where a step's time goes: every wrapped function is a stage, in its forward and in its
+    backward pass."""
 
     def __init__(self):
         self.spent, self.now, self.since = defaultdict(float), "other", clock()
@@ -130,9 +137,10 @@ class Stages:
         return x
 
 
-# ---- arithmetic -----------------------------------------------------------------------------------------------------
+# ---- arithmetic ----------------------------------------------------------------------------------
 def flops(recipe, views: int) -> dict[str, float]:
-    """What a step and an inference of one frame set need, in FLOP, stage by stage, counted on the meta device."""
+    """What a step and an inference of one frame set need, in FLOP, stage by stage, counted on the
+    meta device."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -181,7 +189,8 @@ def flops(recipe, views: int) -> dict[str, float]:
 
 
 def best_rate(device: str = "cpu", dtype=None) -> tuple[float, dict[str, float]]:
-    """FLOP/s of the fastest of the networks' typical convolutions, forward and both gradients together, in one number format."""
+    """FLOP/s of the fastest of the networks' typical convolutions, forward and both gradients
+    together, in one number format."""
     import torch
 
     rates, dtype = {}, dtype or torch.float32
@@ -209,9 +218,10 @@ def best_rate(device: str = "cpu", dtype=None) -> tuple[float, dict[str, float]]
     return max(rates.values()), rates
 
 
-# ---- cases ----------------------------------------------------------------------------------------------------------
+# ---- cases ---------------------------------------------------------------------------------------
 def recorded(recipe, views: int):
-    """Frame pairs of the bundled rat clip at the recipe's size, decoded from its videos: (clip, survey, function of the step)."""
+    """Frame pairs of the bundled rat clip at the recipe's size, decoded from its videos: (clip,
+    survey, function of the step)."""
     from bkind3d_lite.clips import open_clip
     from bkind3d_lite.clips.survey import survey
 
@@ -257,11 +267,12 @@ def prepared(name: str, device: str, cameras: int = 4, **changes):
 
 def step_case(name: str, device: str, views: int, timed: int = 1, **changes) -> dict:
     """Seconds and peak memory of a training step, and where they go."""
-    import bkind3d_lite.model.lifts as lifts  # first: it asks for large pages before PyTorch allocates
+    # first: it asks for large pages before PyTorch allocates
+    import bkind3d_lite.model.lifts as lifts
     from bkind3d_lite.training import train
 
     run, load = prepared(name, device, views, **changes)
-    stages, at, times = None, 0.0, []
+    stages = None
 
     def pairs():
         for i in range(1 + timed):
@@ -319,7 +330,8 @@ def written(path: Path, name: str, views: int, changes: dict) -> None:
 
 
 def inference_case(name: str, device: str, views: int, timed: int = 2, **changes) -> dict:
-    """Seconds and peak memory of the keypoints of one frame set, as `track` finds them with a checkpoint."""
+    """Seconds and peak memory of the keypoints of one frame set, as `track` finds them with a
+    checkpoint."""
     import torch
 
     from bkind3d_lite.training import load
@@ -394,7 +406,8 @@ REDUCED = dict(
 
 
 def scaling(device: str) -> dict[str, list]:
-    """Seconds of a training step of the paper's recipe at reduced size, along each axis alone: [[value, seconds], ...]."""
+    """Seconds of a training step of the paper's recipe at reduced size, along each axis alone:
+    [[value, seconds], ...]."""
     curves = {}
     for axis, values in AXES.items():
         curves[axis] = []
@@ -456,7 +469,8 @@ def child(case: str, given: argparse.Namespace) -> dict | None:
 def row(case: str, r: dict) -> str:
     sets = f"{1 / r['seconds']:9.2f}" if case.endswith("inference") else " " * 9
     return (
-        f"{case:24s} {r['precision']:9s} {r['gflop']:6.0f} {r['seconds']:8.2f} {r['kernel_seconds']:7.2f} {r['floor_seconds']:8.2f} "
+        f"{case:24s} {r['precision']:9s} {r['gflop']:6.0f} {r['seconds']:8.2f} "
+        f"{r['kernel_seconds']:7.2f} {r['floor_seconds']:8.2f} "
         f"{r['over_floor']:6.2f} {sets} {r['peak_gb']:8.2f}"
     )
 
@@ -520,7 +534,8 @@ def main() -> None:
         return
     results = {}
     print(
-        f"{'case':24s} {'format':9s} {'GFLOP':>6s} {'seconds':>8s} {'kernel':>7s} {'floor s':>8s} {'ratio':>6s} {'sets/s':>9s} {'peak GB':>8s}   "
+        f"{'case':24s} {'format':9s} {'GFLOP':>6s} {'seconds':>8s} {'kernel':>7s} {'floor s':>8s} "
+        f"{'ratio':>6s} {'sets/s':>9s} {'peak GB':>8s}   "
         f"({given.device}, {given.threads} thread(s))"
     )
     for case in given.only:

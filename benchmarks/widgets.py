@@ -1,9 +1,11 @@
-"""How long a slider takes to answer on the bundled clips: the plain function's figure, and putting it into the live figure.
+"""How long a slider takes to answer on the bundled clips: the plain function's figure, and putting
+it into the live figure.
 
     python benchmarks/widgets.py --clip rat
 
-Prints the expensive half (once) and the slowest of several answers, in CPU milliseconds of one thread; writes
-build/bench/widgets-<clip>.json. The bound is 100 ms an answer; beyond it the exit status is 1.
+Prints the expensive half (once) and the slowest of several answers, in CPU milliseconds of one
+thread; writes build/bench/widgets-<clip>.json. The bound is 100 ms an answer; beyond it the exit
+status is 1.
 """
 
 import argparse
@@ -26,7 +28,8 @@ BOUND = 100.0
 
 
 def timed(make, answers: list[dict]) -> dict:
-    """Seconds of the expensive half, milliseconds of the slowest answer (drawing and showing), kilobytes of the figure."""
+    """Seconds of the expensive half, milliseconds of the slowest answer (drawing and showing),
+    kilobytes of the figure."""
     start = time.process_time()
     draw = make()
     once, slowest = time.process_time() - start, 0.0

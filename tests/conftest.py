@@ -53,14 +53,16 @@ def shared():
     folder = Path(__file__).parents[2] / "shared"
     if not folder.is_dir():
         pytest.skip(
-            "no folder 'shared' beside the repository: recorded results and real videos are not here"
+            "no folder 'shared' beside the repository: recorded results and real videos are not "
+            "here"
         )
     return folder
 
 
 @pytest.fixture(scope="session")
 def barcodes():
-    """`barcodes(n, size)`: n images that each carry their own number in 8 stripes, and `barcodes.read(image)`."""
+    """`barcodes(n, size)`: n images that each carry their own number in 8 stripes, and
+    `barcodes.read(image)`."""
 
     def image(number: int, size=(48, 32)) -> np.ndarray:
         width, height = size
@@ -89,7 +91,8 @@ def barcodes():
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """A folder of three 12-frame videos of the figure, its calibration and its truth; tests copy it before they break it."""
+    """A folder of three 12-frame videos of the figure, its calibration and its truth; tests copy it
+    before they break it."""
     from bkind3d_lite.cameras import save_calibration
 
     path = tmp_path_factory.mktemp("clip")

@@ -1,4 +1,5 @@
-"""A real browser: the saved page plays with the network cut off, and in JupyterLab a slider changes a figure."""
+"""A real browser: the saved page plays with the network cut off, and in JupyterLab a slider changes
+a figure."""
 
 import functools
 import hashlib
@@ -49,7 +50,8 @@ pytestmark = [
     pytest.mark.timeout(420),
     pytest.mark.skipif(
         not (CHROMIUM and DRIVER),
-        reason="no Chromium with its driver here (Debian: apt-get install chromium chromium-driver)",
+        reason="no Chromium with its driver here (Debian: apt-get install chromium "
+        "chromium-driver)",
     ),
 ]
 selenium = pytest.importorskip(
@@ -89,7 +91,7 @@ def looks(browser, name: str) -> str:
     return hashlib.sha256((SHOTS / f"{name}.png").read_bytes()).hexdigest()
 
 
-# ---- the page ----------------------------------------------------------------------------------------------------
+# ---- the page ------------------------------------------------------------------------------------
 FIRST = "return document.querySelector('.js-plotly-plot')?.data?.[0]?.x?.slice(0, 2)?.join()"
 ACTIVE = "return document.querySelector('.js-plotly-plot').layout.sliders[0].active"
 
@@ -135,10 +137,11 @@ def test_the_film_plays_with_the_network_cut_off(browser, clip, tmp_path):
         )
 
 
-# ---- JupyterLab --------------------------------------------------------------------------------------------------
+# ---- JupyterLab ----------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """JupyterLab on a free local port, in a folder of its own with one notebook: its address with a token."""
+    """JupyterLab on a free local port, in a folder of its own with one notebook: its address with a
+    token."""
     pytest.importorskip(
         "jupyterlab", reason="JupyterLab is not installed (pip install -e '.[lab]')"
     )
@@ -226,14 +229,19 @@ def _answers(server: subprocess.Popen, port: int, log: Path) -> bool:
         return False
 
 
-RUN_ALL = "return [...document.querySelectorAll('.lm-Menu-itemLabel')].find(e => e.textContent.trim() === 'Run All Cells')"
-PICTURE = """const cell = [...document.querySelectorAll('.jp-Cell')].find(c => c.querySelector('.noUi-handle') && c.querySelector('.js-plotly-plot')?.data);
+RUN_ALL = """return [...document.querySelectorAll('.lm-Menu-itemLabel')]
+    .find(e => e.textContent.trim() === 'Run All Cells')"""
+PICTURE = """const cell = [...document.querySelectorAll('.jp-Cell')]
+    .find(c => c.querySelector('.noUi-handle') && c.querySelector('.js-plotly-plot')?.data);
 return cell ? JSON.stringify(cell.querySelector('.js-plotly-plot').data) : null"""
-STARTED = "return [...document.querySelectorAll('.jp-InputArea-prompt')].some(e => /[*0-9]/.test(e.textContent))"
-HANDLE = """const cell = [...document.querySelectorAll('.jp-Cell')].find(c => c.querySelector('.noUi-handle') && c.querySelector('.js-plotly-plot'));
+STARTED = """return [...document.querySelectorAll('.jp-InputArea-prompt')]
+    .some(e => /[*0-9]/.test(e.textContent))"""
+HANDLE = """const cell = [...document.querySelectorAll('.jp-Cell')]
+    .find(c => c.querySelector('.noUi-handle') && c.querySelector('.js-plotly-plot'));
 cell.querySelector('.noUi-handle').scrollIntoView({block: 'start'});
 return cell.querySelector('.noUi-handle')"""
-ERRORS = "return [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type*=\"error\"]')].map(e => e.textContent)"
+ERRORS = """return [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type*="error"]')]
+    .map(e => e.textContent)"""
 
 
 def test_a_slider_in_jupyterlab_changes_the_figure(browser, lab):
@@ -243,7 +251,8 @@ def test_a_slider_in_jupyterlab_changes_the_figure(browser, lab):
     until(lambda: browser.find_elements("css selector", ".jp-Notebook .jp-Cell"), 90, "notebook")
     until(
         lambda: browser.execute_script(
-            "return !!document.querySelector('.jp-Notebook-ExecutionIndicator[data-status=\"idle\"]')"
+            "return !!document.querySelector("
+            "'.jp-Notebook-ExecutionIndicator[data-status=\"idle\"]')"
         ),
         90,
         "kernel",

@@ -1,4 +1,5 @@
-"""Learning: a tiny model on the synthetic figure beats its own start and the mean pose, on frames it never saw."""
+"""Learning: a tiny model on the synthetic figure beats its own start and the mean pose, on frames
+it never saw."""
 
 from dataclasses import replace
 

@@ -1,4 +1,5 @@
-"""Stills of three lessons for the README, from the executed copies that `make notebooks` leaves in build/notebooks.
+"""Stills of three lessons for the README, from the executed copies that `make notebooks` leaves in
+build/notebooks.
 
 python tools/lesson_stills.py
 """

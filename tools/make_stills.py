@@ -38,7 +38,8 @@ def main() -> None:
             lambda p: figure.savefig(p, dpi=90, bbox_inches="tight"),
         )
         print(
-            f"wrote {folder}/{clip}_*.png; mean confidence {float(torch.mean(found.confidence)):.2f}"
+            f"wrote {folder}/{clip}_*.png; mean confidence "
+            f"{float(torch.mean(found.confidence)):.2f}"
         )
 
 

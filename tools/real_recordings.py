@@ -2,9 +2,11 @@
 
     python tools/real_recordings.py SOURCE OUT
 
-SOURCE holds a calibration and either videos beside `reference3d.npz` (xyz (T, J, 3), perhaps names) or `com3d_mm.csv` (frame, x, y, z), or single
-labelled moments of a long film: `labels3d.json` with the JPEGs that it names, some frames before, at and after each label. Of those, the cameras that
-saw every moment get a folder each, `CameraE/007035.jpg`, whose number is the frame's; open that with its rate: `doctor OUT --fps 6`.
+SOURCE holds a calibration and either videos beside `reference3d.npz` (xyz (T, J, 3), perhaps names)
+or `com3d_mm.csv` (frame, x, y, z), or single labelled moments of a long film: `labels3d.json` with
+the JPEGs that it names, some frames before, at and after each label. Of those, the cameras that saw
+every moment get a folder each, `CameraE/007035.jpg`, whose number is the frame's; open that with
+its rate: `doctor OUT --fps 6`.
 """
 
 import json
@@ -19,7 +21,8 @@ from bkind3d_lite.cameras import save_calibration
 
 
 def arranged(source: Path, out: Path) -> Path:
-    """Copy a recording and write its truth. Raises `ValueError` where there are no reference points that are known."""
+    """Copy a recording and write its truth. Raises `ValueError` where there are no reference points
+    that are known."""
     out.mkdir(parents=True, exist_ok=True)
     if (source / "labels3d.json").is_file():
         return moments(source, out)

@@ -18,20 +18,26 @@ import torch
 
 from bkind3d_lite.evaluation import baselines
 from bkind3d_lite.files import write_atomically
+from bkind3d_lite.recipes import altered
 from bkind3d_lite.training import batches, begin, resume, save, train
-from bkind3d_lite.workflows.quickstart import QUICK_RECIPES, SAMPLES, judge, opened, shipped
+from bkind3d_lite.workflows.evaluate_run import score_parts
+from bkind3d_lite.workflows.quickstart import QUICK_RECIPES, SAMPLES, opened, shipped
 
 CARD = """# {clip}: discovered 3D keypoints
 
-BKinD-3D, {keypoints} keypoints, trained without labels on the training part of the bundled `{clip}` clip.
+BKinD-3D, {keypoints} keypoints, trained without labels on the training part of the bundled
+`{clip}` clip.
 
-- Command: `python tools/train_sample_checkpoint.py --clip {clip} --steps {steps} --seed {seed}`{extra}
-- Data: `data_samples/{clip}/train` ({frames} frames, {views} views). The ground truth is used for scoring only.
+- Command:
+  `python tools/train_sample_checkpoint.py --clip {clip} --steps {steps} --seed {seed}`{extra}
+- Data: `data_samples/{clip}/train` ({frames} frames, {views} views). The ground truth is used for
+  scoring only.
 - Steps: {steps}, {hours:.2f} h on {machine}, {date}.
 - Licence: Apache-2.0. Size: {size:.2f} MB, float32 weights, no optimizer state.
 - Keypoints do not transfer to another rig or animal: they are what this rig's frames taught.
 
-Scores on the held-out part (`data_samples/{clip}/test`), by the code of `python -m bkind3d_lite quickstart`:
+Scores on the held-out part (`data_samples/{clip}/test`), by the code of
+`python -m bkind3d_lite quickstart`:
 
 | | PMPJPE mm | MPJPE mm | on-body |
 |---|---|---|---|
@@ -61,15 +67,12 @@ def main() -> None:
         help="folder of the resumable checkpoint (default runs/shipped-<clip>)",
     )
     parser.add_argument(
-        "--set", nargs="*", default=[], metavar="key=json", help="changes to the quick recipe"
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes to the quick recipe"
     )
     given = parser.parse_args()
     work = Path(given.work or f"runs/shipped-{given.clip}") / "checkpoint.safetensors"
-    changes = {
-        k: tuple(v) if isinstance(v, list) else v
-        for k, v in ((k, json.loads(v)) for k, v in (s.split("=", 1) for s in given.set))
-    }
-    recipe = QUICK_RECIPES[given.clip].with_(name=f"shipped-{given.clip}", steps=given.steps, **changes)
+    base = QUICK_RECIPES[given.clip].with_(name=f"shipped-{given.clip}", steps=given.steps)
+    recipe = altered(base, given.set)
     parts = opened(given.clip)
     run = (
         resume(work, parts[0].clip) if work.is_file() else begin(recipe, parts[0].clip, given.seed)
@@ -81,7 +84,8 @@ def main() -> None:
                 break
         save(run, work)
         print(
-            f"step {run.step}: reconstruct {step.losses['reconstruct']:.3f}, {time.perf_counter() - start:.0f} s",
+            f"step {run.step}: reconstruct {step.losses['reconstruct']:.3f}, "
+            f"{time.perf_counter() - start:.0f} s",
             flush=True,
         )
     finish(given, run, parts, time.perf_counter() - start)
@@ -91,8 +95,8 @@ def finish(given, run, parts, seconds: float) -> None:
     """Write the light checkpoint and its card."""
     path = save(run, shipped(given.clip), whole=False)
     rows = {
-        "": judge(run.model, run.recipe, parts)[1],
-        "u_": judge(begin(run.recipe, parts[0].clip, given.seed).model, run.recipe, parts)[1],
+        "": score_parts(run.model, run.recipe, parts)[1],
+        "u_": score_parts(begin(run.recipe, parts[0].clip, given.seed).model, run.recipe, parts)[1],
     }
     known = baselines(parts[0].clip.truth, parts[1].clip.truth)
     rows |= {"c_": known["centroid"], "m_": known["mean_pose"]}
@@ -106,7 +110,8 @@ def finish(given, run, parts, seconds: float) -> None:
         extra=f" `--set {' '.join(given.set)}`" if given.set else "",
         views=parts[0].clip.rig.views,
         hours=seconds / 3600,
-        machine=f"{torch.get_num_threads()} CPU threads ({platform.machine()}), torch {torch.__version__}",
+        machine=f"{torch.get_num_threads()} CPU threads ({platform.machine()}), torch "
+        f"{torch.__version__}",
         date=datetime.date.today().isoformat(),
         size=path.stat().st_size / 1e6,
         recipe=json.dumps(asdict(run.recipe), indent=1),

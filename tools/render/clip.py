@@ -8,7 +8,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Joint:
-    """A ground-truth point: `point` (m) in the frame of `body`, a bone to `parent` ("" at the root)."""
+    """A ground-truth point: `point` (m) in the frame of `body`, a bone to `parent` ("" at the
+    root)."""
 
     name: str
     body: str

@@ -126,7 +126,8 @@ def animate(model, frames, rng):
 
 
 def wander(frames, rng, seconds=0.42):
-    """Where each hand would rather be, (T, 2, 3) in about -1.4..1.4: a hand never does the same thing twice."""
+    """Where each hand would rather be, (T, 2, 3) in about -1.4..1.4: a hand never does the same
+    thing twice."""
     drift = gaussian_filter1d(rng.normal(size=(frames, 2, 3)), seconds * FPS, axis=0, mode="wrap")
     return 1.4 * np.tanh(drift / drift.std())
 

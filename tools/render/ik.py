@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 
 @dataclass(frozen=True)
 class Reach:
-    """Bring a point of a body to a place; `slack` (m, or one per world axis) is the error that costs 1."""
+    """Bring a point of a body to a place; `slack` (m, or one per world axis) is the error that
+    costs 1."""
 
     body: int
     point: np.ndarray  # (3,) in the body's frame
@@ -47,7 +48,7 @@ class Puppet:
         mujoco.mj_comPos(self.model, self.data)
 
     def stand(self, place, height, yaw):
-        """Put the neutral pose's root at a place (2,) and height (m), and turn it by `yaw` (rad)."""
+        """Put the neutral pose's root at a place (2,) and height (m), turned by `yaw` (rad)."""
         pose = self.model.qpos0.copy()
         pose[:3] = *place, height
         turn = Rotation.from_euler("z", yaw) * Rotation.from_quat(pose[3:7], scalar_first=True)

@@ -4,7 +4,8 @@ import numpy as np
 
 from render.scene import GEOM, add_texture, cloud, lamp, open_model, quality, tint
 
-# Sportswear in blocks of colour: who looks closely can tell left from right, as on many real jumpers and joggers.
+# Sportswear in blocks of colour: who looks closely can tell left from right, as on many real
+# jumpers and joggers.
 SKIN, HAIR, SHOE = (0.84, 0.60, 0.47), (0.13, 0.08, 0.05), (0.93, 0.92, 0.88)
 SHIRT, LEFT_SLEEVE, RIGHT_SLEEVE = (0.74, 0.13, 0.12), (0.93, 0.74, 0.16), (0.13, 0.48, 0.24)
 LEFT_LEG, RIGHT_LEG = (0.11, 0.09, 0.11), (0.88, 0.42, 0.12)

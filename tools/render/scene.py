@@ -14,7 +14,7 @@ HIDDEN = 5
 
 
 def open_model(name, root):
-    """A walker's spec with a free root, without its own cameras and lights, hidden geoms in HIDDEN."""
+    """A walker's spec with a free root, without its cameras and lights, hidden geoms in HIDDEN."""
     spec = mujoco.MjSpec.from_file(str(ASSETS / name))
     for thing in [*spec.lights, *spec.cameras, *spec.actuators, *spec.sensors]:
         spec.delete(thing)
