@@ -1,17 +1,26 @@
 # make quickstart   the environment, then the main job on a bundled clip (minutes, CPU is enough)
 # make test         the environment, then the tests
+# make check        what is cheap to check before a commit: format, lint, types, the lessons' form, the layout (a minute)
 # make accuracy     the method, its siblings and the point bottleneck trained under one small budget, as a table (minutes)
 # make bench      time and memory at the paper's size and of the presets, beside their floors (minutes), build/bench/speed.json
 # make notebooks    executes the twelve lessons into build/notebooks
 PYTHON ?= python3
 CLIP ?= rat
+SOURCES = bkind3d_lite tests benchmarks tools
 
-.PHONY: quickstart test accuracy bench notebooks clean
+.PHONY: quickstart test check accuracy bench notebooks clean
 quickstart: .venv/ready
 	.venv/bin/python -m bkind3d_lite quickstart --clip $(CLIP)
 
 test: .venv/ready
 	.venv/bin/python -m pytest
+
+check: .venv/ready
+	.venv/bin/ruff format --check $(SOURCES)
+	.venv/bin/ruff check $(SOURCES)
+	.venv/bin/mypy bkind3d_lite
+	.venv/bin/python -m bkind3d_lite notebooks check
+	.venv/bin/python -m pytest -n 0 tests/test_layout.py
 
 accuracy: .venv/ready
 	.venv/bin/python benchmarks/accuracy.py --clip $(CLIP) --steps 120 --rows full triang-reproj depth-map keypoint3d points
@@ -26,7 +35,7 @@ notebooks: .venv/ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --upgrade pip
-	.venv/bin/python -m pip install --quiet -e ".[lab,test]"
+	.venv/bin/python -m pip install --quiet -e ".[lab,test,dev]"
 	touch $@
 
 clean:
