@@ -238,7 +238,7 @@ def _notebooks(given: argparse.Namespace) -> None:
     if given.task == "clean":
         print("\n".join(f"cleaned {path}" for path in tools.clean(paths)) or "all were clean")
     elif given.task == "check":
-        tools.check(paths)
+        tools.check_rules(paths)
         print(f"{len(paths)} notebooks are clean and small")
     else:
         _run_notebooks(tools.run_all(paths, given.out, given.timeout, given.html, given.jobs))
