@@ -1,14 +1,15 @@
-# make quickstart   the environment, then the main job on a bundled clip (minutes, CPU is enough)
-# make test         the environment, then the tests
-# make check        what is cheap to check before a commit: format, lint, types, the lessons' form, the layout (a minute)
-# make accuracy     the method, its siblings and the point bottleneck trained under one small budget, as a table (minutes)
-# make bench      time and memory at the paper's size and of the presets, beside their floors (minutes), build/bench/speed.json
-# make notebooks    executes the twelve lessons into build/notebooks
+# make quickstart  the environment, then the main job on a bundled clip (minutes, CPU is enough)
+# make test        the environment, then the tests
+# make check       what is cheap to check before a commit: format, lint, types, the lessons' form, the layout (a minute)
+# make accuracy    the method, its siblings and the point bottleneck trained under one small budget, as a table (minutes)
+# make bench       time and memory at the paper's size and of the presets, beside their floors (minutes), build/bench/speed.json
+# make notebooks   executes the twelve lessons into build/notebooks
+# make site        the course as executed, the guides and the API as pages that need no network, build/site/index.html
 PYTHON ?= python3
 CLIP ?= rat
-SOURCES = bkind3d_lite tests benchmarks tools
+SOURCES = bkind3d_lite tests benchmarks tools docs/site
 
-.PHONY: quickstart test check accuracy bench notebooks clean
+.PHONY: quickstart test check accuracy bench notebooks site clean
 quickstart: .venv/ready
 	.venv/bin/python -m bkind3d_lite quickstart --clip $(CLIP)
 
@@ -31,11 +32,15 @@ bench: .venv/ready
 notebooks: .venv/ready
 	.venv/bin/python -m bkind3d_lite notebooks run --html
 
+site: .venv/ready
+	test -f build/notebooks/11_your_clip.ipynb || $(MAKE) notebooks
+	.venv/bin/python tools/build_site.py
+
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --upgrade pip
-	.venv/bin/python -m pip install --quiet -e ".[lab,test,dev]"
+	.venv/bin/python -m pip install --quiet -e ".[lab,test,dev,site]"
 	touch $@
 
 clean:
