@@ -5,133 +5,80 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..cameras import CameraRig
-from .foreground import cut_views, footprint, foreground, planes, resized_image
-from .frame_cache import kept
-from .recordings import read_recording
-from .sampling import PairSampler
+from .foreground import Survey, Window, cut_views, footprint
+from .frame_cache import cached_frames
+from .recordings import Recording, read_recording
+from .sampling import Batch, PairDraw, PairSampler
 from .tracks import Skeleton
 from .videos import Frames
 
-
-@dataclass(frozen=True)
-class Survey:
-    """What static cameras give for nothing, without labels; `motion.survey(clip)` makes it."""
-
-    background: Tensor  # (V, H, W, 3) uint8, the median frame
-    noise: Tensor  # (V,) standard deviation of |frame - background| where nothing moves, in [0, 1]
-    contrast: Tensor  # (V,) |frame - background| on the animal, in [0, 1]
-    centre: Tensor  # (T, 3) centre of the visual hull, world units
-    thumbs: Tensor  # (T, V, h, w) uint8, small foreground images
-    floor: float  # frame-to-frame change of `thumbs` from noise alone: less than this is 'nothing moves'
-
-    def resized(self, wh: tuple[int, int]) -> Survey:
-        """The same for frames of another size (W, H)."""
-        return replace(
-            self,
-            background=torch.stack(
-                [
-                    (255 * resized_image(planes(view), wh)).round().byte()[0].permute(1, 2, 0)
-                    for view in self.background
-                ]
-            ),
-        )
-
-    def motion_energy(self, gap: int) -> Tensor:
-        """How much moves between t and t + gap, (T - gap,), as a share of the mean foreground."""
-        pairs = zip(self.thumbs[:-gap].split(512), self.thumbs[gap:].split(512))
-        change = torch.cat(
-            [(later.float() - now.float()).abs().mean((1, 2, 3)) for now, later in pairs]
-        )
-        return change / torch.cat(
-            [some.float().mean((1, 2, 3)) for some in self.thumbs.split(512)]
-        ).mean().clamp(min=1e-6)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B frame sets at `now` and, in training, at `later`. Channels are RGB in [0, 1], then (surveyed clips) the foreground."""
-
-    now: Tensor  # (B, V, 3 or 4, H, W)
-    later: Tensor | None  # as `now`
-    rig: CameraRig  # tensors lead with (B, V) or (V)
-    index: Tensor  # (B,) time of `now`
-    centre: Tensor | None = None  # (B, 3) where the volume goes, if it follows the animal
-    turn: Tensor | None = None  # (B,) angle of the volume about the vertical axis, radians
-    turn_later: Tensor | None = None  # (B,) the same for `later`; None: as `turn`
-
-    def pinned(self) -> Batch:
-        """The images in page-locked memory, for a GPU that fetches them."""
-        return replace(
-            self,
-            now=self.now.pin_memory(),
-            later=None if self.later is None else self.later.pin_memory(),
-        )
-
-    def to(self, device) -> Batch:
-        moved = {
-            k: getattr(self, k).to(device)
-            for k in ("now", "later", "rig", "index", "centre", "turn", "turn_later")
-            if getattr(self, k) is not None
-        }
-        return replace(self, **moved)
+__all__ = ["Batch", "MultiViewClip", "Survey", "SurveyedClip", "open_clip"]
 
 
 @dataclass(frozen=True)
 class MultiViewClip:
-    """T synchronized frames of V calibrated static cameras, and the truth where it is known."""
+    """T synchronized frames of V calibrated static cameras, and the truth where there is one."""
 
     frames: Frames | Tensor  # (T, V, H, W, 3) uint8, indexable by time
     rig: CameraRig
     fps: float
-    truth: Tensor | None = None  # (T, J, 3) world units; never seen by training
+    truth: Tensor | None = None  # (T, J, 3) world units; training does not look at it
     skeleton: Skeleton | None = None
     body_length: float | None = None
     name: str = "clip"
-    starts: tuple[int, ...] = (
-        0,
-    )  # times at which an unbroken stretch begins: no pair reaches across one
-    scored: Tensor | None = (
-        None  # (T,) bool, the frames that a data set's protocol scores; None: all
-    )
-    marks: Tensor | None = (
-        None  # (T, V, J, 2) where the joints of `truth` were seen, pixels of the rig
-    )
+    # Times at which an unbroken stretch begins: no pair reaches across one.
+    starts: tuple[int, ...] = (0,)
+    # (T,) bool, the frames that a data set's protocol scores; None: all.
+    scored: Tensor | None = None
+    # (T, V, J, 2) where the joints of `truth` were marked, pixels of the rig.
+    marks: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
 
-    def at(self, times: Sequence[int]) -> MultiViewClip:
-        """The clip of these times alone, in their order; nothing is decoded yet."""
+    def at(self, times: Sequence[int] | Tensor) -> MultiViewClip:
+        """The clip of these times alone, in their order; nothing is decoded yet.
+
+        Args:
+            times: (n,) frames.
+
+        Returns:
+            A clip of n frames; a new stretch begins where time jumps.
+        """
         times = torch.as_tensor(times)
-        inside = torch.bucketize(
-            times, torch.tensor(self.starts), right=True
-        )  # the number of its stretch
+        stretch = torch.bucketize(times, torch.tensor(self.starts), right=True)
         step = times.diff()
         usual = step.median() if len(step) else 1
-        starts = (
-            0,
-            *(((inside.diff() != 0) | (step > usual) | (step < 1)).nonzero()[:, 0] + 1).tolist(),
-        )
-        frames = (
-            self.frames.at(times.tolist())
-            if isinstance(self.frames, Frames)
-            else self.frames[times]
-        )
-        known = {
+        jumps = (stretch.diff() != 0) | (step > usual) | (step < 1)
+        labels: dict[str, Any] = {
             key: None if (value := getattr(self, key)) is None else value[times]
             for key in ("truth", "scored", "marks")
         }
+        frames = self.frames
         return replace(
-            self, frames=frames, fps=self.fps / max(1, int(usual)), starts=starts, **known
+            self,
+            frames=frames.at(times.tolist()) if isinstance(frames, Frames) else frames[times],
+            fps=self.fps / max(1, int(usual)),
+            starts=(0, *(jumps.nonzero()[:, 0] + 1).tolist()),
+            **labels,
         )
 
     def thinned(self, most: int, pieces: int = 8) -> MultiViewClip:
-        """At most `most` frames of a longer clip: `pieces` unbroken stretches, evenly spread over it."""
+        """Some stretches of a longer clip, evenly spread over it.
+
+        Args:
+            most: frames that are taken at most.
+            pieces: unbroken stretches that they come in.
+
+        Returns:
+            A clip of at most `most` frames.
+        """
         T, pieces = len(self), max(1, min(pieces, most // 4))
         length = max(1, most // pieces)
         if T <= most:
@@ -140,175 +87,244 @@ class MultiViewClip:
         return self.at((begins[:, None] + torch.arange(length)).flatten())
 
     def unbroken(self, gap: int) -> Tensor:
-        """Which times t have their t + gap in the same stretch, (T - gap,) float, 0 or 1."""
+        """Which times t have their t + gap in the same stretch.
+
+        Args:
+            gap: frames.
+
+        Returns:
+            (T - gap,) float, 0 or 1.
+        """
         stretch = torch.bucketize(torch.arange(len(self)), torch.tensor(self.starts), right=True)
         return (stretch[gap:] == stretch[:-gap]).float()
 
     @property
     def labelled(self) -> Tensor:
-        """Times (n,) at which scores are taken: some joint is known, and the protocol asks for the frame."""
+        """Times (n,) at which scores are taken: with a joint in the truth, and of the protocol."""
         if self.truth is None:
             return torch.zeros(0, dtype=torch.long)
-        known = self.truth.isfinite().all(-1).any(1)
-        return (known if self.scored is None else known & self.scored).nonzero()[:, 0]
+        labelled = self.truth.isfinite().all(-1).any(1)
+        return (labelled if self.scored is None else labelled & self.scored).nonzero()[:, 0]
 
     def resized(self, wh: tuple[int, int]) -> MultiViewClip:
-        """The clip with frames decoded to another size (W, H) and its rig to match; nothing is decoded yet. For opened folders."""
+        """The clip decoded to another size, its rig to match; nothing is decoded yet.
+
+        Args:
+            wh: (W, H) in pixels.
+
+        Returns:
+            A clip of an opened folder.
+        """
         scale = torch.tensor(wh) / torch.tensor(self.rig.wh)
         return replace(
             self,
-            frames=self.frames.resized(wh),
+            frames=self._films().resized(wh),
             rig=self.rig.resized(wh),
             marks=None if self.marks is None else self.marks * scale,
         )
 
-    def kept(self, folder: str | Path, wh: tuple[int, int]) -> MultiViewClip:
-        """The clip with frames of `wh` (W, H), or its own if that is smaller, decoded once into a file in `folder` (`stored.kept`)."""
-        wh = tuple(wh) if wh[0] * wh[1] < self.rig.wh[0] * self.rig.wh[1] else self.rig.wh
-        small = self.resized(wh)
-        return replace(small, frames=kept(small.frames, folder))
+    def _films(self) -> Frames:
+        """The frames, if they are decoded when asked for."""
+        if not isinstance(self.frames, Frames):
+            raise TypeError(f"{self.name}: its frames lie in memory, not in videos")
+        return self.frames
+
+    def cached(self, folder: str | Path, wh: tuple[int, int]) -> MultiViewClip:
+        """The clip with frames decoded once into a file (`frame_cache.cached_frames`).
+
+        Args:
+            folder: where the file lies.
+            wh: (W, H) in pixels of the frames; if its own are smaller, these.
+
+        Returns:
+            A clip of that size, or its own.
+        """
+        if wh[0] * wh[1] >= self.rig.wh[0] * self.rig.wh[1]:
+            wh = self.rig.wh
+        small = self.resized((wh[0], wh[1]))
+        return replace(small, frames=cached_frames(small._films(), folder))
 
     @property
-    def fingerprint(self) -> dict:
+    def fingerprint(self) -> dict[str, Any]:
         """What a checkpoint remembers of the clip it was trained on, as plain values (JSON)."""
         places = [[round(c, 3) for c in centre] for centre in self.rig.centres.tolist()]
         begins = getattr(self.frames, "begins", [0] * self.rig.views)
-        offsets = {
-            name: n - min(begins) for name, n in zip(self.rig.names, begins) if n > min(begins)
-        }
+        first = min(begins)
         return {
             "cameras": list(self.rig.names),
             "size": list(self.rig.wh),
             "frames": len(self),
             "fps": self.fps,
             "places": places,
-            "offsets": offsets,
+            "offsets": {name: n - first for name, n in zip(self.rig.names, begins) if n > first},
         }
 
     def batch(
         self,
-        times: Sequence[int],
+        times: Sequence[int] | Tensor,
         gap: int | None,
         wh: tuple[int, int],
         survey: Survey | None = None,
-        follow: float | None = None,
+        crop: float | None = None,
+        *,
         views: Sequence[int] | None = None,
         turn: Tensor | None = None,
         shift: Tensor | float = 0.0,
     ) -> Batch:
-        """The frames at `times` (and `times + gap`), resized to `wh` = (W, H), or cropped around the animal.
+        """The frames at some times, resized or cropped around the animal.
 
-        `follow` is the side of a cube about the survey's centre (the middle of now and later) plus `shift` (B, 3): each view is
-        cropped to it.
+        Args:
+            times: (B,) frames `now`.
+            gap: frames between now and later; None: no later.
+            wh: (W, H) in pixels of the images.
+            survey: adds the foreground to the images' channels.
+            crop: side of the cube to which each view is cropped, world units; None: whole images.
+            views: numbers of the views, in this order; None: all.
+            turn: (B,) radians, handed on.
+            shift: (B, 3) of the cube from the survey's centre (the middle of now and later).
+
+        Returns:
+            A batch whose cameras fit its images.
+
+        Raises:
+            ValueError: a crop without a survey.
         """
-        if follow is not None and survey is None:
-            raise ValueError(
-                f"{self.name}: to follow the animal the clip must be surveyed first: survey=motion.survey(clip)"
-            )
         views = list(range(self.rig.views)) if views is None else list(views)
         times = torch.as_tensor(times)
-        rig, corner, window, centre = self.rig.take(views).batched(len(times)), None, None, None
-        if follow is not None:
-            centre = (
-                survey.centre[times]
-                if gap is None
-                else (survey.centre[times] + survey.centre[times + gap]) / 2
-            )
-            centre = centre + shift
-            corner, window = footprint(rig, centre, follow)
-            rig = rig.cropped(corner, window, wh)
-        else:
-            rig = rig.resized(wh)
+        rig, centre, window = self.rig.take(views).batched(len(times)), None, None
+        if crop is not None:
+            centre = self._centre(times, gap, survey) + shift
+            window = footprint(rig, centre, crop)
+        pair = [times] if gap is None else [times, times + gap]
+        images = [self._images(at, views, window, wh) for at in pair]
         if survey is not None:
-            ground = cut_views(
-                [survey.background[v].expand(len(times), -1, -1, -1) for v in views],
-                self.rig.wh,
-                corner,
-                window,
-                wh,
-            )
-
-        def seen(at: Tensor) -> Tensor:
-            images = cut_views(
-                [self.frames[at.tolist(), v] for v in views], self.rig.wh, corner, window, wh
-            )
-            if survey is None:
-                return images
-            return torch.cat(
-                [images, foreground(images, ground, survey.noise[views], survey.contrast[views])], 2
-            )
-
+            images = survey.with_foreground(images, views, window)
         return Batch(
-            seen(times), None if gap is None else seen(times + gap), rig, times, centre, turn
+            now=images[0],
+            later=None if gap is None else images[1],
+            rig=rig.resized(wh) if window is None else rig.cropped(*window, wh),
+            index=times,
+            centre=centre,
+            turn=turn,
         )
+
+    def _centre(self, times: Tensor, gap: int | None, survey: Survey | None) -> Tensor:
+        """The animal at `times`, or in the middle of now and later, (B, 3)."""
+        if survey is None:
+            raise ValueError(
+                f"{self.name}: to follow the animal the clip must be surveyed first: "
+                "survey=bkind3d_lite.survey(clip)"
+            )
+        now = survey.centre[times]
+        return now if gap is None else (now + survey.centre[times + gap]) / 2
+
+    def _images(
+        self, times: Tensor, views: list[int], window: Window | None, wh: tuple[int, int]
+    ) -> Tensor:
+        """Colours of these times and views, (B, V, 3, h, w) in [0, 1]."""
+        return cut_views([self.frames[times.tolist(), v] for v in views], window, wh)
 
     def batches(
         self,
         wh: tuple[int, int],
         gap: int | Sequence[int],
+        *,
         batch: int = 1,
         seed: int = 0,
         start: int = 0,
         survey: Survey | None = None,
-        follow: float | None = None,
+        crop: float | None = None,
         views: int | None = None,
         by_motion: bool = False,
         turn: bool = False,
         jitter: float = 0.0,
         share: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
-        """Endless seeded batches of frame pairs; step i depends on (seed, i) alone, so `start=i` resumes exactly.
+        """Endless seeded batches of frame pairs; step i depends on (seed, i) alone.
 
-        gap: frames between now and later, or several to draw from. views: draw so many of the views at each step.
-        by_motion: draw pairs in proportion to how much moves in them. turn: random turns of the volume about the vertical, another one for later.
-        jitter: random shift of the cube that follows the animal, up to this share of its side along each axis.
-        share: (r, R): of R x `batch` pairs, as one process would draw them, those of rank r.
+        Args:
+            wh: (W, H) in pixels of the images.
+            gap: frames between now and later, or several to draw from.
+            batch: pairs a step.
+            seed: of the run.
+            start: the first step; `start=i` resumes exactly.
+            survey: adds the foreground to the images' channels.
+            crop: side of the cube to which each view is cropped, world units; None: whole images.
+            views: how many of the views to draw at each step; None: all.
+            by_motion: draw pairs in proportion to how much moves in them.
+            turn: random turns of the volume about the vertical, another one for later.
+            jitter: random shift of the cube, up to this share of its side along each axis.
+            share: (r, R): of R x `batch` pairs, as one process would draw them, those of rank r.
+
+        Yields:
+            One batch a step.
         """
         gaps = [gap] if isinstance(gap, int) else list(gap)
+        sampler = PairSampler(
+            gaps=gaps,
+            chances=self._chances(gaps, survey, by_motion),
+            views=self.rig.views,
+            batch=batch,
+            views_per_step=views,
+            turn=turn,
+            jitter=jitter,
+            share=share,
+        )
+        for draw in sampler.draws(seed, start):
+            yield self._drawn(draw, wh, survey, crop)
+
+    def _drawn(
+        self, draw: PairDraw, wh: tuple[int, int], survey: Survey | None, crop: float | None
+    ) -> Batch:
+        """The batch that a draw asks for."""
+        batch = self.batch(
+            draw.times,
+            draw.gap,
+            wh,
+            survey,
+            crop,
+            views=draw.views,
+            turn=draw.turn,
+            shift=draw.shift * (crop or 0.0),
+        )
+        return replace(batch, turn_later=draw.turn_later)
+
+    def _chances(self, gaps: list[int], survey: Survey | None, by_motion: bool) -> list[Tensor]:
+        """How likely each pair is, (T - gap,) for each gap; refused if there is none to draw."""
         if min(gaps) < 1 or (by_motion and survey is None):
             raise ValueError(
-                f"{self.name}: gaps = {gaps}, by_motion = {by_motion}; a gap is at least 1 frame, and drawing pairs by "
-                "motion needs survey=motion.survey(clip)"
+                f"{self.name}: gaps = {gaps}, by_motion = {by_motion}; a gap is at least 1 frame, "
+                "and drawing pairs by motion needs survey=bkind3d_lite.survey(clip)"
             )
         if max(gaps) >= len(self):
             raise ValueError(
                 f"{self.name}: a gap of {max(gaps)} frames needs more than the clip's {len(self)}"
             )
-        chance = [(survey.motion_energy(g) if by_motion else 1.0) * self.unbroken(g) for g in gaps]
-        if any(not c.any() for c in chance):
+        chances = [self.unbroken(g) for g in gaps]
+        if by_motion and survey is not None:
+            chances = [survey.motion_energy(g) * chance for g, chance in zip(gaps, chances)]
+        if any(not chance.any() for chance in chances):
             raise ValueError(
-                f"{self.name}: no pair {max(gaps)} frames apart lies in one of its {len(self.starts)} unbroken stretches; take shorter gaps, "
+                f"{self.name}: no pair {max(gaps)} frames apart lies in one of its "
+                f"{len(self.starts)} unbroken stretches; take shorter gaps, "
                 "or a recording without missing frames"
             )
-        sampler = PairSampler(
-            gaps, chance, self.rig.views, batch, views, turn=turn, jitter=jitter, share=share
-        )
-        for draw in sampler.draws(seed, start):
-            made = self.batch(
-                draw.times,
-                draw.gap,
-                wh,
-                survey,
-                follow,
-                draw.views,
-                draw.turn,
-                draw.shift * (follow or 0.0),
-            )
-            yield replace(made, turn_later=draw.turn_later)
+        return chances
 
 
 @dataclass(frozen=True)
 class SurveyedClip:
-    """A clip, or a part of one, with what the cameras tell about it (None where the recipe does not ask)."""
+    """A clip, or a part of one, with its survey (None where the recipe does not ask)."""
 
     clip: MultiViewClip
     survey: Survey | None
 
 
-# ---- opening -----------------------------------------------------------------------------------------------------
+# ---- opening -------------------------------------------------------------------------------------
 def open_clip(
     folder: str | Path,
     wh: tuple[int, int] | None = None,
+    *,
     budget: int = 2 << 30,
     subject: str | int | None = None,
     trial: str | None = None,
@@ -316,34 +332,52 @@ def open_clip(
     offsets: Mapping[str, int] | None = None,
     common: bool = False,
 ) -> MultiViewClip:
-    """Open a folder: a video, parts of one, or a folder of images for each camera, and a calibration there or one level up (`find_calibration`).
+    """Open a folder: for each camera a video, parts of one, or a folder of images; a calibration.
 
-    Projects of DANNCE, Anipose and Pose2Sim, Human3.6M by h36m-fetch and Rat7M are recognised by themselves (`recordings`).
-    wh: (W, H) decodes smaller frames and scales the rig. budget: bytes of decoded frames that are kept. subject: which rig of a Human3.6M
-    calibration. trial: a word of the videos' names, where a folder holds several recordings. fps: where the files do not say, or say wrong.
-    offsets: {camera: n}, this camera is read n frames later, its frame t + n meets frame t of the others. common: cut unequal videos to the
-    stretch that all have. `truth.npz` beside the videos (positions, names, edges, body_length, marks) is read if it is there.
-    Nothing is decoded yet. Raises with the file, the value and the remedy.
+    The calibration lies there or one level up (`find_calibration`). Projects of DANNCE, Anipose
+    and Pose2Sim, Human3.6M by h36m-fetch and Rat7M are recognised by themselves (`recordings`).
+    `truth.npz` beside the videos (positions, names, edges, body_length, marks) is read if it is
+    there. Nothing is decoded yet. What is wrong is said with the file, the value and the remedy.
+
+    Args:
+        folder: the recording.
+        wh: (W, H) in pixels: decodes smaller frames and scales the rig; None: as recorded.
+        budget: bytes of decoded frames that are cached.
+        subject: which rig of a Human3.6M calibration.
+        trial: a word of the videos' names, where a folder holds several recordings.
+        fps: frames per second, where the files do not say, or say wrong.
+        offsets: {camera: n}: this camera is read n frames later, its frame t + n meets frame t of
+            the others.
+        common: cut unequal videos to the stretch that all have.
+
+    Returns:
+        The clip.
     """
-    found = read_recording(folder, subject, trial, fps, offsets, common)
-    wh, known = found.rig.wh if wh is None else tuple(wh), {}
-    if found.truth is not None:
-        known = dict(
-            truth=torch.from_numpy(found.truth.positions),
-            skeleton=Skeleton(found.truth.names, found.truth.edges),
-            body_length=found.truth.body_length,
-        )
-        if found.truth.marks is not None:
-            known["marks"] = torch.from_numpy(found.truth.marks) * (
-                torch.tensor(wh) / torch.tensor(found.rig.wh)
-            )
-    scored = None if found.scored is None else torch.from_numpy(found.scored)
-    return MultiViewClip(
-        Frames(found.footage, wh, budget),
-        found.rig.resized(wh),
-        found.fps,
-        name=str(folder),
-        starts=found.starts,
-        scored=scored,
-        **known,
+    recording = read_recording(
+        folder, subject=subject, trial=trial, fps=fps, offsets=offsets, common=common
     )
+    wh = recording.rig.wh if wh is None else (wh[0], wh[1])
+    return MultiViewClip(
+        frames=Frames(recording.footage, wh, budget),
+        rig=recording.rig.resized(wh),
+        fps=recording.fps,
+        name=str(folder),
+        starts=recording.starts,
+        scored=None if recording.scored is None else torch.from_numpy(recording.scored),
+        **_labels(recording, wh),
+    )
+
+
+def _labels(recording: Recording, wh: tuple[int, int]) -> dict[str, Any]:
+    """The truth of a recording as fields of a clip of size `wh`; none: {}."""
+    if (truth := recording.truth) is None:
+        return {}
+    labels = dict(
+        truth=torch.from_numpy(truth.positions),
+        skeleton=Skeleton(truth.names, truth.edges),
+        body_length=truth.body_length,
+    )
+    if truth.marks is not None:
+        scale = torch.tensor(wh) / torch.tensor(recording.rig.wh)
+        labels["marks"] = torch.from_numpy(truth.marks) * scale
+    return labels

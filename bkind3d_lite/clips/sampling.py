@@ -1,13 +1,18 @@
-"""Sampling: which pairs of frames a step sees, drawn from (seed, step) alone, so that a resumed run sees the same."""
+"""Sampling: which pairs of frames a step looks at, and the batch they make.
+
+Draws depend on (seed, step) alone, so a resumed run gets the same.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from ..cameras import CameraRig
 
 
 @dataclass(frozen=True)
@@ -36,26 +41,67 @@ class PairSampler:
     share: tuple[int, int] = (0, 1)  # (r, R): of R x `batch` pairs, those of rank r
 
     def draws(self, seed: int, start: int = 0) -> Iterator[PairDraw]:
-        """Draws from step `start` on; step i depends on (seed, i) alone."""
+        """Draw for ever; step i depends on (seed, i) alone.
+
+        Args:
+            seed: of the run.
+            start: the first step.
+
+        Yields:
+            One draw a step.
+        """
         rank, ranks = self.share
         own, everyone = slice(rank * self.batch, (rank + 1) * self.batch), ranks * self.batch
         step = start
         while True:
             random = torch.Generator().manual_seed(seed * 1_000_003 + step)
             pick = int(torch.randint(len(self.gaps), (), generator=random))
-            times = torch.multinomial(
-                self.chances[pick], everyone, replacement=True, generator=random
-            )[own]
+            chances = self.chances[pick]
+            times = torch.multinomial(chances, everyone, replacement=True, generator=random)
             views = torch.randperm(self.views, generator=random)[: self.views_per_step]
             angle = torch.rand(everyone, generator=random)[own] * 2 * math.pi
             shift = (2 * torch.rand(everyone, 3, generator=random)[own] - 1) * self.jitter
             later = torch.rand(everyone, generator=random)[own] * 2 * math.pi
             yield PairDraw(
-                times,
-                self.gaps[pick],
-                views.sort().values.tolist(),
+                times=times[own],
+                gap=self.gaps[pick],
+                views=views.sort().values.tolist(),
                 turn=angle if self.turn else None,
                 turn_later=later if self.turn else None,
                 shift=shift,
             )
             step += 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B frame sets at `now` and, in training, at `later`.
+
+    Channels are RGB in [0, 1], then (surveyed clips) the foreground.
+    """
+
+    now: Tensor  # (B, V, 3 or 4, H, W)
+    later: Tensor | None  # as `now`
+    rig: CameraRig  # tensors lead with (B, V) or (V)
+    index: Tensor  # (B,) time of `now`
+    centre: Tensor | None = None  # (B, 3) where the volume goes, if it follows the animal
+    turn: Tensor | None = None  # (B,) angle of the volume about the vertical axis, radians
+    turn_later: Tensor | None = None  # (B,) the same for `later`; None: as `turn`
+
+    def pinned(self) -> Batch:
+        """The images in page-locked memory, for a GPU that fetches them."""
+        later = None if self.later is None else self.later.pin_memory()
+        return replace(self, now=self.now.pin_memory(), later=later)
+
+    def to(self, device: torch.device | torch.dtype | str) -> Batch:
+        """Every tensor there, as `Tensor.to`.
+
+        Args:
+            device: a device or a number format.
+
+        Returns:
+            A batch of the same frames.
+        """
+        names = ("now", "later", "rig", "index", "centre", "turn", "turn_later")
+        there = {name: getattr(self, name) for name in names}
+        return replace(self, **{k: x.to(device) for k, x in there.items() if x is not None})

@@ -280,7 +280,7 @@ def _prepared(
         seen = survey(clip)
     recipe = placed(recipe, clip.rig, seen)
     if cache is not None:
-        clip = clip.kept(cache, enough(recipe, clip.rig))
+        clip = clip.cached(cache, enough(recipe, clip.rig))
         seen = None if seen is None else seen.resized(clip.rig.wh)
     return SurveyedClip(clip, seen), recipe
 

@@ -1,74 +1,96 @@
-"""Recordings: a folder as a camera, a tool or a data set left it, understood. One small module a layout.
+"""Recordings: a folder as a camera, a tool or a data set left it, understood.
 
-Only what lies in the folder given is read, and its calibration, which may lie beside it (one level up; the project's file of Anipose two,
-Human3.6M's three). Links that lead out of it are refused.
+One small module a layout. Only what lies in the folder given is read, and its calibration, which
+may lie beside it (one level up; the project's file of Anipose two, Human3.6M's three). Links that
+lead out of it are refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from . import anipose, dannce, human36m, plain, rat7m
-from .entry import Place, Recording, Truth, match_videos, settled
+from .entry import Place, Recording, Truth, match_videos, synchronized
 
-__all__ = ["Place", "Recording", "Truth", "match_videos", "parts", "read_recording"]
+__all__ = ["Place", "Recording", "Truth", "match_videos", "published_split", "read_recording"]
 
-LAYOUTS = (
-    human36m,
-    rat7m,
-    dannce,
-    anipose,
-    plain,
-)  # the first one that recognises the folder reads it
+# The first one that recognises the folder reads it.
+LAYOUTS = (human36m, rat7m, dannce, anipose, plain)
 
 
 def read_recording(
     folder: str | Path,
+    *,
     subject: str | int | None = None,
     trial: str | None = None,
     fps: float | None = None,
     offsets: Mapping[str, int] | None = None,
     common: bool = False,
 ) -> Recording:
-    """Understand a folder; nothing is decoded. Raises `FileNotFoundError` or `ValueError` with the file, the value and the remedy.
+    """Understand a folder; nothing is decoded.
 
-    subject: which rig of a Human3.6M calibration. trial: a word of the names of the videos, where a folder holds several recordings.
-    fps: frames per second, where the files do not say (images) or say wrong. offsets: {camera: frames} by which a camera is read later.
-    common: cut videos of unequal length to the stretch that all have.
+    Args:
+        folder: the recording.
+        subject: which rig of a Human3.6M calibration.
+        trial: a word of the videos' names, where a folder holds several recordings.
+        fps: frames per second, where the files do not say (images) or say wrong.
+        offsets: {camera: frames} by which a camera is read later.
+        common: cut videos of unequal length to the stretch that all have.
+
+    Returns:
+        What its cameras recorded.
+
+    Raises:
+        FileNotFoundError: the folder or a file of it is not there.
+        ValueError: a file cannot be read or does not fit; with the file, the value and the remedy.
     """
-    place = Place(Path(folder), subject, trial, fps)
+    place = Place(Path(folder), subject=subject, trial=trial, fps=fps)
     if not place.folder.is_dir():
         raise FileNotFoundError(
-            f"{folder}: no such folder; a clip is a folder with one video per camera and a calibration.toml"
+            f"{folder}: no such folder; a clip is a folder with one video per camera and a "
+            "calibration.toml"
         )
     if fps is not None and not 0 < fps < 1e6:
         raise ValueError(f"{folder}: fps = {fps}; expected frames per second, above 0")
     layout = next(layout for layout in LAYOUTS if layout.recognises(place))
     try:
-        return settled(layout.read(place), place, offsets, common)
+        return synchronized(layout.read(place), place, offsets, common)
     except (OSError, ValueError):
         raise
-    except Exception as error:  # fields that are missing, of another kind or shape: anything can come of a broken file
+    except Exception as error:  # missing fields, of another kind or shape: of a broken file all
         name = layout.__name__.rpartition(".")[2]
         raise ValueError(
-            f"{folder}: cannot be read as a {name} recording ({type(error).__name__}: {error}); a file of it is damaged or of another kind"
+            f"{folder}: cannot be read as a {name} recording ({type(error).__name__}: {error}); "
+            "a file of it is damaged or of another kind"
         ) from error
 
 
-def parts(root: str | Path) -> dict[str, list[dict]]:
-    """The published split of a data set's folder: {"train": [...], "test": [...]}, what `open_clip(**entry)` wants for each recording.
+def published_split(root: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """The parts that a data set's folder is divided into by those who publish scores on it.
 
-    Human3.6M as h36m-fetch leaves it: subjects 1, 5, 6, 7, 8 and 9, 11, without the sequences known to be bad; Rat7M: subjects 1 to 4 and 5.
-    The protocols score every 16th and every 240th frame (`clip.scored`).
+    Human3.6M as h36m-fetch leaves it: subjects 1, 5, 6, 7, 8 and 9, 11, without the sequences
+    known to be bad; Rat7M: subjects 1 to 4 and 5. The protocols score every 16th and every 240th
+    frame (`clip.scored`).
+
+    Args:
+        root: the data set's folder.
+
+    Returns:
+        {"train": [...], "test": [...]}: what `open_clip(**entry)` wants for each recording.
+
+    Raises:
+        FileNotFoundError: neither data set is there.
     """
     root = Path(root)
     for layout in (human36m, rat7m):
-        if found := layout.sequences(root):
+        if recordings := layout.sequences(root):
             return {
-                name: [entry for subject, entry in found if subject in subjects]
+                name: [entry for subject, entry in recordings if subject in subjects]
                 for name, subjects in (("train", layout.TRAIN), ("test", layout.TEST))
             }
     raise FileNotFoundError(
-        f"{root}: neither Human3.6M (S1/Directions-1/imageSequence, by h36m-fetch) nor Rat7M (mocap-s1-d1.mat) in it"
+        f"{root}: neither Human3.6M (S1/Directions-1/imageSequence, by h36m-fetch) nor Rat7M "
+        "(mocap-s1-d1.mat) in it"
     )

@@ -1,9 +1,12 @@
-"""What every layout is brought to: a `Recording`; and what they share on the way, a `Place` with its files, matched to cameras."""
+"""What every layout is brought to, a `Recording`, and what they share on the way.
+
+A `Place` with its files, matched to cameras, and the moments that all cameras recorded.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,8 +14,8 @@ import numpy as np
 
 from ...calibrations import find_calibration, load_calibration
 from ...cameras import CameraRig
-from ..videos import VIDEO_SUFFIXES, Footage, Picked
-from .footage import IMAGE_SUFFIXES, Chunks, Stills, footage_of, in_folder, last_number
+from ..videos import VIDEO_SUFFIXES, Footage, SelectedFrames, Video
+from .footage import IMAGE_SUFFIXES, JoinedVideos, Stills, footage_of, in_folder, last_number
 
 SUBFOLDERS = ("videos", "Videos", "videos-raw")
 JUMP = 1.5  # a step of time longer than so many usual ones, or as much shorter, is a jump
@@ -20,9 +23,10 @@ JUMP = 1.5  # a step of time longer than so many usual ones, or as much shorter,
 
 @dataclass(frozen=True)
 class Truth:
-    """Positions (T, J, 3) in the rig's unit, NaN where nobody labelled, with their names and (E, 2) bones.
+    """Positions (T, J, 3) in the rig's unit, NaN where nobody labelled, with names and bones.
 
-    marks (T, V, J, 2): where they were seen in each view of the rig, in pixels whose first one has its centre at (0.5, 0.5), NaN where not.
+    `edges` (E, 2) are the bones. `marks` (T, V, J, 2): where the joints were marked in each view
+    of the rig, in pixels whose first one has its centre at (0.5, 0.5), NaN where not.
     """
 
     positions: np.ndarray
@@ -31,32 +35,34 @@ class Truth:
     body_length: float | None = None
     marks: np.ndarray | None = None
 
-    def at(self, good: np.ndarray) -> Truth:
-        """Of (T,) moments those that are `good`."""
-        return replace(
-            self,
-            positions=self.positions[good],
-            marks=None if self.marks is None else self.marks[good],
-        )
+    def at(self, chosen: np.ndarray) -> Truth:
+        """The truth of some moments.
+
+        Args:
+            chosen: (T,) bool.
+
+        Returns:
+            Truth of those that are chosen.
+        """
+        marks = None if self.marks is None else self.marks[chosen]
+        return replace(self, positions=self.positions[chosen], marks=marks)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A folder understood: what each of V cameras saw, which of its frames belong together, and what is known besides."""
+    """A folder understood: what V cameras recorded, and which of its frames belong together."""
 
     rig: CameraRig
     footage: tuple[Footage, ...]  # V, in the rig's order
     fps: float
-    table: np.ndarray | None = (
-        None  # (T, V) place of each moment in each footage, negative: not there; None: moment t is frame t everywhere
-    )
+    # (T, V) place of each moment in each footage, negative: not there; None: moment t is frame t
+    # everywhere.
+    table: np.ndarray | None = None
     truth: Truth | None = None
-    clock: np.ndarray | None = (
-        None  # (T,) the moments' numbers in the whole recording, where some are left out
-    )
-    scored: np.ndarray | None = (
-        None  # (T,) bool: moments at which the data set's protocol asks for scores
-    )
+    # (T,) the moments' numbers in the whole recording, where some are left out.
+    clock: np.ndarray | None = None
+    # (T,) bool: moments at which the data set's protocol asks for scores.
+    scored: np.ndarray | None = None
     starts: tuple[int, ...] = (0,)  # moments at which time jumps
 
 
@@ -70,68 +76,98 @@ class Place:
     fps: float | None = None
 
     def inside(self, path: Path) -> Path:
-        """`path`, if it really lies in the folder; a link that leads out of it is refused."""
+        """Refuse a link that leads out of the folder.
+
+        Args:
+            path: a file or folder in it.
+
+        Returns:
+            `path`, if it really lies there.
+
+        Raises:
+            ValueError: it does not.
+        """
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise ValueError(
-                f"{path}: leads to {path.resolve()}, out of {self.folder}; only what lies in the folder is read: copy it there, "
-                "or open the folder it lies in"
+                f"{path}: leads to {path.resolve()}, out of {self.folder}; only what lies in the "
+                "folder is read: copy it there, or open the folder it lies in"
             )
         return path
 
     def calibration(self) -> Path:
         """The calibration's file in the folder or one level up."""
-        found = find_calibration(self.folder)
-        (
-            self
-            if found.absolute().is_relative_to(self.folder.absolute())
-            else replace(self, folder=self.folder.absolute().parent)
-        ).inside(found)
-        return found
+        path, here = find_calibration(self.folder), self.folder.absolute()
+        home = self if path.absolute().is_relative_to(here) else replace(self, folder=here.parent)
+        return home.inside(path)
 
     def sources(self, folder: Path | None = None) -> dict[str, Path]:
-        """{name: path} of the videos here or in a sub folder `videos`; where there are none, of the folders of videos or images."""
-        places = (
-            [self.folder, *(self.folder / name for name in SUBFOLDERS)]
-            if folder is None
-            else [folder]
-        )
-        places = [self.inside(place) for place in places if place.is_dir()]
-        for place in places:
-            if files := in_folder(place, VIDEO_SUFFIXES):
-                return {
-                    p.stem: self.inside(p)
-                    for p in files
-                    if self.trial is None or _word(self.trial).search(p.stem.lower())
-                }
-        for place in places:
-            inner = [
-                p
-                for p in sorted(place.iterdir())
-                if p.is_dir() and not p.name.startswith(".") and p.name not in SUBFOLDERS
-            ]
-            if folders := [p for p in inner if in_folder(p, VIDEO_SUFFIXES + IMAGE_SUFFIXES)]:
-                for path in (
-                    q for p in folders for q in [p, *in_folder(p, VIDEO_SUFFIXES + IMAGE_SUFFIXES)]
-                ):
-                    self.inside(path)
-                return {p.name: p for p in folders}
+        """Find the videos here or in a sub folder `videos`; where there are none, the folders.
+
+        Args:
+            folder: to look into instead.
+
+        Returns:
+            {name: path} of the videos, or of the folders of videos or images.
+        """
+        here = [self.folder, *(self.folder / name for name in SUBFOLDERS)]
+        folders = here if folder is None else [folder]
+        folders = [self.inside(f) for f in folders if f.is_dir()]
+        for home in folders:
+            if videos := in_folder(home, VIDEO_SUFFIXES):
+                return {p.stem: self.inside(p) for p in videos if self._of_trial(p)}
+        for home in folders:
+            cameras = {path: files for path, files in _inner_folders(home) if files}
+            for path, files in cameras.items():
+                for inner in (path, *files):
+                    self.inside(inner)
+            if cameras:
+                return {path.name: path for path in cameras}
         return {}
 
+    def _of_trial(self, video: Path) -> bool:
+        return self.trial is None or bool(_word(self.trial).search(video.stem.lower()))
+
     def rig(self, calibration: Path, sources: Mapping[str, Path]) -> CameraRig:
-        """The calibration; where its format holds no image size, that of the first source."""
+        """Read the calibration; where its format holds no image size, that of the first source.
+
+        Args:
+            calibration: its file.
+            sources: {name: path} of videos or folders.
+
+        Returns:
+            The cameras.
+        """
         first = footage_of(next(iter(sources.values()))).wh if sources else None
         return load_calibration(calibration, first, self.subject)
 
     def rate(self, footage: Sequence[Footage]) -> float:
-        """Frames per second: as the user says, or as the first footage does."""
+        """Frames per second: as the user says, or as the first footage does.
+
+        Args:
+            footage: of each camera.
+
+        Returns:
+            The rate.
+
+        Raises:
+            ValueError: neither says one.
+        """
         if not (fps := self.fps or footage[0].fps):
             raise ValueError(
-                f"{self.folder}: {footage[0].path.name} says no frame rate; give it: fps=30, or --fps 30"
+                f"{self.folder}: {footage[0].path.name} says no frame rate; "
+                "give it: fps=30, or --fps 30"
             )
         return float(fps)
 
 
-# ---- sources and cameras -----------------------------------------------------------------------------------------
+def _inner_folders(home: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """The folders in a folder, with their videos and images."""
+    for path in sorted(home.iterdir()):
+        if path.is_dir() and not path.name.startswith(".") and path.name not in SUBFOLDERS:
+            yield path, in_folder(path, VIDEO_SUFFIXES + IMAGE_SUFFIXES)
+
+
+# ---- sources and cameras -------------------------------------------------------------------------
 def _word(name: str) -> re.Pattern:
     return re.compile(rf"(?<![a-z0-9]){re.escape(name.lower())}(?![a-z0-9])")
 
@@ -139,130 +175,157 @@ def _word(name: str) -> re.Pattern:
 def match_videos(
     files: dict[str, Path], names: Sequence[str], folder: Path, calibration: Path
 ) -> dict[str, Path | list[Path]]:
-    """{camera name: its video or folder, or its parts}: the stem is the name, or holds it as a word of its own (`trial3_cam1.mp4`).
+    """Which file belongs to which camera.
 
-    Several videos of a camera are its parts if they differ only in the number of their first frame (`s1-d1-camera1-3500.mp4`).
+    Its stem is the camera's name, or holds it as a word of its own (`trial3_cam1.mp4`). Several
+    videos of a camera are its parts if they differ only in the number of their first frame
+    (`s1-d1-camera1-3500.mp4`).
+
+    Args:
+        files: {stem: path} of videos or folders.
+        names: of the cameras.
+        folder: of the recording, for messages.
+        calibration: its file, for messages.
+
+    Returns:
+        {camera's name: its video or folder, or its parts}.
+
+    Raises:
+        ValueError: a camera has no video or several, or a video no camera.
     """
-    fits = {
-        name: [files[name]]
-        if name in files
-        else [p for stem, p in files.items() if _word(name).search(stem.lower())]
-        for name in names
-    }
-    missing, taken = (
-        [name for name in names if not fits[name]],
-        {p for found in fits.values() for p in found},
-    )
-    if missing:
+    fits = {name: _files_of(name, files) for name in names}
+    if missing := [name for name in names if not fits[name]]:
+        there = f" (videos there: {', '.join(p.name for p in files.values())})" if files else ""
         raise ValueError(
-            f"{folder}: no video for camera {', '.join(missing)} of {calibration}; expected {missing[0]}.mp4"
-            + (f" (videos there: {', '.join(p.name for p in files.values())})" if files else "")
+            f"{folder}: no video for camera {', '.join(missing)} of {calibration}; "
+            f"expected {missing[0]}.mp4{there}"
         )
-    if several := next(
-        (name for name in names if len(fits[name]) > 1 and not _parts(fits[name])), None
-    ):
+    several = [name for name in names if len(fits[name]) > 1 and not _are_parts(fits[name])]
+    if several:
         raise ValueError(
-            f"{folder}: {', '.join(p.name for p in fits[several])} could each be camera {several}; keep one recording a folder, "
-            "or choose one by a word of its name: trial=..., --trial"
+            f"{folder}: {', '.join(p.name for p in fits[several[0]])} could each be camera "
+            f"{several[0]}; keep one recording a folder, or choose one by a word of its name: "
+            "trial=..., --trial"
         )
+    taken = {p for paths in fits.values() for p in paths}
     if extra := [p for p in files.values() if p not in taken]:
         raise ValueError(
-            f"{folder}: video {extra[0].name} has no camera in {calibration} (it has {', '.join(names)}); rename the video or remove it"
+            f"{folder}: video {extra[0].name} has no camera in {calibration} "
+            f"(it has {', '.join(names)}); rename the video or remove it"
         )
-    return {name: found if len(found) > 1 else found[0] for name, found in fits.items()}
+    return {name: paths if len(paths) > 1 else paths[0] for name, paths in fits.items()}
 
 
-def _parts(paths: list[Path]) -> bool:
+def _files_of(camera: str, files: dict[str, Path]) -> list[Path]:
+    if camera in files:
+        return [files[camera]]
+    return [path for stem, path in files.items() if _word(camera).search(stem.lower())]
+
+
+def _are_parts(paths: list[Path]) -> bool:
     """Do the names differ only in a last number, and is that the number of the first frame?"""
-    if len({re.sub(r"\d+$", "", p.stem) for p in paths}) > 1 or any(
-        p.is_dir() or last_number(p) is None for p in paths
-    ):
+    if len({re.sub(r"\d+$", "", p.stem) for p in paths}) > 1:
         return False
-    return Chunks(paths).says_first
+    if any(p.is_dir() or last_number(p) is None for p in paths):
+        return False
+    return JoinedVideos(paths).numbered
 
 
 def same_aspect(footage: Sequence[Footage], rig: CameraRig, calibration: Path) -> None:
-    """Refuse videos of another shape than the calibrated images."""
+    """Refuse videos of another shape than the calibrated images.
+
+    Args:
+        footage: of each camera.
+        rig: the calibrated cameras.
+        calibration: its file, for the message.
+
+    Raises:
+        ValueError: the aspect of a video differs by more than 0.01.
+    """
     for video in footage:
         if video.wh != rig.wh and abs(video.wh[0] / video.wh[1] - rig.wh[0] / rig.wh[1]) > 0.01:
             raise ValueError(
-                f"{video.path}: {video.wh[0]} x {video.wh[1]} pixels, but {calibration} was made for "
-                f"{rig.wh[0]} x {rig.wh[1]}; a crop needs its own calibration"
+                f"{video.path}: {video.wh[0]} x {video.wh[1]} pixels, but {calibration} was made "
+                f"for {rig.wh[0]} x {rig.wh[1]}; a crop needs its own calibration"
             )
 
 
-# ---- time --------------------------------------------------------------------------------------------------------
-def places_of(numbers: np.ndarray, footage: Footage) -> np.ndarray:
-    """Where frames with these numbers in the whole recording lie in a footage; -1: not there, or not a number."""
+# ---- time ----------------------------------------------------------------------------------------
+def indices_of(numbers: np.ndarray, footage: Footage) -> np.ndarray:
+    """Where frames lie in a footage, by their numbers in the whole recording.
+
+    Args:
+        numbers: (T,) of the frames; NaN: none.
+        footage: of one camera.
+
+    Returns:
+        (T,) indices; -1: not there, or not a number.
+    """
     have = getattr(footage, "numbers", np.arange(len(footage)))
     wanted = np.where(np.isfinite(numbers), numbers, -1).astype(np.int64)
     at = np.searchsorted(have, wanted).clip(0, len(have) - 1)
     return np.where(have[at] == wanted, at, -1)
 
 
-def settled(
-    found: Recording, place: Place, offsets: Mapping[str, int] | None, common: bool
-) -> Recording:
-    """The recording with its cameras' offsets, reduced to the moments that every camera saw.
+def common_numbers(footage: Sequence[Stills]) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers that images of all cameras carry.
 
-    A camera with offset n is read n frames later: its frame t + n meets frame t of the others. `common`: videos of unequal length are
-    cut to the stretch that all have, else they are refused.
+    Args:
+        footage: of each camera.
+
+    Returns:
+        Where they lie in each footage (T, V), and the numbers (T,).
     """
-    lags, counts, truth = (
-        _lags(found.rig, offsets, place),
-        np.array([len(f) for f in found.footage]),
-        found.truth,
-    )
-    table = found.table
+    common = set.intersection(*(set(stills.numbers.tolist()) for stills in footage))
+    clock = np.array(sorted(common), np.int64)
+    return np.stack([np.searchsorted(stills.numbers, clock) for stills in footage], 1), clock
+
+
+def synchronized(
+    recording: Recording, place: Place, offsets: Mapping[str, int] | None, common: bool
+) -> Recording:
+    """Apply the cameras' offsets, and reduce a recording to the moments that every camera has.
+
+    Args:
+        recording: as its layout was read.
+        place: its folder, for messages.
+        offsets: {camera: n}: a camera is read n frames later: its frame t + n meets frame t of the
+            others.
+        common: cut videos of unequal length to the stretch that all have, else refuse them.
+
+    Returns:
+        The recording without a table: moment t is frame t everywhere.
+
+    Raises:
+        ValueError: cameras differ in frames, have no common moment, or the truth does not fit.
+    """
+    lags = _lags(recording.rig, offsets, place)
+    counts = np.array([len(f) for f in recording.footage])
+    table = recording.table
     if table is None:
         if len(set(counts)) > 1 and len(set(counts - lags)) > 1 and not common:
-            said = {f.path.name: len(f) for f in found.footage}
-            short = "".join(
-                f"; {f.path.name} promises {f.promised} and shows {len(f)}: it is truncated, or was cut without encoding it again; copy it once more"
-                for f in found.footage
-                if getattr(f, "promised", 0) > len(f)
-            )
-            raise ValueError(
-                f"{place.folder}: the cameras differ in frames: {said}{short}; cut them to the same synchronized stretch, take the stretch "
-                "that all have (common=True, --common), or say which one to read later (offsets, --offset cam=frames)"
-            )
+            raise ValueError(_unequal(recording, place))
         table = np.repeat(np.arange(counts.max())[:, None], len(counts), 1)
     shifted = np.where(table < 0, -1, table + lags)
-    good = ((shifted >= 0) & (shifted < counts)).all(1)
+    good = np.asarray(((shifted >= 0) & (shifted < counts)).all(1))
     if not good.any():
         raise ValueError(
-            f"{place.folder}: no moment that all cameras saw; are the offsets and the table of synchronous frames of these videos?"
+            f"{place.folder}: no moment that all cameras saw; are the offsets and the table of "
+            "synchronous frames of these videos?"
         )
-    clock = (table[:, 0] if found.clock is None else found.clock)[good]
-    steps = np.diff(clock)
-    usual = max(1, np.median(steps)) if len(steps) else 1
-    starts = (0, *(np.flatnonzero((steps > JUMP * usual) | (steps < usual / JUMP)) + 1).tolist())
-    if truth is not None:
-        if len(truth.positions) not in (len(good), good.sum()):
-            raise ValueError(
-                f"{place.folder / 'truth.npz'}: {len(truth.positions)} poses for {len(good)} frames; write one pose per frame"
-            )
-        if truth.marks is not None and truth.marks.shape[1] != found.rig.views:
-            raise ValueError(
-                f"{place.folder / 'truth.npz'}: marks in {truth.marks.shape[1]} views for {found.rig.views} cameras; NaN where there are none"
-            )
-        truth = truth.at(good) if len(truth.positions) == len(good) else truth
-    whole = (
-        good.all() and len(set(counts)) == 1 and (shifted == np.arange(len(good))[:, None]).all()
-    )
-    footage = (
-        found.footage
-        if whole
-        else tuple(Picked(f, shifted[good, v]) for v, f in enumerate(found.footage))
-    )
+    clock = (table[:, 0] if recording.clock is None else recording.clock)[good]
+    footage = recording.footage
+    in_step = bool((shifted == np.arange(len(good))[:, None]).all())
+    if not (good.all() and len(set(counts)) == 1 and in_step):
+        footage = tuple(SelectedFrames(f, shifted[good, v]) for v, f in enumerate(footage))
     return replace(
-        found,
+        recording,
         footage=footage,
         table=None,
-        truth=truth,
+        truth=_truth_of(recording, good, place),
         clock=clock,
-        starts=starts,
-        scored=None if found.scored is None else found.scored[good],
+        starts=_starts(clock),
+        scored=None if recording.scored is None else recording.scored[good],
     )
 
 
@@ -270,25 +333,58 @@ def _lags(rig: CameraRig, offsets: Mapping[str, int] | None, place: Place) -> np
     offsets = dict(offsets or {})
     if unknown := [name for name in offsets if name not in rig.names]:
         raise ValueError(
-            f"{place.folder}: no camera {unknown[0]} to offset; the cameras are {', '.join(rig.names)}"
+            f"{place.folder}: no camera {unknown[0]} to offset; "
+            f"the cameras are {', '.join(rig.names)}"
         )
     return np.array([int(offsets.get(name, 0)) for name in rig.names])
 
 
+def _unequal(recording: Recording, place: Place) -> str:
+    """The message about cameras that differ in their frames."""
+    counts = {f.path.name: len(f) for f in recording.footage}
+    short = "".join(
+        f"; {f.path.name} promises {f.promised} and shows {len(f)}: it is truncated, or was cut "
+        "without encoding it again; copy it once more"
+        for f in recording.footage
+        if isinstance(f, Video) and f.promised > len(f)
+    )
+    return (
+        f"{place.folder}: the cameras differ in frames: {counts}{short}; cut them to the same "
+        "synchronized stretch, take the stretch that all have (common=True, --common), or say "
+        "which one to read later (offsets, --offset cam=frames)"
+    )
+
+
+def _starts(clock: np.ndarray) -> tuple[int, ...]:
+    """Moments at which time jumps."""
+    steps = np.diff(clock)
+    usual = max(1, np.median(steps)) if len(steps) else 1
+    jumps = (steps > JUMP * usual) | (steps < usual / JUMP)
+    return (0, *(np.flatnonzero(jumps) + 1).tolist())
+
+
+def _truth_of(recording: Recording, good: np.ndarray, place: Place) -> Truth | None:
+    """The truth at the good ones of (T,) moments."""
+    if (truth := recording.truth) is None:
+        return None
+    path, poses = place.folder / "truth.npz", len(truth.positions)
+    if poses not in (len(good), good.sum()):
+        raise ValueError(f"{path}: {poses} poses for {len(good)} frames; write one pose per frame")
+    if truth.marks is not None and truth.marks.shape[1] != recording.rig.views:
+        raise ValueError(
+            f"{path}: marks in {truth.marks.shape[1]} views for {recording.rig.views} cameras; "
+            "NaN where there are none"
+        )
+    return truth.at(good) if poses == len(good) else truth
+
+
 def whole(footage: Footage) -> Footage:
-    """Refuse a chunked footage with a part missing."""
-    return footage.whole() if isinstance(footage, Chunks) else footage
+    """Refuse joined videos with a part missing.
 
+    Args:
+        footage: of one camera.
 
-__all__ = [
-    "Place",
-    "Recording",
-    "Stills",
-    "Truth",
-    "footage_of",
-    "match_videos",
-    "places_of",
-    "same_aspect",
-    "settled",
-    "whole",
-]
+    Returns:
+        The same.
+    """
+    return footage.whole() if isinstance(footage, JoinedVideos) else footage
