@@ -1,6 +1,9 @@
 """The lab: right answers pass, stubs wait, and a usual mistake gets exactly its hint."""
 
+import ast
+import importlib
 import inspect
+import json
 import math
 import re
 from pathlib import Path
@@ -15,8 +18,11 @@ from bkind3d_lite.lab.checks import FAILED, PASSED, WAITING, judge, list_exercis
 from bkind3d_lite.lab.exercises import EXERCISES
 from bkind3d_lite.lab.exercises.entry import Dice
 
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 TEACHING = Path(__file__).parents[1] / "docs" / "teaching.md"
-MISTAKES = [(name, hint) for name, exercise in EXERCISES.items() for hint in exercise.mistakes]
+MISTAKES = [
+    (name, *mistake) for name, exercise in EXERCISES.items() for mistake in exercise.mistakes
+]
 
 
 @pytest.fixture(scope="module")
@@ -30,25 +36,8 @@ def answers():
 
 def test_the_table_covers_the_lessons():
     lessons = [exercise.lesson for exercise in EXERCISES.values()]
-    assert (
-        len(EXERCISES) >= 24
-        and lessons == sorted(lessons)
-        and set(lessons)
-        == {
-            "00_tour",
-            "01_cameras",
-            "02_clips",
-            "03_volumes",
-            "04_networks",
-            "05_lifts",
-            "06_edges",
-            "07_losses",
-            "08_training",
-            "09_evaluation",
-            "10_epipolar",
-            "11_your_clip",
-        }
-    )
+    assert len(EXERCISES) >= 24 and lessons == sorted(lessons)
+    assert set(lessons) == {path.stem for path in NOTEBOOKS} and len(NOTEBOOKS) == 12
     assert all(lessons.count(lesson) >= 3 for lesson in lessons)
 
 
@@ -70,7 +59,10 @@ def test_an_entry_is_complete(name):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_inputs_are_not_square_and_differ(name):
-    """Square input would hide a swap of rows and columns; the two matrices of cameras are square by nature."""
+    """Square input would hide a swap of rows and columns.
+
+    The two matrices of cameras are square by nature.
+    """
     exercise = EXERCISES[name]
     if exercise.is_value:
         return
@@ -78,17 +70,12 @@ def test_inputs_are_not_square_and_differ(name):
     natural = {"K", "R", "P", "F", "x", "y", "g"}  # 3 x 3 matrices, and the SSIM window
     parameters = list(inspect.signature(exercise.reference).parameters)
     for parameter, x in zip(parameters, exercise.make(Dice(0))):
-        if (
-            isinstance(x, torch.Tensor)
-            and x.ndim >= 2
-            and parameter not in natural
-            and x.shape != (2, 2)
-        ):  # two views of (x, y)
-            assert x.shape[-1] != x.shape[-2], parameter
+        if not isinstance(x, torch.Tensor) or x.ndim < 2 or parameter in natural:
+            continue
+        assert x.shape == (2, 2) or x.shape[-1] != x.shape[-2], parameter  # or 2 views of (x, y)
     again = [x for x in exercise.make(Dice(1)) if isinstance(x, torch.Tensor)]
-    assert not given or any(
-        a.shape != b.shape or not torch.equal(a, b) for a, b in zip(given, again)
-    )
+    differ = [a.shape != b.shape or not torch.equal(a, b) for a, b in zip(given, again)]
+    assert not given or any(differ)
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -106,24 +93,21 @@ def test_a_stub_is_a_state_not_an_error(name):
 
 
 @pytest.mark.parametrize(
-    "name, hint", MISTAKES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(MISTAKES)]
+    "name, hint, wrong", MISTAKES, ids=[f"{name}-{i}" for i, (name, *_) in enumerate(MISTAKES)]
 )
-def test_a_usual_mistake_gets_exactly_its_hint(name, hint):
+def test_a_usual_mistake_gets_exactly_its_hint(name, hint, wrong):
     exercise = EXERCISES[name]
-    wrong = exercise.mistakes[hint]
     for seed in (0, 1):
         result = judge(exercise, wrong() if exercise.is_value else wrong, seed)
-        assert (
-            result.state == FAILED
-            and result.message.startswith("✗ ")
-            and result.message.endswith(f". Hint: {hint}")
-        ), result.message
+        assert result.state == FAILED and result.message.startswith("✗ "), result.message
+        assert result.message.endswith(f". Hint: {hint}"), result.message
 
 
 # Mistakes as students write them, apart from the table's own variants.
 WRONG = {
     "ndc_from_px": (
-        "def ndc_from_px(px, size):\n    W, H = size\n    return torch.stack([2 * px[:, 0] / H - 1, 2 * px[:, 1] / W - 1], 1)",
+        "def ndc_from_px(px, wh):\n    W, H = wh\n"
+        "    return torch.stack([2 * px[:, 0] / H - 1, 2 * px[:, 1] / W - 1], 1)",
         "swapped x and y",
     ),
     "px_from_cam": (
@@ -131,11 +115,13 @@ WRONG = {
         "division by depth",
     ),
     "unproject": (
-        "def unproject(maps, ndc):\n    return F.grid_sample(maps, ndc[:, :, None], align_corners=True)[..., 0]",
+        "def unproject(maps, ndc):\n"
+        "    return F.grid_sample(maps, ndc[:, :, None], align_corners=True)[..., 0]",
         "align_corners must be False",
     ),
     "fuse": (
-        "def fuse(volume):\n    w = torch.exp(volume)\n    w = w / w.sum(1, keepdim=True)\n    return (w * volume).sum(0)",
+        "def fuse(volume):\n    w = torch.exp(volume)\n    w = w / w.sum(1, keepdim=True)\n"
+        "    return (w * volume).sum(0)",
         "wrong axis of the softmax",
     ),
     "voxel_centres": (
@@ -168,7 +154,7 @@ def test_mistakes_in_students_own_words(name):
     assert result.state == FAILED and hint in result.message, result.message
 
 
-# ---- the line that is printed --------------------------------------------------------------------------------------
+# ---- the line that is printed --------------------------------------------------------------------
 def test_check_prints_one_line_and_returns_it(capsys):
     def fuse(volume):
         return (volume.softmax(0) * volume).sum(0)
@@ -182,10 +168,8 @@ def test_check_prints_one_line_and_returns_it(capsys):
 
 
 def test_shapes_come_first(capsys):
-    assert (
-        check(lambda px, size: px[:, :1], "ndc_from_px").message
-        == "✗ shape (5, 1), expected (5, 2)"
-    )
+    message = check(lambda px, wh: px[:, :1], "ndc_from_px").message
+    assert message == "✗ shape (5, 1), expected (5, 2)"
 
 
 @pytest.mark.parametrize(
@@ -210,21 +194,17 @@ def test_shapes_come_first(capsys):
 )
 def test_errors_are_said_kindly(answer, said, capsys):
     result = check(answer, "fuse")
-    assert (
-        result.state == FAILED
-        and result.message.startswith("✗")
-        and said in result.message
-        and "\n" not in result.message
-    )
+    assert result.state == FAILED and result.message.startswith("✗")
+    assert said in result.message and "\n" not in result.message
 
 
 def test_a_forgotten_return_is_told_from_a_stub():
     def fuse(volume):
         volume.sum(0)
 
-    assert (
-        judge(EXERCISES["fuse"], fuse).message
-        == "○ not attempted yet (your function returns nothing: is a `return` missing?)"
+    message = judge(EXERCISES["fuse"], fuse).message
+    assert message == (
+        "○ not attempted yet (your function returns nothing: is a `return` missing?)"
     )
 
 
@@ -247,7 +227,7 @@ def test_unknown_names_are_met_with_the_nearest(capsys):
     assert "did you mean 'unproject'?" in capsys.readouterr().out
 
 
-# ---- the answer key ------------------------------------------------------------------------------------------------
+# ---- the answer key ------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", EXERCISES)
 def test_reveal_prints_the_librarys_source(name, capsys):
     assert reveal(name) is None
@@ -256,20 +236,41 @@ def test_reveal_prints_the_librarys_source(name, capsys):
 
 
 def test_reveal_finds_anything_public(capsys):
-    reveal("CameraRig.px_from_cam"), reveal("segment_distance2")
+    reveal("CameraRig.px_from_cam")
+    reveal("segment_distance2")
     out = capsys.readouterr().out
     assert "def px_from_cam" in out and "def segment_distance2" in out and "\n    " in out
 
 
-def test_exercises_lists_a_lesson(capsys):
+def test_reveal_finds_what_notebooks_import():
+    """Every function and class of the package that a lesson imports."""
+    missing = []
+    for path in NOTEBOOKS:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        for node in ast.walk(ast.parse("\n".join(code))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("bkind3d_lite"):
+                module = importlib.import_module(node.module)
+                things = {a.name: getattr(module, a.name, None) for a in node.names}
+                code_names = [n for n, x in things.items() if hasattr(x, "__qualname__")]
+                missing += [n for n in code_names if checks._source_of(n) is not things[n]]
+    # the lab itself has no source to reveal
+    assert set(missing) <= {"check", "reveal"}
+
+
+def test_reveal_prints_a_propertys_function(capsys):
+    reveal("CameraRig.centres")
+    assert "def centres" in capsys.readouterr().out
+
+
+def test_list_exercises_lists_a_lesson(capsys):
     list_exercises("03_volumes")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 and all(line.startswith("03_volumes") for line in lines)
 
 
-# ---- references that the package has no function for ----------------------------------------------------------------
+# ---- references that the package has no function for ---------------------------------------------
 def test_the_rate_is_the_one_training_uses(clip):
-
     from bkind3d_lite.recipes import QUICK_RAT
     from bkind3d_lite.training import batches, begin, train
 
@@ -294,7 +295,7 @@ def test_the_rate_is_the_one_training_uses(clip):
     run.step = 30  # past the warm-up of 20 steps
     next(train(run, batches(run, clip, None)))
     assert run.optimizer.param_groups[0]["lr"] == pytest.approx(
-        EXERCISES["cosine_rate"].reference(30, 40, small.rate)
+        EXERCISES["cosine_rate"].reference(30, 40, small.optim.learning_rate)
     )
 
 
@@ -312,7 +313,5 @@ def test_the_running_average_is_the_one_the_length_loss_keeps():
 
 
 def test_modules_of_reveal_exist():
-    import importlib
-
     for name in checks.MODULES:
         importlib.import_module(f"bkind3d_lite.{name}")

@@ -40,7 +40,10 @@ def notebook(path: Path, *sources: str) -> Path:
 
 @pytest.fixture
 def graded(tmp_path, monkeypatch):
-    """`graded(cells...)` -> {exercise: (state, message)}; only the exercises that are in the notebook are expected."""
+    """`graded(cells...)` -> {exercise: (state, message)}.
+
+    Only the exercises that are in the notebook are expected.
+    """
     monkeypatch.setattr(grading, "LESSONS", tmp_path / "none")
 
     def grade(*sources, limit=LIMIT):
@@ -76,7 +79,7 @@ def test_an_answer_under_another_name_is_found_by_its_check(tmp_path):
 
 
 def test_forged_words_are_not_believed(graded):
-    """Prints, a patched check, a patched package, lines written to every open file: the numbers stay wrong."""
+    """Prints, a patched check or package, lines written to every open file: still wrong."""
     patch = (
         "import bkind3d_lite.lab.sandbox as answering, os, sys\n"
         "class Liar:\n"
@@ -86,7 +89,8 @@ def test_forged_words_are_not_believed(graded):
     )
     forge = (
         "    import json, os\n"
-        "    for claim in ({'stop': ['passed', '✓']}, {'answers': []}, {'answers': [1] * 20}, 'passed', {'stop': 1}, {}):\n"
+        "    passed = {'stop': ['passed', '✓']}, {'answers': []}, {'answers': [1] * 20}\n"
+        "    for claim in (*passed, 'passed', {'stop': 1}, {}):\n"
         "        for fd in range(3, 12):\n"
         "            try: os.write(fd, (json.dumps(['NAME', claim]) + chr(10)).encode())\n"
         "            except OSError: pass\n"
@@ -178,8 +182,10 @@ def test_secrets_and_files_stay_out_of_reach(graded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "keep.txt").write_text("kept")
     body = (
-        "    import os, shutil\n    assert 'MY_TOKEN' not in os.environ and os.environ['HOME'] == os.getcwd()\n"
-        "    for name in os.listdir('.'): shutil.rmtree(name, True) if os.path.isdir(name) else os.remove(name)\n"
+        "    import os, shutil\n"
+        "    assert 'MY_TOKEN' not in os.environ and os.environ['HOME'] == os.getcwd()\n"
+        "    for name in os.listdir('.'):\n"
+        "        shutil.rmtree(name, True) if os.path.isdir(name) else os.remove(name)\n"
         "    assert not os.listdir('.')\n"
     )
     assert graded(GOOD.replace("    return", body + "    return", 1))["fuse"][0] == PASSED
@@ -195,7 +201,8 @@ def test_offspring_is_ended(graded, tmp_path):
     fork = (
         "def fuse(volume):\n    import os, time\n    if os.fork() == 0:\n        os.setsid()\n"
         f"        open({str(note)!r}, 'w').write(str(os.getpid()))\n        time.sleep(600)\n"
-        f"    while not os.path.exists({str(note)!r}): time.sleep(0.05)\n    time.sleep(0.2)\n    os._exit(0)\ncheck(fuse)"
+        f"    while not os.path.exists({str(note)!r}): time.sleep(0.05)\n"
+        "    time.sleep(0.2)\n    os._exit(0)\ncheck(fuse)"
     )
     assert graded(fork)["fuse"][0] == FAILED
     number = int(note.read_text())
@@ -247,7 +254,7 @@ def test_a_folder_becomes_a_table(tmp_path, monkeypatch, capsys):
 
 
 def test_a_lesson_as_handed_out_and_as_solved(tmp_path):
-    """The real notebook with its stubs, then with the expected answers of docs/teaching.md in their place."""
+    """The real notebook with its stubs, then with the answers of docs/teaching.md instead."""
     lesson = grading.LESSONS / "03_volumes.ipynb"
     if not lesson.is_file():
         pytest.skip("lesson 03 is not here")

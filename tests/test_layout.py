@@ -40,7 +40,7 @@ STREET = {
     "workflows": [
         "recommend", "doctor", "doctor_page", "track_run", "evaluate_run", "train_run", "quickstart"
     ],
-    "lab": ["exercises", "sandbox", "checks", "grading", "notebook_tools"],
+    "lab": ["exercises", "sandbox", "checks", "grading", "notebook_pages", "notebook_tools"],
 }  # fmt: skip
 ORDER = list(STREET)
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))

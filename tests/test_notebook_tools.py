@@ -12,7 +12,7 @@ import pytest
 
 from bkind3d_lite.__main__ import main
 from bkind3d_lite.files import bundled
-from bkind3d_lite.lab import notebook_tools
+from bkind3d_lite.lab import notebook_pages, notebook_tools
 from bkind3d_lite.lab.exercises import EXERCISES
 from bkind3d_lite.lab.grading import steps
 from bkind3d_lite.lab.notebook_tools import cleaned, problems, run, tags_of
@@ -43,7 +43,7 @@ def written(folder, text, name="99_nothing.ipynb"):
     return path
 
 
-# ---- the lessons themselves ------------------------------------------------------------------------------------------
+# ---- the lessons themselves ----------------------------------------------------------------------
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_a_lesson_keeps_the_rules(path):
     assert problems(path) == []
@@ -51,23 +51,26 @@ def test_a_lesson_keeps_the_rules(path):
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_a_lessons_exercises_are_in_the_table(path):
-    """Each exercise cell asks for an exercise of this lesson, and its stub takes what the table's reference takes."""
+    """Each exercise cell asks for one of this lesson; its stub takes what the table says."""
     asked = [step for step in steps(path) if step.names]
     assert len(asked) == sum("exercise" in tags_of(cell) for cell in nbformat.read(path, 4).cells)
     for step in asked:
         stubs = {
-            node.name: len(node.args.args)
+            node.name: [x.arg for x in node.args.args]
             for node in ast.parse(step.source).body
             if isinstance(node, ast.FunctionDef)
         }
         for name, held in step.names.items():
-            assert EXERCISES[name].lesson == path.stem, name
-            assert EXERCISES[name].is_value or stubs[held] == len(
-                inspect.signature(EXERCISES[name].reference).parameters
-            ), name
+            exercise = EXERCISES[name]
+            assert exercise.lesson == path.stem, name
+            taken = list(inspect.signature(exercise.reference).parameters)
+            assert exercise.is_value or stubs[held] == taken, name
+            assert exercise.is_value or all(re.search(rf"\b{x}\b", exercise.task) for x in taken), (
+                name
+            )
 
 
-# ---- the tool --------------------------------------------------------------------------------------------------------
+# ---- the tool ------------------------------------------------------------------------------------
 def test_cleaning_keeps_what_was_written_and_nothing_else():
     nb = nbformat.reads(lesson(), 4)
     nb.metadata["widgets"] = {"state": {}}
@@ -173,7 +176,7 @@ def test_run_executes_writes_copies_and_pages(tmp_path, capsys):
 
 
 def test_a_widget_becomes_its_picture():
-    """A figure two boxes deep, its array apart, as ipywidgets stores them; the script of the widget goes."""
+    """A figure two boxes deep, its array apart, as ipywidgets stores them; the script goes."""
     state = {
         "box": {"state": {"children": ["IPY_MODEL_row", "IPY_MODEL_fig"]}},
         "row": {"state": {"children": ["IPY_MODEL_area"]}},
@@ -196,16 +199,16 @@ def test_a_widget_becomes_its_picture():
     nb.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": state}}
     view = {"application/vnd.jupyter.widget-view+json": {"model_id": "box"}, "text/plain": "VBox()"}
     nb.cells[1].outputs = [nbformat.v4.new_output("display_data", data=view)]
-    notebook_tools.freeze_widgets(nb)
+    notebook_pages.freeze_widgets(nb)
     shown = nb.cells[1].outputs[0].data
     assert set(shown) == {
         "text/plain",
         "image/png",
-        notebook_tools.PLOTLY,
+        notebook_pages.PLOTLY,
     } and "sss" not in nbformat.writes(nb)
     import plotly.graph_objects as go
 
-    figure = go.Figure(shown[notebook_tools.PLOTLY])
+    figure = go.Figure(shown[notebook_pages.PLOTLY])
     assert (
         figure.layout.height == 300
         and figure.data[0].type == "scatter"

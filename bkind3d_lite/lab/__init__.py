@@ -1,6 +1,7 @@
 """The course lab: exercises that check themselves against the package, and their grading.
 
-Its names are found at first use: a student's process in `sandbox` must not wait for the whole package.
+Its names are found at first use: a student's process in `sandbox` must not wait for the whole
+package.
 """
 
 from typing import TYPE_CHECKING

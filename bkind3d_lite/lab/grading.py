@@ -1,10 +1,12 @@
 """Grading: a folder of student notebooks into one table; a hostile notebook costs only itself.
 
-The student's code answers, the grader judges: a separate process is given the definitions out of the exercise cells and fresh random
-inputs, and hands back numbers. The expected numbers never enter that process, so nothing that it prints, patches or writes can make
-a wrong answer right. It runs in a process group of its own, in an empty folder, with a bare environment, and under limits of time,
-memory and file size. That is a fence against accidents and pranks, no prison: it is still a process of your user, so grade the work of people you
-do not know at all inside a container or as a user of its own.
+The student's code answers, the grader judges: a separate process is given the definitions out of
+the exercise cells and fresh random inputs, and hands back numbers. The expected numbers never enter
+that process, so nothing that it prints, patches or writes can make a wrong answer right. It runs in
+a process group of its own, in an empty folder, with a bare environment, and under limits of time,
+memory and file size. That is a fence against accidents and pranks, no prison: it is still a process
+of your user, so grade the work of people you do not know at all inside a container or as a user of
+its own.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import logging
 import os
 import re
 import secrets
@@ -20,134 +23,165 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from ..files import bundled, write_atomically
 from .checks import Result, judge, random_cases, verdict
 from .exercises import EXERCISES
 from .exercises.entry import Exercise
-from .sandbox import BYTES, FAILED, WAITING, plain, unplain
+from .sandbox import BYTES, FAILED, WAITING, plain, python_of, unplain
 
-START = 180.0  # seconds until a process has imported torch, on a busy machine; the student's own time begins then
+log = logging.getLogger(__name__)
+# seconds until a process has imported torch, on a busy machine; the student's own time begins then
+START = 180.0
 LESSONS = bundled("notebooks")
 
 
 @dataclass(frozen=True)
 class CellStep:
-    """What one code cell defines: statements to run, and the exercises it answers, each by a variable."""
+    """What one code cell defines: statements to run, and its exercises, each with a variable."""
 
     source: str
     names: dict[str, str]
 
 
-# ---- reading a notebook, without running it ----------------------------------------------------------------------
+# ---- reading a notebook, without running it ------------------------------------------------------
 def steps(path: Path) -> list[CellStep]:
-    """Imports, definitions and constants of every code cell, in order; exercises count only in cells that `check` them or are so tagged.
+    """Imports, definitions and constants of every code cell, in order.
 
-    Raises `ValueError` if the file is no notebook.
+    Exercises count only in cells that `check` them or are so tagged.
+
+    Args:
+        path: a notebook; it is read, never run.
+
+    Returns:
+        A step for each cell that defines something.
+
+    Raises:
+        ValueError: the file is no notebook, or too large for one.
     """
     if not path.is_file() or path.stat().st_size > BYTES:
         raise ValueError(f"not a plain file of at most {BYTES >> 20} MB")
     try:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         code = [
-            (cell["source"], cell.get("metadata", {}).get("tags", []))
+            ("".join(cell["source"]), "exercise" in cell.get("metadata", {}).get("tags", []))
             for cell in cells
             if cell["cell_type"] == "code"
         ]
-        code = [("".join(source), "exercise" in tags) for source, tags in code]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a notebook ({type(error).__name__})") from error
     return [step for source, tagged in code if (step := _step(source, tagged)) is not None]
 
 
 def _step(source: str, tagged: bool) -> CellStep | None:
-    text = "\n".join(
-        "" if line.lstrip().startswith(("%", "!")) else line for line in source.split("\n")
-    )
+    """What a cell defines; None if it defines nothing."""
+    text = python_of(source)
     checks = tagged or "check(" in text
     try:
         tree = ast.parse(text)
-        kept = [node for node in tree.body if _defines(node, checks)]
-        source = "\n".join(ast.unparse(node) for node in kept)
+        definitions = [node for node in tree.body if _defines(node, checks)]
+        source = "\n".join(ast.unparse(node) for node in definitions)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        named = {
-            name: name
-            for name in EXERCISES
-            if checks
-            and re.search(rf"\bdef\s+{name}\b|^{name}\s*=|\bcheck\(.*['\"]{name}['\"]", text, re.M)
-        }
-        where = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        return (
-            CellStep(f"raise SyntaxError({f'the cell does not parse{where}'!r})", named)
-            if named
-            else None
-        )
-    return CellStep(source, _answered(tree, kept) if checks else {}) if kept else None
+        return _broken(text, error) if checks else None
+    if not definitions:
+        return None
+    return CellStep(source, _answered(tree, definitions) if checks else {})
+
+
+def _broken(text: str, error: Exception) -> CellStep | None:
+    """In place of a cell that does not parse: a step that stops, for the exercises it names."""
+    mention = r"\bdef\s+{0}\b|^{0}\s*=|\bcheck\(.*['\"]{0}['\"]"
+    names = {name: name for name in EXERCISES if re.search(mention.format(name), text, re.M)}
+    where = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
+    why = f"the cell does not parse{where}"
+    return CellStep(f"raise SyntaxError({why!r})", names) if names else None
 
 
 def _defines(node: ast.stmt, exercise: bool) -> bool:
-    """Definitions and imports; assignments in exercise cells, and elsewhere those of plain constants."""
+    """Definitions and imports; assignments in exercise cells, elsewhere those of constants."""
     if isinstance(node, (ast.Assign, ast.AnnAssign)):
         return exercise or isinstance(node.value, (ast.Constant, ast.Tuple, ast.List))
     return isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
 
 
-def _answered(tree: ast.Module, kept: list[ast.stmt]) -> dict[str, str]:
-    """Exercises that a cell answers, each with the variable that holds the answer: a function written in this cell, or a value.
+def _answered(tree: ast.Module, definitions: list[ast.stmt]) -> dict[str, str]:
+    """Exercises that a cell answers, each with the variable that holds the answer.
 
-    By its name, or by `check(variable, "exercise")`.
+    A function written in this cell, or a value; by its name, or by `check(variable, "exercise")`.
     """
-    functions = {node.name for node in kept if isinstance(node, ast.FunctionDef)}
-    assigned = {
-        t.id: node.value
-        for node in kept
+    functions = {node.name for node in definitions if isinstance(node, ast.FunctionDef)}
+    values = {
+        target.id: node.value
+        for node in definitions
         if isinstance(node, ast.Assign)
-        for t in node.targets
-        if isinstance(t, ast.Name)
+        for target in node.targets
+        if isinstance(target, ast.Name)
     }
-    functions |= {name for name, value in assigned.items() if isinstance(value, ast.Lambda)}
-    pairs = {name: name for name in (*functions, *assigned)} | dict(
-        map(_asked, (n for n in ast.walk(tree) if isinstance(n, ast.Call)))
-    )
+    functions |= {name for name, value in values.items() if isinstance(value, ast.Lambda)}
+    variables = {name: name for name in (*functions, *values)}
+    variables |= dict(_asked(node) for node in ast.walk(tree) if isinstance(node, ast.Call))
     return {
-        exercise: held
-        for exercise, held in pairs.items()
+        exercise: variable
+        for exercise, variable in variables.items()
         if exercise in EXERCISES
-        and held in (assigned if EXERCISES[exercise].is_value else functions)
+        and variable in (values if EXERCISES[exercise].is_value else functions)
     }
 
 
 def _asked(call: ast.Call) -> tuple[str, str]:
-    """(exercise, variable) of a call `check(variable)` or `check(variable, "exercise")`; of any other call ("", "")."""
-    if not (
-        isinstance(call.func, ast.Name)
-        and call.func.id == "check"
-        and call.args
-        and isinstance(call.args[0], ast.Name)
-    ):
+    """(exercise, variable) of a call `check(variable)` or `check(variable, "exercise")`.
+
+    Of any other call ("", "").
+    """
+    if not (isinstance(call.func, ast.Name) and call.func.id == "check" and call.args):
         return "", ""
-    named = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "name")]
-    return (
-        named[0].value if named and isinstance(named[0], ast.Constant) else call.args[0].id
-    ), call.args[0].id
+    answer = call.args[0]
+    if not isinstance(answer, ast.Name):
+        return "", ""
+    names = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "name")]
+    if names and isinstance(names[0], ast.Constant):
+        return str(names[0].value), answer.id
+    return answer.id, answer.id
 
 
-def expected(found: list[str]) -> list[str]:
-    """The exercises a student should have: those found, and those of the original lessons they come from."""
-    lessons = {EXERCISES[name].lesson for name in found}
+def expected(answered: list[str]) -> list[str]:
+    """The exercises a student should have: so nobody gains by deleting one.
+
+    Args:
+        answered: names of the exercises in the notebook.
+
+    Returns:
+        These, and those of the original lessons they come from, in the table's order.
+    """
+    lessons = {EXERCISES[name].lesson for name in answered}
     originals = [LESSONS / f"{lesson}.ipynb" for lesson in sorted(lessons)]
-    asked = [
-        name for path in originals if path.is_file() for step in steps(path) for name in step.names
-    ]
-    wanted = {*found, *asked}
-    return [name for name in EXERCISES if name in wanted]
+    names = set(answered)
+    for path in originals:
+        if path.is_file():
+            names |= {name for step in steps(path) for name in step.names}
+    return [name for name in EXERCISES if name in names]
 
 
-# ---- asking, in processes of their own ---------------------------------------------------------------------------
+# ---- asking, in processes of their own -----------------------------------------------------------
 def grade_notebook(path: Path, limit: float = 60.0) -> list[Result]:
-    """One result per exercise of a student's notebook; an exercise that ends its process is failed, the others are asked again."""
+    """Ask the exercises of a student's notebook, and judge.
+
+    An exercise that ends its process is failed, the others are asked again.
+
+    Args:
+        path: the notebook.
+        limit: seconds for each process.
+
+    Returns:
+        One result per exercise.
+
+    Raises:
+        ValueError: the file is no notebook.
+    """
     todo = steps(path)
     names = expected([name for step in todo for name in step.names])
     results = {name: Result(name, WAITING, "○ not attempted yet") for name in names}
@@ -155,59 +189,61 @@ def grade_notebook(path: Path, limit: float = 60.0) -> list[Result]:
     while open_names:  # every round leaves one cell or one exercise fewer
         seed = secrets.randbelow(10**9)
         cases = {name: random_cases(EXERCISES[name], seed) for name in open_names}
-        said, how = _answers(
-            {
-                "steps": [[step.source, step.names] for step in todo],
-                "cases": {n: plain(c) for n, c in cases.items()},
-            },
-            limit,
-        )
-        for name in [name for name in open_names if name in said]:
-            results[name] = _judged(EXERCISES[name], cases[name], said[name])
+        claims, how = _answers(_program(todo, cases), limit)
+        for name in [name for name in open_names if name in claims]:
+            results[name] = _judged(EXERCISES[name], cases[name], claims[name])
             open_names.discard(name)
         if not open_names:
             break
-        todo, blamed = _without_the_last(todo, said.get("at"), open_names)
+        todo, blamed = _without_the_last(todo, claims.get("at"), open_names)
         for name in blamed:
             results[name] = Result(name, FAILED, f"✗ {how}")
         open_names -= blamed
     return list(results.values())
 
 
+def _program(todo: list[CellStep], cases: dict[str, list[tuple]]) -> dict:
+    """What `sandbox` reads."""
+    return {
+        "steps": [[step.source, step.names] for step in todo],
+        "cases": {name: plain(inputs) for name, inputs in cases.items()},
+    }
+
+
 def _without_the_last(
     todo: list[CellStep], at: object, open_names: set[str]
 ) -> tuple[list[CellStep], set[str]]:
-    """After a process ended early: the steps without the cell it ended in, and the exercises that are to blame."""
+    """After a process ended early: the steps without the cell it ended in, and who is to blame."""
     if isinstance(at, int) and 0 <= at < len(todo):
         return [step for i, step in enumerate(todo) if i != at], open_names & set(todo[at].names)
     return todo, {at} if isinstance(at, str) and at in open_names else set(open_names)
 
 
-def _judged(exercise: Exercise, cases: list[tuple], said: object) -> Result:
-    """What a process claims, believed as far as it goes: numbers are compared here; of words only a failure or 'not attempted' counts."""
+def _judged(exercise: Exercise, cases: list[tuple], claim: dict) -> Result:
+    """What a process claims, believed as far as it goes.
+
+    Numbers are compared here; of words only a failure or 'not attempted' counts.
+    """
     try:
-        if "stop" in said:
-            state, message = said["stop"]
+        if "stop" in claim:
+            state, message = claim["stop"]
             if state == WAITING:
                 return Result(exercise.name, WAITING, "○ not attempted yet")
-            return Result(
-                exercise.name, FAILED, f"✗ {' '.join(str(message).split()).lstrip('✗✓○ ')[:300]}"
-            )
-        answers = [unplain(x) for x in said["answers"]]
+            words = " ".join(str(message).split()).lstrip("✗✓○ ")[:300]
+            return Result(exercise.name, FAILED, f"✗ {words}")
+        answers = [unplain(x) for x in claim["answers"]]
         if len(answers) != len(cases):
             raise ValueError("answers are missing")
-        return (
-            judge(exercise, answers[0]) if exercise.is_value else verdict(exercise, cases, answers)
-        )
+        if exercise.is_value:
+            return judge(exercise, answers[0])
+        return verdict(exercise, cases, answers)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, IndexError) as error:
-        return Result(
-            exercise.name, FAILED, f"✗ the answer cannot be read ({type(error).__name__})"
-        )
+        why = f"✗ the answer cannot be read ({type(error).__name__})"
+        return Result(exercise.name, FAILED, why)
 
 
 def _answers(program: dict, limit: float) -> tuple[dict, str]:
-    """Run a program in a process: what it said, by exercise, where it was last (`at`), and how it ended."""
-    package = str(Path(__file__).parents[2])
+    """Run a program in a process: claims by exercise, where it was last (`at`); how it ended."""
     with (
         tempfile.TemporaryDirectory(prefix="grading", ignore_cleanup_errors=True) as folder,
         tempfile.TemporaryFile() as given,
@@ -216,26 +252,13 @@ def _answers(program: dict, limit: float) -> tuple[dict, str]:
         given.write(json.dumps(program).encode())
         given.seek(0)
         mark = secrets.token_hex(16)
-        bare = {
-            "PATH": os.defpath,
-            "PYTHONPATH": package,
-            "HOME": folder,
-            "TMPDIR": folder,
-            "OMP_NUM_THREADS": "1",
-            "LANG": "C.UTF-8",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "GRADING_MARK": mark,
-        }
-        bare |= {
-            key: os.environ[key] for key in ("SYSTEMROOT", "LD_LIBRARY_PATH") if key in os.environ
-        }
         child = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.sandbox"],
             stdin=given,
             stdout=back,
             stderr=subprocess.DEVNULL,
             cwd=folder,
-            env=bare,
+            env=_bare_environment(folder, mark),
             start_new_session=True,
         )
         try:
@@ -243,28 +266,41 @@ def _answers(program: dict, limit: float) -> tuple[dict, str]:
         finally:
             _end(child, mark)
         back.seek(0)
-        return _said(back.read(BYTES + 1)), how
+        return _claims(back.read(BYTES + 1)), how
 
 
-def _waited(child: subprocess.Popen, back, limit: float) -> str:
-    """Wait for the end of a process, at most `limit` seconds from its first word on; how it ended."""
-    begun = time.monotonic()
-    ready = None
+def _bare_environment(folder: str, mark: str) -> dict[str, str]:
+    """No secrets, one thread, a home that is `folder`, and the mark by which `_end` finds it."""
+    bare = {
+        "PATH": os.defpath,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "HOME": folder,
+        "TMPDIR": folder,
+        "OMP_NUM_THREADS": "1",
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "GRADING_MARK": mark,
+    }
+    needed = ("SYSTEMROOT", "LD_LIBRARY_PATH")  # to start Python at all, on some systems
+    return bare | {key: os.environ[key] for key in needed if key in os.environ}
+
+
+def _waited(child: subprocess.Popen, back: IO[bytes], limit: float) -> str:
+    """Wait for the end of a process, at most `limit` seconds from its first word; how it ended."""
+    since, most, ready = time.monotonic(), START, False
     while (code := child.poll()) is None:
-        now = time.monotonic()
-        ready = now if ready is None and os.fstat(back.fileno()).st_size else ready
-        if now - (begun if ready is None else ready) > (START if ready is None else limit):
-            return f"no answer within {START if ready is None else limit:g} seconds"
+        if not ready and os.fstat(back.fileno()).st_size:  # its first word
+            since, most, ready = time.monotonic(), limit, True
+        if time.monotonic() - since > most:
+            return f"no answer within {most:g} seconds"
         time.sleep(0.02)
-    return (
-        f"the process ended with exit code {code}"
-        if code >= 0
-        else f"the process was ended by signal {-code}"
-    )
+    if code < 0:
+        return f"the process was ended by signal {-code}"
+    return f"the process ended with exit code {code}"
 
 
 def _end(child: subprocess.Popen, mark: str) -> None:
-    """End the process, its group, and (Linux) whatever of its offspring left the group but carries its mark."""
+    """End a process, its group, and (Linux) offspring that left the group but carries its mark."""
     if hasattr(os, "killpg"):
         _kill(os.killpg, child.pid)
         for entry in Path("/proc").glob("[0-9]*"):
@@ -279,33 +315,41 @@ def _end(child: subprocess.Popen, mark: str) -> None:
     child.wait()
 
 
-def _kill(how, number: int) -> None:
+def _kill(how: Callable[[int, int], None], number: int) -> None:
     try:
         how(number, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return  # ended already
 
 
-def _said(text: bytes) -> dict:
+def _claims(text: bytes) -> dict:
     """The lines a process wrote, by exercise; lines that are no answers are left out."""
-    said: dict = {}
+    claims: dict = {}
     for line in text.split(b"\n") if len(text) <= BYTES else []:
         try:
             key, value = json.loads(line)
         except (ValueError, TypeError, RecursionError):
             continue
         if key == "at" or key in EXERCISES and isinstance(value, dict):
-            said[key] = value
-    return said
+            claims[key] = value
+    return claims
 
 
-# ---- the table ---------------------------------------------------------------------------------------------------
-def grade(
-    folder: str | Path, out: str | Path = "grades.csv", limit: float = 60.0, show=print
-) -> Path:
-    """Grade every `*.ipynb` of a folder, `limit` seconds for each process, and write the table: student, exercise, state, message, total.
+# ---- the table -----------------------------------------------------------------------------------
+def grade(folder: str | Path, out: str | Path = "grades.csv", limit: float = 60.0) -> Path:
+    """Grade a folder of notebooks into one table: student, exercise, state, message, total.
 
-    Raises `FileNotFoundError` if the folder holds no notebook, `ValueError` for a limit that is no time.
+    Args:
+        folder: one `*.ipynb` per student.
+        out: the table (CSV), written whole or not at all.
+        limit: seconds for each process of a notebook.
+
+    Returns:
+        The table's path.
+
+    Raises:
+        FileNotFoundError: the folder holds no notebook.
+        ValueError: a limit that is no time.
     """
     if not limit > 0:
         raise ValueError(
@@ -316,24 +360,22 @@ def grade(
         raise FileNotFoundError(
             f"{folder}: no notebooks (*.ipynb) in this folder; put one file per student there"
         )
-    rows = [row for path in paths for row in _rows(path, limit, show)]
+    rows = [row for path in paths for row in _rows(path, limit)]
     return write_atomically(out, lambda temporary: _write(temporary, rows))
 
 
-def _rows(path: Path, limit: float, show) -> list[list[str]]:
+def _rows(path: Path, limit: float) -> list[list[str]]:
+    """The table's rows of one student."""
     try:
         results = grade_notebook(path, limit)
     except ValueError as error:
         results = [Result("", FAILED, f"✗ {error}")]
     total = f"{sum(map(bool, results))}/{sum(r.name != '' for r in results)}"
-    show(f"{path.name}: {total}")
-    student = (
-        path.name if path.name[0] not in "=+-@" else f"'{path.name}"
-    )  # no formulas for a spreadsheet
-    return [
-        [student, r.name, r.state, r.message, total]
-        for r in results or [Result("", WAITING, "○ no exercise in it")]
-    ]
+    log.info("%s: %s", path.name, total)
+    # no formulas for a spreadsheet
+    student = f"'{path.name}" if path.name[0] in "=+-@" else path.name
+    results = results or [Result("", WAITING, "○ no exercise in it")]
+    return [[student, r.name, r.state, r.message, total] for r in results]
 
 
 def _write(path: Path, rows: list[list[str]]) -> None:

@@ -1,8 +1,8 @@
 """Notebooks: tracked clean, checked small, executed as artefacts. Nothing imports this module.
 
-python -m bkind3d_lite notebooks clean              rewrite notebooks/*.ipynb without outputs
-python -m bkind3d_lite notebooks check              say what breaks the rules
-python -m bkind3d_lite notebooks run --html         execute into build/notebooks; fails on an error, a ✗, or lost time
+bkind3d notebooks clean         rewrite notebooks/*.ipynb without outputs
+bkind3d notebooks check         say what breaks the rules
+bkind3d notebooks run --html    execute into build/notebooks; fails on an error, a ✗, or lost time
 """
 
 from __future__ import annotations
@@ -15,25 +15,31 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
-from operator import getitem
+from functools import partial
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
 
 from ..files import bundled, write_atomically
+from .notebook_pages import freeze_widgets, page
+from .sandbox import python_of
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 CELLS, LINES, KILOBYTES, EXECUTED_MB = 30, 15, 60, 4.0  # at most
 TIME_LIMITS = {"08_training": 300.0}  # real training, in its short form
-PLOTLY = "application/vnd.plotly.v1+json"
-WIDGET = "application/vnd.jupyter.widget-"  # view+json, state+json
 
 
 def cleaned(text: str) -> str:
-    """A notebook's JSON without outputs, counts and metadata other than kernelspec and tags; cell ids are kept.
+    """A notebook without outputs, counts and metadata other than kernelspec and tags.
 
-    `cleaned(run(x)) == x`, byte for byte, for a clean x.
+    Cell ids stay. `cleaned(run(x)) == x`, byte for byte, for a clean x.
+
+    Args:
+        text: its JSON.
+
+    Returns:
+        Its JSON, clean.
     """
     nb = nbformat.reads(text, as_version=4)
     nb.metadata, nb.nbformat, nb.nbformat_minor = {"kernelspec": KERNEL}, 4, 5
@@ -45,9 +51,16 @@ def cleaned(text: str) -> str:
     return nbformat.writes(nb, version=4).rstrip("\n") + "\n"
 
 
-# ---- check -------------------------------------------------------------------------------------------------------
+# ---- check ---------------------------------------------------------------------------------------
 def problems(path: str | Path) -> list[str]:
-    """What breaks the rules of a lesson, one sentence each; empty if nothing does."""
+    """What breaks the rules of a lesson.
+
+    Args:
+        path: a notebook.
+
+    Returns:
+        One sentence each; empty if nothing does.
+    """
     raw = Path(path).read_bytes()
     try:
         text = raw.decode("utf-8")
@@ -55,11 +68,9 @@ def problems(path: str | Path) -> list[str]:
         tidy = cleaned(text)
     except Exception as error:  # nbformat raises several kinds for a file that is no notebook
         return [f"not a notebook: {type(error).__name__}"]
-    found = (
-        []
-        if text == tidy and b"\r" not in raw
-        else ["not clean: run `python -m bkind3d_lite notebooks clean`"]
-    )
+    found = []
+    if text != tidy or b"\r" in raw:
+        found.append("not clean: run `python -m bkind3d_lite notebooks clean`")
     if len(nb.cells) > CELLS:
         found.append(f"{len(nb.cells)} cells, at most {CELLS}")
     if len(raw) > KILOBYTES * 1024:
@@ -70,44 +81,51 @@ def problems(path: str | Path) -> list[str]:
     return found + _shape_problems(nb)
 
 
-def code_of(cell) -> str:
-    """A code cell's Python without IPython's % and ! lines, which become blank so that line numbers stay."""
-    return "\n".join(
-        "" if line.lstrip().startswith(("%", "!")) else line for line in cell.source.split("\n")
-    )
+def code_of(cell: NotebookNode) -> str:
+    """A code cell's Python without IPython's % and ! lines.
+
+    Args:
+        cell: a code cell.
+
+    Returns:
+        Its lines; those of IPython are blank, so that line numbers stay.
+    """
+    return python_of(cell.source)
 
 
-def tags_of(cell) -> list[str]:
-    """A cell's tags, none if it has none."""
+def tags_of(cell: NotebookNode) -> list[str]:
+    """A cell's tags.
+
+    Args:
+        cell: any cell.
+
+    Returns:
+        Empty if it has none.
+    """
     return cell.metadata.get("tags", [])
 
 
-def _cell_problems(cell) -> list[str]:
-    found, lines = [], cell.source.count("\n") + 1
+def _cell_problems(cell: NotebookNode) -> list[str]:
+    found, source, tags = [], cell.source, tags_of(cell)
+    lines = source.count("\n") + 1
     if lines > LINES:
         found.append(f"{lines} lines, at most {LINES}")
     try:
         tree = ast.parse(code_of(cell))
     except SyntaxError as error:
         return [*found, f"does not parse (line {error.lineno})"]
-    if any(
-        isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)
-    ):
+    if any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in ast.walk(tree)):
         found.append("imports *")
-    if "filterwarnings" in cell.source or "simplefilter" in cell.source:
+    if "filterwarnings" in source or "simplefilter" in source:
         found.append("silences warnings")
-    if re.search(r"^\s*[!%].*\b(pip|wget|curl)\b", cell.source, re.M) and "setup" not in tags_of(
-        cell
-    ):
+    if "setup" not in tags and re.search(r"^\s*[!%].*\b(pip|wget|curl)\b", source, re.M):
         found.append("installs or downloads outside the cell tagged setup")
-    if "exercise" in tags_of(cell) and not (
-        "..." in cell.source and re.search(r"\bcheck\(", cell.source)
-    ):
-        found.append("tagged exercise without a stub `...` and a check_rules(...)")
+    if "exercise" in tags and not ("..." in source and re.search(r"\bcheck\(", source)):
+        found.append("tagged exercise without a stub `...` and a check(...)")
     return found
 
 
-def _shape_problems(nb) -> list[str]:
+def _shape_problems(nb: NotebookNode) -> list[str]:
     """The roles a lesson has: opening, setup, exercises, widget, self-test."""
     first = nb.cells[0] if nb.cells else None
     opening = first.source if first is not None and first.cell_type == "markdown" else ""
@@ -125,10 +143,10 @@ def _shape_problems(nb) -> list[str]:
     return [what for what, met in needs.items() if not met]
 
 
-# ---- run ---------------------------------------------------------------------------------------------------------
+# ---- run -----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Executed:
-    """One executed notebook: CPU seconds, size of the executed copy in MB, and what went wrong (empty: nothing)."""
+    """One executed notebook: CPU seconds, MB of the executed copy, what went wrong."""
 
     name: str
     seconds: float
@@ -143,64 +161,85 @@ def run(
     html: bool = False,
     threads: int = 2,
 ) -> Executed:
-    """Execute a notebook in its own folder, write the executed copy (and an HTML page) into `out`, and say how it went.
+    """Execute a notebook in its own folder and write the executed copy, whatever happens.
 
-    `limit` in CPU seconds of the kernel (None: 90, and 300 for 08_training), which a busy machine does not stretch and which on an idle one are
-    never less than the seconds on the wall; after three times as long on the wall it is stopped. The copy is written whatever happens.
+    Args:
+        path: the notebook.
+        out: a folder for the copy.
+        limit: CPU seconds of the kernel (None: 90, and 300 for 08_training), which a busy machine
+            does not stretch and which on an idle one are never less than the seconds on the wall;
+            after three times as long on the wall it is stopped.
+        html: an HTML page as well.
+        threads: of the kernel.
+
+    Returns:
+        How it went.
     """
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-
     path, out = Path(path), Path(out)
     limit = limit or TIME_LIMITS.get(path.stem, 90.0)
     nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    nb.cells.append(
-        nbformat.v4.new_code_cell("import time; print(time.process_time())")
-    )  # the kernel's own clock; taken out again
-    begun, faults = time.monotonic(), []
-    client = NotebookClient(
-        nb,
-        timeout_func=lambda cell: max(1, int(3 * limit - (time.monotonic() - begun))),
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent.resolve())}},
-    )
-    try:
-        client.execute(
-            env=os.environ
-            | {
-                "PLOTLY_RENDERER": "plotly_mimetype",
-                "OMP_NUM_THREADS": str(threads),
-                "OMP_WAIT_POLICY": "passive",
-            }
-        )  # a thread that waits must not count as one that works
-    except CellTimeoutError:
-        faults.append(f"over {3 * limit:.0f} seconds on the wall")
-    except CellExecutionError as error:
-        faults.append(
-            f"error: {error.ename}: {error.evalue.splitlines()[0][:200] if error.evalue else ''}"
-        )
-    except DeadKernelError:
-        faults.append("the kernel died (memory?)")
-    clock = nb.cells.pop().outputs
-    seconds = float(clock[0].text) if clock else time.monotonic() - begun
+    seconds, faults = _executed(nb, path.parent.resolve(), limit, threads)
     if seconds > limit and not faults:
         faults.append(f"over its {limit:.0f} seconds")
     faults += [f"wrong: {line}" for line in printed(nb) if line.startswith("✗")]
     freeze_widgets(nb)
     text = nbformat.writes(nb, version=4)
-    write_atomically(
-        out / path.name, lambda temporary: temporary.write_text(text, encoding="utf-8")
-    )
+    write_atomically(out / path.name, partial(Path.write_text, data=text, encoding="utf-8"))
     megabytes = len(text.encode()) / 2**20
     if megabytes > EXECUTED_MB:
         faults.append(f"{megabytes:.1f} MB when executed, at most {EXECUTED_MB:.0f}")
     if html:
         page(nb, out / f"{path.stem}.html")
-    return Executed(path.stem, seconds, megabytes, tuple(faults))
+    return Executed(path.stem, seconds=seconds, megabytes=megabytes, faults=tuple(faults))
 
 
-def printed(nb) -> list[str]:
-    """All lines that the code cells printed."""
+def _executed(
+    nb: NotebookNode, folder: Path, limit: float, threads: int
+) -> tuple[float, list[str]]:
+    """Execute in place: CPU seconds, and what stopped it."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    # the kernel's own clock; taken out again
+    nb.cells.append(nbformat.v4.new_code_cell("import time; print(time.process_time())"))
+    begun, faults = time.monotonic(), []
+
+    def left(cell: NotebookNode) -> int:
+        return max(1, int(3 * limit - (time.monotonic() - begun)))
+
+    client = NotebookClient(
+        nb,
+        timeout_func=left,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+    )
+    environment = {
+        "PLOTLY_RENDERER": "plotly_mimetype",
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "passive",  # a thread that waits must not count as one that works
+    }
+    try:
+        client.execute(env=os.environ | environment)
+    except CellTimeoutError:
+        faults.append(f"over {3 * limit:.0f} seconds on the wall")
+    except CellExecutionError as error:
+        first = error.evalue.splitlines()[0][:200] if error.evalue else ""
+        faults.append(f"error: {error.ename}: {first}")
+    except DeadKernelError:
+        faults.append("the kernel died (memory?)")
+    clock = nb.cells.pop().outputs
+    return float(clock[0].text) if clock else time.monotonic() - begun, faults
+
+
+def printed(nb: NotebookNode) -> list[str]:
+    """All lines that the code cells printed.
+
+    Args:
+        nb: an executed notebook.
+
+    Returns:
+        Lines in order, without their ends.
+    """
     texts = [
         output.text
         for cell in nb.cells
@@ -211,67 +250,19 @@ def printed(nb) -> list[str]:
     return [line for text in texts for line in text.split("\n")]
 
 
-def freeze_widgets(nb) -> None:
-    """In place: a widget, which needs a kernel (and stores 5 MB of script), becomes the still picture it showed."""
-    models = nb.metadata.pop("widgets", {}).get(f"{WIDGET}state+json", {}).get("state", {})
-    for cell in nb.cells:
-        for output in cell.get("outputs", []):
-            if view := output.get("data", {}).pop(f"{WIDGET}view+json", None):
-                for shown in _shown(view["model_id"], models):
-                    output["data"] |= shown
-
-
-def _shown(model: str, models: dict) -> Iterator[dict]:
-    """What a widget and the widgets inside it show: Plotly figures, and the contents of output areas."""
-    state = models.get(model, {}).get("state", {})
-    if state.get("_anywidget_id", "").endswith("FigureWidget"):
-        for buffer in models[model].get(
-            "buffers", []
-        ):  # arrays travel apart: back to their places, as base64
-            *way, key, _ = buffer["path"]
-            place = reduce(getitem, way, state)
-            place[key] = {
-                "bdata": buffer["data"],
-                "dtype": place[key]["dtype"],
-                "shape": ", ".join(map(str, place[key]["shape"])),
-            }
-        yield {PLOTLY: {"data": state["_widget_data"], "layout": state["_widget_layout"]}}
-    for output in state.get("outputs", []):
-        yield output.get("data", {})
-    for child in state.get("children", []):
-        yield from _shown(child.removeprefix("IPY_MODEL_"), models)
-
-
-def page(nb, path: Path) -> None:
-    """A notebook as one HTML page; Plotly's script is written once beside it, so figures turn and play with no network."""
-    from nbconvert import HTMLExporter
-    from plotly.io import to_html
-    from plotly.offline import get_plotlyjs
-
-    nb = nbformat.from_dict(nb)
-    for cell in nb.cells:
-        for output in cell.get("outputs", []):
-            if figure := output.get("data", {}).get(PLOTLY):
-                made = {k: figure[k] for k in ("data", "layout", "frames") if k in figure}
-                output["data"]["text/html"] = to_html(
-                    made,
-                    full_html=False,
-                    include_plotlyjs="directory",
-                    validate=False,
-                    auto_play=False,
-                )
-    text, _ = HTMLExporter(embed_images=True).from_notebook_node(nb)
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    script = path.with_name("plotly.min.js")
-    if not script.is_file():
-        write_atomically(
-            script, lambda temporary: temporary.write_text(get_plotlyjs(), encoding="utf-8")
-        )
-
-
-# ---- all of them ---------------------------------------------------------------------------------------------------
+# ---- all of them ---------------------------------------------------------------------------------
 def lessons(files: list[Path] | None = None) -> list[Path]:
-    """The notebooks named, or those of the folder `notebooks` here. Raises `FileNotFoundError` for what is not there."""
+    """The notebooks named, or those of the folder `notebooks` here.
+
+    Args:
+        files: None or empty: all of the folder.
+
+    Returns:
+        Paths of notebooks.
+
+    Raises:
+        FileNotFoundError: one of them, or the folder, is not there.
+    """
     paths = files or sorted(Path("notebooks").glob("*.ipynb"))
     missing = [str(path) for path in paths if not path.is_file()]
     if missing or not paths:
@@ -281,18 +272,32 @@ def lessons(files: list[Path] | None = None) -> list[Path]:
 
 
 def clean(paths: list[Path]) -> list[Path]:
-    """Rewrite those that are not clean (`cleaned`); returns them."""
+    """Rewrite those that are not clean (`cleaned`).
+
+    Args:
+        paths: notebooks.
+
+    Returns:
+        Those that were changed.
+    """
     changed = []
     for path in paths:
-        text = cleaned(path.read_text(encoding="utf-8")).encode()
-        if text != path.read_bytes():
-            write_atomically(path, lambda temporary, text=text: temporary.write_bytes(text))
+        data = cleaned(path.read_text(encoding="utf-8")).encode()
+        if data != path.read_bytes():
+            write_atomically(path, partial(Path.write_bytes, data=data))
             changed.append(path)
     return changed
 
 
 def check_rules(paths: list[Path]) -> None:
-    """Raise a `ValueError` that names all that breaks the rules of a lesson."""
+    """Refuse notebooks that break the rules of a lesson.
+
+    Args:
+        paths: notebooks.
+
+    Raises:
+        ValueError: names all that breaks a rule.
+    """
     if faults := [f"{path}: {what}" for path in paths for what in problems(path)]:
         raise ValueError("\n".join(["notebooks break the rules of a lesson", *faults]))
 
@@ -304,7 +309,18 @@ def run_all(
     html: bool = False,
     jobs: int = 1,
 ) -> Iterator[Executed]:
-    """`run` for each, `jobs` at a time, which share the cores; each notebook has a kernel, a process of its own."""
+    """`run` for each; each notebook has a kernel, a process of its own.
+
+    Args:
+        paths: notebooks.
+        out: a folder for the executed copies.
+        limit: CPU seconds, see `run`.
+        html: an HTML page of each as well.
+        jobs: notebooks at a time, which share the cores.
+
+    Yields:
+        How each went, in order.
+    """
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ThreadPoolExecutor(jobs) as pool:
         yield from pool.map(lambda path: run(path, out, limit, html, threads), paths)

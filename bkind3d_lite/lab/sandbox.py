@@ -1,7 +1,7 @@
-"""Answering: the side of the lab that runs a student's function. It knows no right answers, and imports little.
+"""The side of the lab that runs a student's function: it knows no right answers, imports little.
 
-`lab` uses it in the notebook; `grading` runs it as a process of its own (`python -m bkind3d_lite.lab.sandbox`), which reads a program from stdin and
-hands numbers back.
+`checks` uses it in the notebook; `grading` runs it as a process of its own
+(`python -m bkind3d_lite.lab.sandbox`), which reads a program from stdin and hands numbers back.
 """
 
 from __future__ import annotations
@@ -21,25 +21,35 @@ WAITING, FAILED, PASSED = "not attempted", "failed", "passed"
 BYTES = 4 << 20  # a notebook, or what one process hands back
 STUDENT_MEMORY = 2 << 30  # that a process may take beyond what Python and torch need
 NUMBERS = 100_000  # in one answer
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float32, torch.float64, torch.uint8, torch.int64, torch.bool)
+}
 
 
 def ask(function: Callable, cases: list[tuple]) -> tuple[list, tuple[str, str] | None]:
-    """The function's answers to all cases; and (state, message) if it stopped on the way or is not attempted yet."""
-    answers = []
+    """Ask a function for its answers to all cases.
+
+    Args:
+        function: a student's.
+        cases: the arguments of each call; it gets copies.
+
+    Returns:
+        Its answers; and (state, message) if it stopped on the way or is not attempted yet.
+    """
+    answers: list = []
     for i, case in enumerate(cases):
         try:
             answers.append(function(*fresh(case)))
         except NotImplementedError:
             return answers, (WAITING, "○ not attempted yet")
         except (Exception, SystemExit) as error:
-            return answers, (FAILED, f"✗ case {i + 1}: {_said(error)}")
-        if answers[-1] is None or answers[-1] is ...:
-            more = (
-                ""
-                if answers[-1] is ... or _is_stub(function)
-                else " (your function returns nothing: is a `return` missing?)"
-            )
-            return answers, (WAITING, f"○ not attempted yet{more}")
+            return answers, (FAILED, f"✗ case {i + 1}: {_stop(error)}")
+        if answers[-1] is ... or answers[-1] is None and _is_stub(function):
+            return answers, (WAITING, "○ not attempted yet")
+        if answers[-1] is None:
+            why = "your function returns nothing: is a `return` missing?"
+            return answers, (WAITING, f"○ not attempted yet ({why})")
     return answers, None
 
 
@@ -48,27 +58,52 @@ def _is_stub(answer: Callable) -> bool:
     code = getattr(answer, "__code__", None)
     if code is None:
         return False
-    given = (
-        code.co_argcount
-        + code.co_kwonlyargcount
-        + sum(bool(code.co_flags & star) for star in (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS))
-    )
-    return not code.co_names and code.co_nlocals == given
+    stars = (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS)
+    parameters = code.co_argcount + code.co_kwonlyargcount
+    parameters += sum(bool(code.co_flags & star) for star in stars)
+    return not code.co_names and code.co_nlocals == parameters
 
 
-def _said(error: BaseException) -> str:
+def _stop(error: BaseException) -> str:
     first = str(error).strip().split("\n")[0][:200]
     return f"your function stops with {type(error).__name__}" + (f": {first}" if first else "")
 
 
+def python_of(source: str) -> str:
+    """A code cell's Python without IPython's % and ! lines.
+
+    Args:
+        source: the cell's text.
+
+    Returns:
+        The same lines; those of IPython are blank, so that line numbers stay.
+    """
+    lines = source.split("\n")
+    return "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)
+
+
 def fresh(case: tuple) -> tuple:
-    """Copies, so that an answer which writes into its input does not spoil the next call."""
+    """Copy a case, so that an answer which writes into its input does not spoil the next call.
+
+    Args:
+        case: arguments of one call.
+
+    Returns:
+        The same with copies of its tensors.
+    """
     return tuple(x.clone() if isinstance(x, Tensor) else x for x in case)
 
 
-# ---- numbers over the wire: no pickles from strangers ------------------------------------------------------------
+# ---- numbers over the wire: no pickles from strangers --------------------------------------------
 def plain(x: object) -> object:
-    """Tensors and tuples as JSON."""
+    """Tensors and tuples as JSON.
+
+    Args:
+        x: numbers, text, tensors, and lists and tuples of them.
+
+    Returns:
+        Numbers, text, lists and dictionaries; `unplain` is the inverse.
+    """
     if isinstance(x, Tensor):
         return {
             "tensor": x.tolist(),
@@ -81,22 +116,22 @@ def plain(x: object) -> object:
 
 
 def unplain(x: object) -> object:
-    """The inverse of `plain`."""
+    """The inverse of `plain`.
+
+    Args:
+        x: what `plain` made, or a stranger claims that it did.
+
+    Returns:
+        Numbers, text, tensors, and lists and tuples of them.
+    """
     if isinstance(x, dict) and "tuple" in x:
         return tuple(unplain(y) for y in x["tuple"])
     if isinstance(x, dict):
-        dtype = {
-            "float32": torch.float32,
-            "float64": torch.float64,
-            "uint8": torch.uint8,
-            "int64": torch.int64,
-            "bool": torch.bool,
-        }[x["dtype"]]
-        return torch.tensor(x["tensor"], dtype=dtype).reshape(x["shape"])
+        return torch.tensor(x["tensor"], dtype=_DTYPES[x["dtype"]]).reshape(x["shape"])
     return [unplain(y) for y in x] if isinstance(x, list) else x
 
 
-def _numbers(x: object) -> dict:
+def _numbers(x: object) -> object:
     """A student's answer as plain numbers; raises `ValueError` for anything else."""
     try:
         numbers = torch.as_tensor(x).detach().cpu().double()
@@ -108,13 +143,16 @@ def _numbers(x: object) -> dict:
 
 
 def answer_from_stdin() -> None:
-    """The other side: read a program, run the student's definitions, answer the cases, one line of JSON per exercise."""
+    """The other side: read a program from stdin, run the student's definitions, answer the cases.
+
+    One line of JSON for each exercise, as soon as it is answered, and before each step where it is.
+    """
     program = json.load(sys.stdin.buffer)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)  # what the student prints goes nowhere
     _limited()
-    cases = {name: unplain(value) for name, value in program["cases"].items()}
+    cases = {name: [unplain(case) for case in those] for name, those in program["cases"].items()}
     namespace: dict = {"__name__": "student"}
     # notebooks import the lab; here it has no part, and takes seconds
     sys.modules["bkind3d_lite.lab"] = _Silent("bkind3d_lite.lab")
@@ -127,23 +165,16 @@ def answer_from_stdin() -> None:
         try:
             exec(compile(source, f"cell {i}", "exec"), namespace)
         except (Exception, SystemExit) as error:
+            why = f"the cell stops with {type(error).__name__}: {str(error)[:200]}"
             for name in names:
-                tell(
-                    name,
-                    {
-                        "stop": [
-                            FAILED,
-                            f"the cell stops with {type(error).__name__}: {str(error)[:200]}",
-                        ]
-                    },
-                )
+                tell(name, {"stop": [FAILED, why]})
             continue
         for name in [name for name in names if name in cases]:
             tell("at", name)
             tell(name, _attempt(namespace.get(names[name]), cases[name]))
 
 
-def _attempt(thing: object, cases: list[tuple]) -> dict:
+def _attempt(thing: object, cases: list) -> dict:
     """The answers of a function, or a value, to all cases; or why there are none."""
     if thing is None or thing is ...:
         return {"stop": [WAITING, ""]}
@@ -169,11 +200,12 @@ def _limited() -> None:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except (ImportError, OSError):  # Windows, macOS: time is limited all the same
         return
-    for what, most in (
-        (resource.RLIMIT_AS, taken + STUDENT_MEMORY),
-        (resource.RLIMIT_FSIZE, 2 * BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
+    limits = {
+        resource.RLIMIT_AS: taken + STUDENT_MEMORY,
+        resource.RLIMIT_FSIZE: 2 * BYTES,
+        resource.RLIMIT_CORE: 0,
+    }
+    for what, most in limits.items():
         resource.setrlimit(what, (most, most))
 
 

@@ -14,7 +14,7 @@ from . import (
     volumes,
     your_clip,
 )
-from .entry import Dice, Exercise
+from .entry import Dice, Exercise, Mistake
 
 LESSON_MODULES = (
     tour,
@@ -34,4 +34,4 @@ EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise for lesson in LESSON_MODULES for exercise in lesson.EXERCISES
 }
 
-__all__ = ["EXERCISES", "LESSONS", "Dice", "Exercise"]
+__all__ = ["EXERCISES", "LESSON_MODULES", "Dice", "Exercise", "Mistake"]

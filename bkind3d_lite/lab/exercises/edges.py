@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ...model.edges import EdgeBottleneck, edge_maps, strongest
 from ...shapes import cells, segment_distance2
-from .entry import Exercise
+from .entry import Dice, Exercise, Mistake
 
 LESSON = "06_edges"
 
@@ -14,8 +14,8 @@ def _segment_distance(points, a, b):
     return segment_distance2(points, a, b).sqrt()
 
 
-def _edge_map(a, b, size, sigma):
-    return edge_maps(torch.stack([a, b]), torch.tensor([[0, 1]]), size, sigma)[0]
+def _edge_map(a, b, hw, sigma):
+    return edge_maps(torch.stack([a, b]), torch.tensor([[0, 1]]), hw, sigma)[0]
 
 
 def _bottleneck(maps, weights):
@@ -31,102 +31,128 @@ def _line(
     return (p - a - s.clamp(low, high)[..., None] * u).norm(dim=-1)
 
 
-def _square(a: Tensor, b: Tensor, size: tuple, turn: float = 1.0) -> Tensor:
-    """Squared distances in half image widths; `turn` = 0 forgets that the image is not square."""
-    square = torch.tensor([1.0, size[0] / size[1] if turn else 1.0])
-    return segment_distance2(cells(*size) * square, a * square, b * square)
+def _square(a: Tensor, b: Tensor, hw: tuple[int, int], fair: bool = True) -> Tensor:
+    """Squared distances in half image widths; not `fair`: forgets that the image is not square."""
+    square = torch.tensor([1.0, hw[0] / hw[1] if fair else 1.0])
+    return segment_distance2(cells(*hw) * square, a * square, b * square)
+
+
+def _segment(dice: Dice) -> tuple:
+    """Two ends, a map's (h, w), a width."""
+    a, b = dice.uniform(-0.8, 0.8, 2), dice.uniform(-0.8, 0.8, 2)
+    return a, b, (5, 8), dice.number(0.2, 0.5)
 
 
 EXERCISES = (
     Exercise(
-        "pairs_of_fifteen",
-        LESSON,
-        "pairs_of_fifteen = a number: how many edges join 15 keypoints, each with every other?",
-        lambda: 105,
-        lambda dice: (),
-        {
-            "an edge from i to j is the edge from j to i: every pair is counted twice here": lambda: (
-                210
-            ),
-            "no keypoint is joined with itself, and i to j is j to i": lambda: 225,
-            "no keypoint is joined with itself": lambda: 120,
-            "this is a tree, the fewest edges that join all; each with every other are more": lambda: (
-                14
-            ),
-        },
-        EdgeBottleneck,
-    ),
-    Exercise(
-        "segment_distance",
-        LESSON,
-        "segment_distance(points (P, 2), a (2), b (2)) -> (P): distance of each point to the segment from a to b",
-        _segment_distance,
-        lambda dice: (2 * dice.normal(9, 2), dice.normal(2), dice.normal(2)),
-        {
-            "this is the distance to the whole line: keep s between 0 and 1": _line,
-            "forgot the square root": segment_distance2,
-            "s ends at b, too: keep it at most 1": lambda p, a, b: _line(p, a, b, 0),
-            "s begins at a: keep it at least 0": lambda p, a, b: _line(p, a, b, -1e9, 1),
-            "divide by the squared length of b - a": lambda p, a, b: _line(p, a, b, 0, 1, False),
-            "this is the distance to the nearer end": lambda p, a, b: torch.minimum(
-                (p - a).norm(dim=-1), (p - b).norm(dim=-1)
-            ),
-        },
-        segment_distance2,
-    ),
-    Exercise(
-        "edge_map",
-        LESSON,
-        "edge_map(a (2), b (2), size (h, w), sigma) -> (h, w): exp(-d^2 / sigma^2), d to the segment a-b in half image widths (y times h / w)",
-        _edge_map,
-        lambda dice: (
-            dice.uniform(-0.8, 0.8, 2),
-            dice.uniform(-0.8, 0.8, 2),
-            (5, 8),
-            dice.number(0.2, 0.5),
+        name="pairs_of_fifteen",
+        lesson=LESSON,
+        task=(
+            "pairs_of_fifteen = a number: how many edges join 15 keypoints, each with every other?"
         ),
-        {
-            "an image is not square: multiply y by h / w first, or lines get thick one way": lambda a, b, s, v: (
-                (-_square(a, b, s, 0) / v**2).exp()
+        reference=lambda: 105,
+        make=lambda dice: (),
+        mistakes=(
+            Mistake(
+                "an edge from i to j is the edge from j to i: every pair is counted twice here",
+                lambda: 210,
             ),
-            "the sign: far from the segment the map falls to 0": lambda a, b, s, v: (
-                _square(a, b, s) / v**2
-            ).exp(),
-            "no factor 2 here: exp(-d^2 / sigma^2)": lambda a, b, s, v: (
-                -_square(a, b, s) / (2 * v**2)
-            ).exp(),
-            "sigma is squared": lambda a, b, s, v: (-_square(a, b, s) / v).exp(),
-            "d is squared": lambda a, b, s, v: (-_square(a, b, s).sqrt() / v**2).exp(),
-            "swapped x and y: ndc is (x, y), the map's size is (h, w)": lambda a, b, s, v: (
-                _edge_map(a.flip(-1), b.flip(-1), s, v)
+            Mistake("no keypoint is joined with itself, and i to j is j to i", lambda: 225),
+            Mistake("no keypoint is joined with itself", lambda: 120),
+            Mistake(
+                "this is a tree, the fewest edges that join all; each with every other are more",
+                lambda: 14,
             ),
-            "the map's rows and columns are swapped: size is (h, w)": lambda a, b, s, v: (
-                _edge_map(a, b, s, v).T
-            ),
-        },
-        edge_maps,
+        ),
+        shows=EdgeBottleneck,
     ),
     Exercise(
-        "bottleneck",
-        LESSON,
-        "bottleneck(maps (E, h, w), weights (E)) -> (h, w): at each pixel the largest weight x map",
-        _bottleneck,
-        lambda dice: (dice.uniform(0, 1, 6, 4, 7), dice.uniform(0, 2, 6)),
-        {
-            "summed: where many edges cross it would shine; take the maximum over edges": lambda m, w: (
-                (w[:, None, None] * m).sum(0)
+        name="segment_distance",
+        lesson=LESSON,
+        task=(
+            "segment_distance(points (P, 2), a (2), b (2)) -> (P): "
+            "distance of each point to the segment from a to b"
+        ),
+        reference=_segment_distance,
+        make=lambda dice: (2 * dice.normal(9, 2), dice.normal(2), dice.normal(2)),
+        mistakes=(
+            Mistake("this is the distance to the whole line: keep s between 0 and 1", _line),
+            Mistake("forgot the square root", segment_distance2),
+            Mistake("s ends at b, too: keep it at most 1", lambda p, a, b: _line(p, a, b, 0)),
+            Mistake("s begins at a: keep it at least 0", lambda p, a, b: _line(p, a, b, -1e9, 1)),
+            Mistake(
+                "divide by the squared length of b - a", lambda p, a, b: _line(p, a, b, 0, 1, False)
             ),
-            "averaged instead of the maximum over edges": lambda m, w: (w[:, None, None] * m).mean(
-                0
+            Mistake(
+                "this is the distance to the nearer end",
+                lambda p, a, b: torch.minimum((p - a).norm(dim=-1), (p - b).norm(dim=-1)),
             ),
-            "the weights are not used": lambda m, w: m.amax(0),
-            "weight first, then the maximum: the strongest edge may have the weaker map": lambda m, w: (
-                w[m.argmax(0)] * m.amax(0)
+        ),
+        shows=segment_distance2,
+    ),
+    Exercise(
+        name="edge_map",
+        lesson=LESSON,
+        task=(
+            "edge_map(a (2), b (2), hw (h, w), sigma) -> (h, w): "
+            "exp(-d^2 / sigma^2), d to the segment a-b in half image widths (y times h / w)"
+        ),
+        reference=_edge_map,
+        make=_segment,
+        mistakes=(
+            Mistake(
+                "an image is not square: multiply y by h / w first, or lines get thick one way",
+                lambda a, b, hw, v: (-_square(a, b, hw, fair=False) / v**2).exp(),
             ),
-            "weights are used as they are: no softmax": lambda m, w: (
-                w.softmax(0)[:, None, None] * m
-            ).amax(0),
-        },
-        strongest,
+            Mistake(
+                "the sign: far from the segment the map falls to 0",
+                lambda a, b, hw, v: (_square(a, b, hw) / v**2).exp(),
+            ),
+            Mistake(
+                "no factor 2 here: exp(-d^2 / sigma^2)",
+                lambda a, b, hw, v: (-_square(a, b, hw) / (2 * v**2)).exp(),
+            ),
+            Mistake("sigma is squared", lambda a, b, hw, v: (-_square(a, b, hw) / v).exp()),
+            Mistake("d is squared", lambda a, b, hw, v: (-_square(a, b, hw).sqrt() / v**2).exp()),
+            Mistake(
+                "swapped x and y: ndc is (x, y), the map's hw is (h, w)",
+                lambda a, b, hw, v: _edge_map(a.flip(-1), b.flip(-1), hw, v),
+            ),
+            Mistake(
+                "the map's rows and columns are swapped: hw is (h, w)",
+                lambda a, b, hw, v: _edge_map(a, b, hw, v).T,
+            ),
+        ),
+        shows=edge_maps,
+    ),
+    Exercise(
+        name="bottleneck",
+        lesson=LESSON,
+        task=(
+            "bottleneck(maps (E, h, w), weights (E)) -> (h, w): "
+            "at each pixel the largest weight x map"
+        ),
+        reference=_bottleneck,
+        make=lambda dice: (dice.uniform(0, 1, 6, 4, 7), dice.uniform(0, 2, 6)),
+        mistakes=(
+            Mistake(
+                "summed: where many edges cross it would shine; take the maximum over edges",
+                lambda m, w: (w[:, None, None] * m).sum(0),
+            ),
+            Mistake(
+                "averaged instead of the maximum over edges",
+                lambda m, w: (w[:, None, None] * m).mean(0),
+            ),
+            Mistake("the weights are not used", lambda m, w: m.amax(0)),
+            Mistake(
+                "weight first, then the maximum: the strongest edge may have the weaker map",
+                lambda m, w: w[m.argmax(0)] * m.amax(0),
+            ),
+            Mistake(
+                "weights are used as they are: no softmax",
+                lambda m, w: (w.softmax(0)[:, None, None] * m).amax(0),
+            ),
+        ),
+        shows=strongest,
     ),
 )

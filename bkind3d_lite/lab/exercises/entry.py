@@ -1,9 +1,10 @@
-"""An exercise as a value: what is asked, the package's own answer, random inputs, and the usual mistakes with a hint each."""
+"""An exercise as a value: what is asked, the package's answer, random inputs, usual mistakes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,23 +32,30 @@ class Dice:
     def rotation(self) -> Tensor:
         """A random rotation (3, 3), det +1."""
         Q, _ = torch.linalg.qr(self.normal(3, 3))
-        return Q * torch.linalg.det(
-            Q
-        )  # of odd size: a change of sign turns a reflection into a rotation
+        # of odd size: a change of sign turns a reflection into a rotation
+        return Q * torch.linalg.det(Q)
+
+
+class Mistake(NamedTuple):
+    """A usual mistake: the hint it gets, and a function that makes it."""
+
+    hint: str
+    wrong: Callable
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise; `lab.check` runs it. Inputs must be non-square, or a swap of x and y goes unseen."""
+    """One exercise; `lab.check` runs it.
+
+    Inputs must be non-square, or a swap of x and y goes unseen.
+    """
 
     name: str  # the student's function is called so
     lesson: str  # the notebook's file name without .ipynb
     task: str  # one line: signature, shapes, what is asked
     reference: Callable  # the package's own answer
     make: Callable[[Dice], tuple]  # one random case; () for an exercise whose answer is a value
-    mistakes: dict[str, Callable] = field(
-        default_factory=dict
-    )  # hint -> the wrong function it belongs to
+    mistakes: tuple[Mistake, ...] = ()
     shows: object = None  # what `lab.reveal` prints; None: the reference
     tolerance: float = 1e-4  # of the largest expected number
     cases: int = 20

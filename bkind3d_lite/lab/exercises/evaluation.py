@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ... import evaluation
-from .entry import Dice, Exercise
+from .entry import Dice, Exercise, Mistake
 
 LESSON = "09_evaluation"
 
@@ -65,112 +65,154 @@ def _resamples(dice: Dice) -> tuple:
 
 EXERCISES = (
     Exercise(
-        "pose_error",
-        LESSON,
-        "pose_error(found (J, 3), truth (J, 3)) -> number: mean over joints of the distance, after the poses' mean shift is removed (MPJPE)",
-        _pose_error,
-        _poses,
-        {
-            "the mean shift is still in: subtract the mean difference first": lambda f, t: (
-                (f - t).norm(dim=-1).mean()
+        name="pose_error",
+        lesson=LESSON,
+        task=(
+            "pose_error(found (J, 3), truth (J, 3)) -> number: "
+            "mean over joints of the distance, after the poses' mean shift is removed (MPJPE)"
+        ),
+        reference=_pose_error,
+        make=_poses,
+        mistakes=(
+            Mistake(
+                "the mean shift is still in: subtract the mean difference first",
+                lambda f, t: (f - t).norm(dim=-1).mean(),
             ),
-            "average distances, not squared distances (no RMS)": lambda f, t: (
-                _centred(f - t).square().sum(-1).mean().sqrt()
+            Mistake(
+                "average distances, not squared distances (no RMS)",
+                lambda f, t: _centred(f - t).square().sum(-1).mean().sqrt(),
             ),
-            "distance first, over x, y and z; then the mean over the joints": lambda f, t: _centred(
-                f - t
-            ).norm(),
-            "the distance is the root of the sum of squares, not of their mean": lambda f, t: (
-                _pose_error(f, t) / 3**0.5
+            Mistake(
+                "distance first, over x, y and z; then the mean over the joints",
+                lambda f, t: _centred(f - t).norm(),
             ),
-            "the shift is one vector for the pose: average over joints, not over x, y, z": lambda f, t: (
-                ((f - t) - (f - t).mean(-1, keepdim=True)).norm(dim=-1).mean()
+            Mistake(
+                "the distance is the root of the sum of squares, not of their mean",
+                lambda f, t: _pose_error(f, t) / 3**0.5,
             ),
-            "summed instead of averaged over the joints": lambda f, t: (
-                _centred(f - t).norm(dim=-1).sum()
+            Mistake(
+                "the shift is one vector for the pose: average over joints, not over x, y, z",
+                lambda f, t: ((f - t) - (f - t).mean(-1, keepdim=True)).norm(dim=-1).mean(),
             ),
-        },
-        evaluation.mpjpe,
+            Mistake(
+                "summed instead of averaged over the joints",
+                lambda f, t: _centred(f - t).norm(dim=-1).sum(),
+            ),
+        ),
+        shows=evaluation.mpjpe,
     ),
     Exercise(
-        "align",
-        LESSON,
-        "align(found (J, 3), truth (J, 3)) -> (J, 3): found, turned (never mirrored) and moved onto truth by least squares (Kabsch)",
-        _align,
-        _perhaps_mirrored,
-        {
-            "this may be a reflection: if det(U Vh) < 0 flip the last singular direction": lambda f, t: (
-                _turned(f, t, reflect=True)
+        name="align",
+        lesson=LESSON,
+        task=(
+            "align(found (J, 3), truth (J, 3)) -> (J, 3): "
+            "found, turned (never mirrored) and moved onto truth by least squares (Kabsch)"
+        ),
+        reference=_align,
+        make=_perhaps_mirrored,
+        mistakes=(
+            Mistake(
+                "this may be a reflection: if det(U Vh) < 0 flip the last singular direction",
+                lambda f, t: _turned(f, t, reflect=True),
             ),
-            "the rotation goes the wrong way: transpose it": lambda f, t: _turned(f, t, back=True),
-            "forgot to move it to the truth's mean": lambda f, t: _turned(f, t, home=False),
-            "moved, but not turned": lambda f, t: _centred(f) + t.mean(0),
-        },
-        evaluation.aligned,
+            Mistake(
+                "the rotation goes the wrong way: transpose it",
+                lambda f, t: _turned(f, t, back=True),
+            ),
+            Mistake(
+                "forgot to move it to the truth's mean", lambda f, t: _turned(f, t, home=False)
+            ),
+            Mistake("moved, but not turned", lambda f, t: _centred(f) + t.mean(0)),
+        ),
+        shows=evaluation.aligned,
         tolerance=2e-3,
     ),
     Exercise(
-        "best_scale",
-        LESSON,
-        "best_scale(found (J, 3), truth (J, 3)) -> number: the factor on found that fits truth best, both about their mean",
-        _best_scale,
-        _poses,
-        {
-            "this is the factor from truth to found: divide by found . found": lambda f, t: (
-                (_centred(f) * _centred(t)).sum() / _centred(t).square().sum()
+        name="best_scale",
+        lesson=LESSON,
+        task=(
+            "best_scale(found (J, 3), truth (J, 3)) -> number: "
+            "the factor on found that fits truth best, both about their mean"
+        ),
+        reference=_best_scale,
+        make=_poses,
+        mistakes=(
+            Mistake(
+                "this is the factor from truth to found: divide by found . found",
+                lambda f, t: (_centred(f) * _centred(t)).sum() / _centred(t).square().sum(),
             ),
-            "the ratio of sizes is not the best fit: it does not ask whether the joints agree": lambda f, t: (
-                _centred(t).norm() / _centred(f).norm()
+            Mistake(
+                "the ratio of sizes is not the best fit: it does not ask whether the joints agree",
+                lambda f, t: _centred(t).norm() / _centred(f).norm(),
             ),
-            "remove the means first": lambda f, t: (f * t).sum() / f.square().sum(),
-            "this shrinks both: divide by |found|^2, not by |found| |truth|": lambda f, t: (
-                (_centred(f) * _centred(t)).sum() / _centred(f).norm() / _centred(t).norm()
+            Mistake("remove the means first", lambda f, t: (f * t).sum() / f.square().sum()),
+            Mistake(
+                "this shrinks both: divide by |found|^2, not by |found| |truth|",
+                lambda f, t: (
+                    (_centred(f) * _centred(t)).sum() / _centred(f).norm() / _centred(t).norm()
+                ),
             ),
-        },
-        evaluation.best_scale,
+        ),
+        shows=evaluation.best_scale,
     ),
     Exercise(
-        "regress",
-        LESSON,
-        "regress(x (T, 3K), y (T, 3J)) -> (3K, 3J): the matrix W of the least-squares map x @ W = y, without bias",
-        _regress,
-        _pairs,
-        {
-            "this has a bias inside: do not centre x and y": lambda x, y: (
-                torch.linalg.lstsq(_centred(x), _centred(y)).solution
+        name="regress",
+        lesson=LESSON,
+        task=(
+            "regress(x (T, 3K), y (T, 3J)) -> (3K, 3J): "
+            "the matrix W of the least-squares map x @ W = y, without bias"
+        ),
+        reference=_regress,
+        make=_pairs,
+        mistakes=(
+            Mistake(
+                "this has a bias inside: do not centre x and y",
+                lambda x, y: torch.linalg.lstsq(_centred(x), _centred(y)).solution,
             ),
-            "W is transposed: rows of x stand to the left of W": lambda x, y: (
-                torch.linalg.lstsq(x, y).solution.T
+            Mistake(
+                "W is transposed: rows of x stand to the left of W",
+                lambda x, y: torch.linalg.lstsq(x, y).solution.T,
             ),
-            "a fit of x from y: predict y from x": lambda x, y: torch.linalg.lstsq(y, x).solution,
-            "x.T @ y alone is no least squares: solve with x.T @ x": lambda x, y: x.T @ y,
-        },
-        evaluation.KeypointRegressor,
+            Mistake(
+                "a fit of x from y: predict y from x",
+                lambda x, y: torch.linalg.lstsq(y, x).solution,
+            ),
+            Mistake("x.T @ y alone is no least squares: solve with x.T @ x", lambda x, y: x.T @ y),
+        ),
+        shows=evaluation.KeypointRegressor,
         tolerance=1e-3,
     ),
     Exercise(
-        "bootstrap",
-        LESSON,
-        "bootstrap(errors (T), picks (R, T) of frame numbers) -> (2): 2.5 % and 97.5 % quantiles of the resampled means",
-        _bootstrap,
-        _resamples,
-        {
-            "quantiles of the resampled means, not of the errors": lambda e, p: torch.quantile(
-                e[p], torch.tensor([0.025, 0.975])
+        name="bootstrap",
+        lesson=LESSON,
+        task=(
+            "bootstrap(errors (T), picks (R, T) of frame numbers) -> (2): "
+            "2.5 % and 97.5 % quantiles of the resampled means"
+        ),
+        reference=_bootstrap,
+        make=_resamples,
+        mistakes=(
+            Mistake(
+                "quantiles of the resampled means, not of the errors",
+                lambda e, p: torch.quantile(e[p], torch.tensor([0.025, 0.975])),
             ),
-            "95 % in the middle leave 2.5 % on either side, not 5 %": lambda e, p: torch.quantile(
-                e[p].mean(1), torch.tensor([0.05, 0.95])
+            Mistake(
+                "95 % in the middle leave 2.5 % on either side, not 5 %",
+                lambda e, p: torch.quantile(e[p].mean(1), torch.tensor([0.05, 0.95])),
             ),
-            "mean over the wrong axis: each row of picks is one resample": lambda e, p: (
-                torch.quantile(e[p].mean(0), torch.tensor([0.025, 0.975]))
+            Mistake(
+                "mean over the wrong axis: each row of picks is one resample",
+                lambda e, p: torch.quantile(e[p].mean(0), torch.tensor([0.025, 0.975])),
             ),
-            "this assumes a bell curve; take the quantiles": lambda e, p: (
-                e.mean() + torch.tensor([-1.96, 1.96]) * e[p].mean(1).std()
+            Mistake(
+                "this assumes a bell curve; take the quantiles",
+                lambda e, p: e.mean() + torch.tensor([-1.96, 1.96]) * e[p].mean(1).std(),
             ),
-            "percent or share? torch.quantile wants 0.025 and 0.975": lambda e, p: torch.quantile(
-                e[p].mean(1), torch.tensor([0.25, 0.975])
+            Mistake(
+                "percent or share? torch.quantile wants 0.025 and 0.975",
+                lambda e, p: torch.quantile(e[p].mean(1), torch.tensor([0.25, 0.975])),
             ),
-        },
-        evaluation.interval,
+        ),
+        shows=evaluation.interval,
     ),
 )

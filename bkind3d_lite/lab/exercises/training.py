@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...model.losses import EdgeLength
 from ...training.loop import train
-from .entry import Dice, Exercise
+from .entry import Dice, Exercise, Mistake
 
 LESSON = "08_training"
 
@@ -43,70 +43,90 @@ def _gradients(dice: Dice) -> tuple:
 
 EXERCISES = (
     Exercise(
-        "cosine_rate",
-        LESSON,
-        "cosine_rate(step, steps, rate) -> number: half a cosine from `rate` at step 0 down to rate / 20 at `steps`, "
-        "and rate / 20 from there on",
-        _cosine_rate,
-        lambda dice: (dice.integer(0, 1300), 1000, dice.number(1e-4, 1e-2)),
-        {
-            "after `steps` the rate stays where it is: keep step / steps at most 1": lambda i, n, r: (
-                r * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * i / n)))
+        name="cosine_rate",
+        lesson=LESSON,
+        task=(
+            "cosine_rate(step, steps, rate) -> number: half a cosine from `rate` at step 0 "
+            "down to rate / 20 at `steps`, and rate / 20 from there on"
+        ),
+        reference=_cosine_rate,
+        make=lambda dice: (dice.integer(0, 1300), 1000, dice.number(1e-4, 1e-2)),
+        mistakes=(
+            Mistake(
+                "after `steps` the rate stays where it is: keep step / steps at most 1",
+                lambda i, n, r: r * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * i / n))),
             ),
-            "it falls to a twentieth, not to zero": lambda i, n, r: (
-                r * 0.5 * (1 + math.cos(math.pi * min(1, i / n)))
+            Mistake(
+                "it falls to a twentieth, not to zero",
+                lambda i, n, r: r * 0.5 * (1 + math.cos(math.pi * min(1, i / n))),
             ),
-            "this is a straight line; it is half a cosine": lambda i, n, r: (
-                r * (1 - 0.95 * min(1, i / n))
+            Mistake(
+                "this is a straight line; it is half a cosine",
+                lambda i, n, r: r * (1 - 0.95 * min(1, i / n)),
             ),
-            "half a cosine ends at pi, not at 2 pi": lambda i, n, r: (
-                r * (0.05 + 0.95 * 0.5 * (1 + math.cos(2 * math.pi * min(1, i / n))))
+            Mistake(
+                "half a cosine ends at pi, not at 2 pi",
+                lambda i, n, r: (
+                    r * (0.05 + 0.95 * 0.5 * (1 + math.cos(2 * math.pi * min(1, i / n))))
+                ),
             ),
-            "a cosine goes from 1 to -1: add 1 and halve it": lambda i, n, r: (
-                r * (0.05 + 0.95 * math.cos(math.pi * min(1, i / n)))
+            Mistake(
+                "a cosine goes from 1 to -1: add 1 and halve it",
+                lambda i, n, r: r * (0.05 + 0.95 * math.cos(math.pi * min(1, i / n))),
             ),
-        },
-        train,
+        ),
+        shows=train,
     ),
     Exercise(
-        "clipped",
-        LESSON,
-        "clipped(gradient (P), most) -> (P): the same direction, its norm at most `most`",
-        _clipped,
-        _gradients,
-        {
-            "clamping each number bends the direction: scale all of them by one factor": lambda g, m: (
-                g.clamp(-m, m)
+        name="clipped",
+        lesson=LESSON,
+        task="clipped(gradient (P), most) -> (P): the same direction, its norm at most `most`",
+        reference=_clipped,
+        make=_gradients,
+        mistakes=(
+            Mistake(
+                "clamping each number bends the direction: scale all of them by one factor",
+                lambda g, m: g.clamp(-m, m),
             ),
-            "a gradient that is short enough stays as it is": lambda g, m: g * m / g.norm(),
-            "divide by the norm, not by its square": lambda g, m: (
-                g * min(1.0, m / float(g.square().sum()))
+            Mistake(
+                "a gradient that is short enough stays as it is", lambda g, m: g * m / g.norm()
             ),
-            "divide by the norm, not by the largest number": lambda g, m: (
-                g * min(1.0, m / float(g.abs().max()))
+            Mistake(
+                "divide by the norm, not by its square",
+                lambda g, m: g * min(1.0, m / float(g.square().sum())),
             ),
-        },
-        train,
+            Mistake(
+                "divide by the norm, not by the largest number",
+                lambda g, m: g * min(1.0, m / float(g.abs().max())),
+            ),
+        ),
+        shows=train,
         tolerance=1e-3,
     ),
     Exercise(
-        "running_average",
-        LESSON,
-        "running_average(values (T), decay) -> (T): average_t = decay x average_(t-1) + (1 - decay) x value_t, beginning with the first value",
-        _running_average,
-        lambda dice: (dice.uniform(1, 5, dice.integer(6, 9)), dice.number(0.7, 0.95)),
-        {
-            "decay and 1 - decay are swapped: decay is how much of the old is kept": lambda v, d: (
-                _running_average(v, 1 - d)
+        name="running_average",
+        lesson=LESSON,
+        task=(
+            "running_average(values (T), decay) -> (T): average_t = decay x average_(t-1) "
+            "+ (1 - decay) x value_t, beginning with the first value"
+        ),
+        reference=_running_average,
+        make=lambda dice: (dice.uniform(1, 5, dice.integer(6, 9)), dice.number(0.7, 0.95)),
+        mistakes=(
+            Mistake(
+                "decay and 1 - decay are swapped: decay is how much of the old is kept",
+                lambda v, d: _running_average(v, 1 - d),
             ),
-            "begin with the first value, not with 0": _from_zero,
-            "this is the plain mean of all so far": lambda v, d: (
-                v.cumsum(0) / torch.arange(1, len(v) + 1)
+            Mistake("begin with the first value, not with 0", _from_zero),
+            Mistake(
+                "this is the plain mean of all so far",
+                lambda v, d: v.cumsum(0) / torch.arange(1, len(v) + 1),
             ),
-            "only the last average is returned; all of them are asked for": lambda v, d: (
-                _running_average(v, d)[-1]
+            Mistake(
+                "only the last average is returned; all of them are asked for",
+                lambda v, d: _running_average(v, d)[-1],
             ),
-        },
-        EdgeLength,
+        ),
+        shows=EdgeLength,
     ),
 )

@@ -7,7 +7,7 @@ from ... import evaluation
 from ...cameras import CameraRig
 from ...clips.tracks import Skeleton
 from .cameras import intrinsics, one_camera
-from .entry import Dice, Exercise
+from .entry import Dice, Exercise, Mistake
 
 LESSON = "11_your_clip"
 
@@ -33,7 +33,7 @@ def mm_per_pixel(depth, focal):
     return depth * float(flat[1, 0] - flat[0, 0])
 
 
-def _seen(dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
+def _marked(dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
     views, count = 3, 5
     R = torch.stack([dice.rotation() for _ in range(views)])
     t = torch.cat([dice.uniform(-0.5, 0.5, views, 2), dice.uniform(4, 6, views, 1)], 1)
@@ -42,17 +42,18 @@ def _seen(dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
     return rig.P, points, rig.px_from_world(points) + 3 * dice.normal(views, count, 2)
 
 
+def _projected(P: Tensor, points: Tensor) -> Tensor:
+    """Homogeneous pixels (V, N, 3)."""
+    return torch.cat([points, torch.ones(len(points), 1)], 1) @ P.mT
+
+
 def _off(P: Tensor, points: Tensor, px: Tensor) -> Tensor:
-    x = torch.cat([points, torch.ones(len(points), 1)], 1) @ P.mT
+    x = _projected(P, points)
     return x[..., :2] / x[..., 2:] - px
 
 
 def _undivided(P: Tensor, points: Tensor, px: Tensor) -> Tensor:
-    return (
-        ((torch.cat([points, torch.ones(len(points), 1)], 1) @ P.mT)[..., :2] - px)
-        .norm(dim=-1)
-        .mean(-1)
-    )
+    return (_projected(P, points)[..., :2] - px).norm(dim=-1).mean(-1)
 
 
 def _distances(dice: Dice) -> tuple[Tensor, float]:
@@ -62,63 +63,86 @@ def _distances(dice: Dice) -> tuple[Tensor, float]:
 
 EXERCISES = (
     Exercise(
-        "reprojection_error",
-        LESSON,
-        "reprojection_error(P (V, 3, 4), points (N, 3), px (V, N, 2)) -> (V): mean distance in pixels "
-        "between projected and marked points, per view",
-        reprojection_error,
-        _seen,
-        {
-            "forgot the division by depth": _undivided,
-            "distance first, over x and y; then the mean": lambda *a: _off(*a).abs().mean((1, 2)),
-            "averaged over the views: one number per view is asked for": lambda *a: (
-                _off(*a).norm(dim=-1).mean(0)
+        name="reprojection_error",
+        lesson=LESSON,
+        task=(
+            "reprojection_error(P (V, 3, 4), points (N, 3), px (V, N, 2)) -> (V): "
+            "mean distance in pixels between projected and marked points, per view"
+        ),
+        reference=reprojection_error,
+        make=_marked,
+        mistakes=(
+            Mistake("forgot the division by depth", _undivided),
+            Mistake(
+                "distance first, over x and y; then the mean",
+                lambda *a: _off(*a).abs().mean((1, 2)),
             ),
-            "average distances, not squared distances (no RMS)": lambda *a: (
-                _off(*a).square().sum(-1).mean(-1).sqrt()
+            Mistake(
+                "averaged over the views: one number per view is asked for",
+                lambda *a: _off(*a).norm(dim=-1).mean(0),
             ),
-            "summed instead of averaged over the points": lambda *a: _off(*a).norm(dim=-1).sum(-1),
-            "swapped x and y of the marked points": lambda P, x, px: (
-                _off(P, x, px.flip(-1)).norm(dim=-1).mean(-1)
+            Mistake(
+                "average distances, not squared distances (no RMS)",
+                lambda *a: _off(*a).square().sum(-1).mean(-1).sqrt(),
             ),
-        },
-        CameraRig.px_from_world,
+            Mistake(
+                "summed instead of averaged over the points",
+                lambda *a: _off(*a).norm(dim=-1).sum(-1),
+            ),
+            Mistake(
+                "swapped x and y of the marked points",
+                lambda P, x, px: _off(P, x, px.flip(-1)).norm(dim=-1).mean(-1),
+            ),
+        ),
+        shows=CameraRig.px_from_world,
     ),
     Exercise(
-        "on_body_share",
-        LESSON,
-        "on_body_share(distance (T, K), body_length) -> number: share of all keypoints within 0.15 body lengths of a bone",
-        on_body_share,
-        _distances,
-        {
-            "a share lies between 0 and 1, not 0 and 100": lambda d, n: (
-                100 * (d <= 0.15 * n).float().mean()
+        name="on_body_share",
+        lesson=LESSON,
+        task=(
+            "on_body_share(distance (T, K), body_length) -> number: "
+            "share of all keypoints within 0.15 body lengths of a bone"
+        ),
+        reference=on_body_share,
+        make=_distances,
+        mistakes=(
+            Mistake(
+                "a share lies between 0 and 1, not 0 and 100",
+                lambda d, n: 100 * (d <= 0.15 * n).float().mean(),
             ),
-            "0.15 body lengths, not 15 mm: divide by the body length": lambda d, n: (
-                (d <= 15).float().mean()
+            Mistake(
+                "0.15 body lengths, not 15 mm: divide by the body length",
+                lambda d, n: (d <= 15).float().mean(),
             ),
-            "this is the share that is off the body": lambda d, n: (d > 0.15 * n).float().mean(),
-            "every keypoint counts, not only frames in which all are on the body": lambda d, n: (
-                (d <= 0.15 * n).all(1).float().mean()
+            Mistake(
+                "this is the share that is off the body", lambda d, n: (d > 0.15 * n).float().mean()
             ),
-            "counted, not averaged: divide by the number of keypoints": lambda d, n: (
-                (d <= 0.15 * n).float().sum()
+            Mistake(
+                "every keypoint counts, not only frames in which all are on the body",
+                lambda d, n: (d <= 0.15 * n).all(1).float().mean(),
             ),
-        },
-        evaluation.on_body,
+            Mistake(
+                "counted, not averaged: divide by the number of keypoints",
+                lambda d, n: (d <= 0.15 * n).float().sum(),
+            ),
+        ),
+        shows=evaluation.on_body,
     ),
     Exercise(
-        "mm_per_pixel",
-        LESSON,
-        "mm_per_pixel(depth in mm, focal in px) -> number: how many mm of the scene one pixel covers at this depth",
-        mm_per_pixel,
-        lambda dice: (dice.number(400, 3000), dice.number(300, 1500)),
-        {
-            "upside down: further away one pixel covers more": lambda z, f: f / z,
-            "a longer focal length magnifies: divide by it": lambda z, f: z * f,
-            "one pixel, not two: no factor 2": lambda z, f: 2 * z / f,
-        },
-        CameraRig.flat_from_px,
+        name="mm_per_pixel",
+        lesson=LESSON,
+        task=(
+            "mm_per_pixel(depth in mm, focal in px) -> number: "
+            "how many mm of the scene one pixel covers at this depth"
+        ),
+        reference=mm_per_pixel,
+        make=lambda dice: (dice.number(400, 3000), dice.number(300, 1500)),
+        mistakes=(
+            Mistake("upside down: further away one pixel covers more", lambda z, f: f / z),
+            Mistake("a longer focal length magnifies: divide by it", lambda z, f: z * f),
+            Mistake("one pixel, not two: no factor 2", lambda z, f: 2 * z / f),
+        ),
+        shows=CameraRig.flat_from_px,
         tolerance=1e-3,
     ),
 )
