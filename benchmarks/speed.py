@@ -239,7 +239,7 @@ def recorded(recipe, views: int):
             recipe.data.image_wh,
             seen,
             recipe.volume.crop,
-            cameras,
+            views=cameras,
         ),
     )
 

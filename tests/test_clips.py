@@ -154,7 +154,7 @@ def test_the_same_seed_and_step_make_the_same_batch(clip):
         gap=[2, 5],
         batch=3,
         survey=flat_survey(clip),
-        follow=400.0,
+        crop=400.0,
         views=3,
         turn=True,
     )
@@ -222,7 +222,7 @@ def test_motion_is_preferred(clip):
     assert not free <= {18, 19, 21, 22}
 
 
-def test_stir_by_hand(clip):
+def test_motion_energy_by_hand(clip):
     thumbs = torch.zeros(4, 1, 1, 2, dtype=torch.uint8)
     thumbs[2] = torch.tensor([40, 0], dtype=torch.uint8)
     survey = replace(
@@ -307,7 +307,7 @@ def test_a_follow_crop_and_its_rig_agree(dots, size, gap):
         torch.zeros(5, 3, 2, 3, dtype=torch.uint8),
         0.0,
     )
-    batch = dots.batch([0, 1, 2], gap, size, survey, follow=450.0)
+    batch = dots.batch([0, 1, 2], gap, size, survey, crop=450.0)
     assert batch.now.shape == (3, 3, 4, size[1], size[0])
     assert_close(batch.centre, around[:3] if gap is None else (around[:3] + around[2:5]) / 2)
     for images, times in ((batch.now, [0, 1, 2]), (batch.later, [2, 3, 4])):
@@ -346,7 +346,7 @@ def test_outside_the_image_a_crop_is_black(dots):
         0.0,
     )
     white = replace(dots, frames=torch.full_like(dots.frames, 255))
-    batch = white.batch([0], None, (64, 64), survey, follow=4000.0)
+    batch = white.batch([0], None, (64, 64), survey, crop=4000.0)
     ndc = batch.rig.ndc_from_px(batch.rig.px_from_world(torch.zeros(1, 1, 3)))
     assert (
         batch.now[:, :, :3, 32, 32].min() > 0.99
@@ -397,14 +397,14 @@ def test_a_grey_patch_inside_the_body_is_the_body():
 
 def test_following_without_a_survey_is_refused(clip):
     with pytest.raises(ValueError, match="surveyed first"):
-        clip.batch([0], 1, (24, 16), follow=300.0)
+        clip.batch([0], 1, (24, 16), crop=300.0)
     for bad in ({"gap": 0}, {"gap": 2, "by_motion": True}):
         with pytest.raises(ValueError, match="at least 1 frame.*survey"):
             next(clip.batches((24, 16), **bad))
 
 
 def test_a_batch_moves_as_one(clip):
-    batch = next(clip.batches((24, 16), 2, survey=flat_survey(clip), follow=300.0, turn=True)).to(
+    batch = next(clip.batches((24, 16), 2, survey=flat_survey(clip), crop=300.0, turn=True)).to(
         torch.float64
     )
     assert {

@@ -1,4 +1,4 @@
-"""Stored: what was decoded once is the same frames, and is decoded again when it is not."""
+"""Frame cache: what was decoded once is the same frames, and is decoded again when it is not."""
 
 import os
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-import bkind3d_lite.clips.frame_cache as stored
+import bkind3d_lite.clips.frame_cache as frame_cache
 from bkind3d_lite.clips import open_clip
-from bkind3d_lite.clips.videos import Frames, Picked, Video, write_video
+from bkind3d_lite.clips.videos import Frames, SelectedFrames, Video, write_video
 
 
 @pytest.fixture
@@ -30,16 +30,16 @@ def decoding(pair, monkeypatch):
 
 @pytest.mark.parametrize("times", [None, [3, 4, 40, 9]])
 @pytest.mark.parametrize("size", [(48, 32), (24, 20)])
-def test_kept_frames_are_the_decoded_ones(tmp_path, pair, monkeypatch, times, size):
+def test_cached_frames_are_the_decoded_ones(tmp_path, pair, monkeypatch, times, size):
     frames = Frames(pair, size) if times is None else Frames(pair, size).at(times)
-    kept = stored.kept(frames, tmp_path / "cache")
+    cached = frame_cache.cached_frames(frames, tmp_path / "cache")
     calls = decoding(pair, monkeypatch)
-    assert kept.shape == frames.shape and torch.equal(kept[:], frames[:]) and calls
+    assert cached.shape == frames.shape and torch.equal(cached[:], frames[:]) and calls
     del calls[:]
-    again = stored.kept(frames, tmp_path / "cache")
+    again = frame_cache.cached_frames(frames, tmp_path / "cache")
     assert (
-        torch.equal(again[[2, 0], 1], kept[[2, 0], 1])
-        and torch.equal(again.at([1])[0], kept[1])
+        torch.equal(again[[2, 0], 1], cached[[2, 0], 1])
+        and torch.equal(again.at([1])[0], cached[1])
         and not calls
     ), "decoded once"
     assert again.begins == frames.begins and np.array_equal(
@@ -60,10 +60,10 @@ def test_other_sources_sizes_and_times_make_another_file(tmp_path, pair):
         ],
         1,
     ):
-        stored.kept(other, cache)
+        frame_cache.cached_frames(other, cache)
         assert len(list(cache.iterdir())) == count
     os.utime(pair[0].path, (1, 1))
-    stored.kept(frames, cache)
+    frame_cache.cached_frames(frames, cache)
     assert len(list(cache.iterdir())) == count + 1, "a video written again is another video"
 
 
@@ -74,17 +74,17 @@ def test_other_sources_sizes_and_times_make_another_file(tmp_path, pair):
 )
 def test_a_damaged_file_is_made_again(tmp_path, pair, damage):
     frames = Frames(pair, (24, 16))
-    stored.kept(frames, tmp_path / "cache")
+    frame_cache.cached_frames(frames, tmp_path / "cache")
     (path,) = (tmp_path / "cache").iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    assert torch.equal(stored.kept(frames, tmp_path / "cache")[:], frames[:])
+    assert torch.equal(frame_cache.cached_frames(frames, tmp_path / "cache")[:], frames[:])
 
 
 def test_a_full_disk_is_refused_before_anything_is_decoded(tmp_path, pair, monkeypatch):
-    monkeypatch.setattr(stored, "SPARE", 1 << 60)
+    monkeypatch.setattr(frame_cache, "SPARE_DISK", 1 << 60)
     calls = decoding(pair, monkeypatch)
     with pytest.raises(OSError, match=r"0\.0 GB of frames do not fit.*--frames.*--cache"):
-        stored.kept(Frames(pair, (24, 16)), tmp_path / "cache")
+        frame_cache.cached_frames(Frames(pair, (24, 16)), tmp_path / "cache")
     assert not calls and not list((tmp_path / "cache").iterdir())
 
 
@@ -94,13 +94,13 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, pair, monkeypatch):
 
     monkeypatch.setattr(pair[1], "read", broken)
     with pytest.raises(OSError, match="could not write.*frames-24x16"):
-        stored.kept(Frames(pair, (24, 16)), tmp_path / "cache")
+        frame_cache.cached_frames(Frames(pair, (24, 16)), tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_clip_keeps_what_is_needed_and_no_more(folder, tmp_path):
     clip = open_clip(folder[0], offsets={"cam1": 2})
-    small, same = clip.kept(tmp_path, (48, 32)), clip.kept(tmp_path, (960, 640))
+    small, same = clip.cached(tmp_path, (48, 32)), clip.cached(tmp_path, (960, 640))
     assert (
         small.rig.wh == (48, 32)
         and same.rig.wh == clip.rig.wh
@@ -110,4 +110,4 @@ def test_a_clip_keeps_what_is_needed_and_no_more(folder, tmp_path):
     assert same.fingerprint == clip.fingerprint and clip.fingerprint["offsets"] == {"cam1": 2}
     resized = same.frames.resized((48, 32))[3].float() - small.frames[3].float()
     assert resized.abs().mean() < 4, "what is stored can be made smaller still"
-    assert isinstance(clip.frames.videos[0], Picked)
+    assert isinstance(clip.frames.videos[0], SelectedFrames)

@@ -24,8 +24,7 @@ WORDS = [0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1_000_000_000, 60_000, 0x1000
 # ---- in a process of its own -------------------------------------------------------------------------------------
 def opened(path: Path) -> str:
     """What the library makes of a file: "read", or its error."""
-    from bkind3d_lite.clips.recordings.entry import footage_of
-    from bkind3d_lite.clips.recordings.footage import IMAGE_SUFFIXES, Stills
+    from bkind3d_lite.clips.recordings.footage import IMAGE_SUFFIXES, Stills, footage_of
     from bkind3d_lite.clips.recordings.plain import read_truth
     from bkind3d_lite.clips.videos import Frames
 

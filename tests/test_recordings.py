@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from bkind3d_lite.cameras import ring, save_calibration
 from bkind3d_lite.clips import open_clip
 from bkind3d_lite.clips.recording_checks import PASS, check_marks
-from bkind3d_lite.clips.recordings import parts
+from bkind3d_lite.clips.recordings import published_split
 from bkind3d_lite.clips.videos import write_video
 
 SIZE = (48, 32)
@@ -471,7 +471,7 @@ def test_rat7m(tmp_path, images):
     rat7m(tmp_path, images, "s1-d1", present=(0,))
     with pytest.raises(ValueError, match="sessions s1-d1, s5-d1; choose one"):
         open_clip(tmp_path)
-    split = parts(tmp_path)
+    split = published_split(tmp_path)
     assert [e["trial"] for e in split["train"]] == ["s1-d1"] and [
         e["trial"] for e in split["test"]
     ] == ["s5-d1"]
@@ -543,7 +543,7 @@ def test_human36m(tmp_path, images):
     )
     test = open_clip(root / "S9" / "Walking-1")
     assert test.labelled.tolist() == [0, 4, 8, 12], "frames 1, 17, 33, 49: every 16th"
-    assert {k: [e["folder"].name for e in v] for k, v in parts(root).items()} == {
+    assert {k: [e["folder"].name for e in v] for k, v in published_split(root).items()} == {
         "train": ["Directions-1"],
         "test": ["Walking-1"],
     }
@@ -553,7 +553,7 @@ def test_human36m(tmp_path, images):
 
 def test_no_data_set(tmp_path):
     with pytest.raises(FileNotFoundError, match="neither Human3.6M.*nor Rat7M"):
-        parts(tmp_path)
+        published_split(tmp_path)
 
 
 def test_the_verbs_say_how_to_open():

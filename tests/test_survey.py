@@ -1,4 +1,4 @@
-"""Motion: where the animal is, without a label; and plain words when nothing moves."""
+"""Survey: where the animal is, without a label; and plain words when nothing moves."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,14 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.clips import MultiViewClip, open_clip
-from bkind3d_lite.clips.survey import THUMB, empty, animal_length, locate, on_silhouettes, survey
+from bkind3d_lite.clips.survey import (
+    THUMB,
+    animal_length,
+    estimate_background,
+    locate,
+    on_silhouettes,
+    survey,
+)
 from bkind3d_lite.clips.synthetic import draw, figure, poses
 from bkind3d_lite.clips.videos import write_video
 from bkind3d_lite.volumes import Grid
@@ -97,7 +104,7 @@ def test_a_good_median_is_kept(view):
     """The rat crosses its own middle more often than the rim: there, the few frames that look different hold a ghost that all of them do not."""
     rat = open_clip(Path(__file__).parents[1] / "data_samples/rat/train", wh=(128, 128))
     frames = rat.frames[list(range(0, len(rat), 18)), view]
-    assert torch.equal(empty(frames), frames.median(0).values)
+    assert torch.equal(estimate_background(frames), frames.median(0).values)
 
 
 def test_a_background_from_elsewhere_is_taken_as_it_is(clip, seen):
@@ -128,12 +135,14 @@ def test_locate_finds_a_point_where_silhouettes_meet(clip):
 
 def test_a_survey_without_thumbnails_is_the_same_survey(clip, seen, monkeypatch):
     """Bounded memory: only some thumbnails are ever held, whatever the length; nothing that tracking needs depends on it."""
-    import bkind3d_lite.clips.survey as motion
+    import bkind3d_lite.clips.survey as module
 
-    monkeypatch.setattr(motion, "SAMPLED", 7)
-    held, moving = [], motion._moving
+    monkeypatch.setattr(module, "SAMPLED", 7)
+    held, moving = [], module._refuse_still
     monkeypatch.setattr(
-        motion, "_moving", lambda clip, found: held.append(len(found.thumbs)) or moving(clip, found)
+        module,
+        "_refuse_still",
+        lambda clip, found: held.append(len(found.thumbs)) or moving(clip, found),
     )
     few = survey(clip, thumbs=False)
     assert held == [7] and len(few.thumbs) == 0
@@ -157,7 +166,7 @@ def test_large_films_are_surveyed_small(tmp_path):
     save_calibration(known.rig.resized((576, 384)), tmp_path / "calibration.toml")
     clip = open_clip(tmp_path, budget=1 << 20)
     small = survey(clip)
-    assert clip.frames._held == 0
+    assert clip.frames._bytes == 0
     whole = survey(replace(clip, frames=clip.frames[:]))
     assert (small.thumbs.float() - whole.thumbs.float()).abs().mean() < 1.0
     away = (small.centre - whole.centre).norm(dim=-1) / known.body_length
@@ -246,7 +255,10 @@ def test_the_extent_is_the_animals_and_has_its_unit(clip, seen):
     assert 0.6 * longest < found < 1.5 * longest
     metres = replace(seen, centre=seen.centre / 1000)
     assert_close(
-        animal_length(metres, replace(clip.rig, t=clip.rig.t / 1000)) * 1000, found, rtol=1e-3, atol=0
+        animal_length(metres, replace(clip.rig, t=clip.rig.t / 1000)) * 1000,
+        found,
+        rtol=1e-3,
+        atol=0,
     )
 
 

@@ -11,10 +11,10 @@ from av.video.frame import PictureType
 from bkind3d_lite.clips.videos import (
     CHUNK,
     Frames,
-    Picked,
+    SelectedFrames,
     Video,
-    _by_packets,
-    _evenly_spaced,
+    _index_from_packets,
+    _index_from_header,
     write_video,
 )
 
@@ -119,10 +119,10 @@ def test_a_smaller_size_is_an_area_average(tmp_path):
 )
 def test_the_index_in_the_header_is_that_of_the_packets(tmp_path, barcodes, suffix, options):
     path = encoded(tmp_path / f"a.{suffix}", barcodes(160), **options)
-    video, (pts, keys) = Video(path), _by_packets(path)
+    video, (pts, keys) = Video(path), _index_from_packets(path)
     assert np.array_equal(video.pts, pts) and np.array_equal(video.keys, keys)
     with av.open(str(path)) as container:
-        assert (_evenly_spaced(container, container.streams.video[0], path) is None) == (
+        assert (_index_from_header(container, container.streams.video[0], path) is None) == (
             suffix == "mkv"
         ), "an MP4 is not read through"
 
@@ -160,8 +160,8 @@ def test_a_cut_without_encoding_counts_only_what_plays(tmp_path, barcodes, optio
 
 
 def test_picked_frames(pair, barcodes):
-    picked = Picked(pair[0], [3, 4, 5, 150, 9, 9, 12])
-    assert len(picked) == 7 and [barcodes.read(x) for x in picked.read(0, 7)] == [
+    selected = SelectedFrames(pair[0], [3, 4, 5, 150, 9, 9, 12])
+    assert len(selected) == 7 and [barcodes.read(x) for x in selected.read(0, 7)] == [
         3,
         4,
         5,
@@ -170,7 +170,7 @@ def test_picked_frames(pair, barcodes):
         9,
         12,
     ]
-    assert [barcodes.read(x) for x in picked.read(2, 5)] == [5, 150, 9] and picked.seconds[
+    assert [barcodes.read(x) for x in selected.read(2, 5)] == [5, 150, 9] and selected.seconds[
         3
     ] == pytest.approx(5.0)
     frames = Frames(pair, (48, 32)).at([7, 30])
@@ -274,7 +274,7 @@ def test_the_budget_is_kept_and_the_frames_stay_right(pair, barcodes, monkeypatc
     for t in order:
         assert [barcodes.read(x) for x in frames[t]] == [t, 199 - t]
         held = [c.nbytes for c in frames._chunks.values()]
-        assert sum(held) == frames._held <= frames.budget
+        assert sum(held) == frames._bytes <= frames.budget
     assert len(decoded) > 8, (
         "8 chunks in all: with room for 3 some must have been dropped and decoded again"
     )

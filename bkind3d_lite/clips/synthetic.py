@@ -1,8 +1,12 @@
-"""Synthetic: an articulated figure drawn into V views, its truth known. In memory, for tests and lessons."""
+"""Synthetic: an articulated figure drawn into V views, its truth known, in memory.
+
+For tests and lessons.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -25,11 +29,20 @@ COLOURS = torch.tensor(
         [0.7, 0.3, 0.6],
     ]
 )
-LENGTH = 250.0
+LENGTH = 250.0  # mm
 
 
 def poses(frames: int, fps: float = 30.0, seed: int = 0) -> Tensor:
-    """(T, 8, 3) joints in mm of a 250 mm animal that walks a wandering curve, swings its limbs and raises its head."""
+    """Joints of a 250 mm animal that walks a wandering curve, swings its limbs, raises its head.
+
+    Args:
+        frames: T.
+        fps: frames per second.
+        seed: of the walk.
+
+    Returns:
+        (T, 8, 3) mm.
+    """
     random = torch.Generator().manual_seed(seed)
     a, b, c, d = (torch.rand(4, generator=random) * 2 * math.pi).tolist()
     time = torch.arange(frames) / fps
@@ -37,42 +50,44 @@ def poses(frames: int, fps: float = 30.0, seed: int = 0) -> Tensor:
     place = torch.stack(
         [110 * (0.45 * time + b).sin(), 110 * (0.6 * time + c).cos(), torch.zeros_like(time)], -1
     )
-    swing, nod, bend = (
-        (5 * time).sin(),
-        0.5 + 0.5 * (0.8 * time + d).sin(),
-        0.35 * (1.7 * time).sin(),
-    )
-    zero = torch.zeros_like(time)
-    local = torch.stack(
-        [
-            torch.stack(p, -1)
-            for p in (
-                (125 * bend.cos(), 125 * bend.sin(), 60 + 70 * nod),
-                (60 + zero, zero, 65 + 35 * nod),
-                (-60 + zero, zero, 55 + zero),
-                (-125 * bend.cos(), 60 * bend.sin(), 45 + zero),
-                (65 + 30 * swing, 38 + zero, 10 + 30 * nod),
-                (65 - 30 * swing, -38 + zero, 10 + 30 * nod),
-                (-60 - 30 * swing, 40 + zero, 6 + zero),
-                (-60 + 30 * swing, -40 + zero, 6 + zero),
-            )
-        ],
-        1,
+    local = _body(
+        swing=(5 * time).sin(),
+        nod=0.5 + 0.5 * (0.8 * time + d).sin(),
+        bend=0.35 * (1.7 * time).sin(),
     )
     cos, sin = heading.cos()[:, None], heading.sin()[:, None]
-    turned = torch.stack(
-        [
-            cos * local[..., 0] - sin * local[..., 1],
-            sin * local[..., 0] + cos * local[..., 1],
-            local[..., 2],
-        ],
-        -1,
+    x, y, z = local.unbind(-1)
+    return torch.stack([cos * x - sin * y, sin * x + cos * y, z], -1) + place[:, None]
+
+
+def _body(swing: Tensor, nod: Tensor, bend: Tensor) -> Tensor:
+    """Joints in the animal's own axes, (T, 8, 3) mm, of limbs, head and back (T,)."""
+    zero = torch.zeros_like(swing)
+    joints = (
+        (125 * bend.cos(), 125 * bend.sin(), 60 + 70 * nod),
+        (60 + zero, zero, 65 + 35 * nod),
+        (-60 + zero, zero, 55 + zero),
+        (-125 * bend.cos(), 60 * bend.sin(), 45 + zero),
+        (65 + 30 * swing, 38 + zero, 10 + 30 * nod),
+        (65 - 30 * swing, -38 + zero, 10 + 30 * nod),
+        (-60 - 30 * swing, 40 + zero, 6 + zero),
+        (-60 + 30 * swing, -40 + zero, 6 + zero),
     )
-    return turned + place[:, None]
+    return torch.stack([torch.stack(joint, -1) for joint in joints], 1)
 
 
 def draw(rig: CameraRig, joints: Tensor, seed: int = 0, thickness: float = 22.0) -> Tensor:
-    """(T, J, 3) joints -> (T, V, H, W, 3) uint8 views: bones as capsules `thickness` world units wide on a static textured ground."""
+    """Draw bones as capsules on a static textured ground.
+
+    Args:
+        rig: V cameras.
+        joints: (T, 8, 3) world.
+        seed: of the ground and the noise.
+        thickness: of the capsules, world units.
+
+    Returns:
+        (T, V, H, W, 3) uint8.
+    """
     random = torch.Generator().manual_seed(seed + 1)
     W, H = rig.wh
     rough = torch.rand(rig.views, 3, H // 8 + 2, W // 8 + 2, generator=random)
@@ -97,17 +112,37 @@ def figure(
     wh: tuple[int, int] = (96, 64),
     fps: float = 30.0,
     seed: int = 0,
-    distortion=(-0.12, 0.02, 0.001, -0.001, 0.0),
+    distortion: Sequence[float] = (-0.12, 0.02, 0.001, -0.001, 0.0),
 ) -> MultiViewClip:
-    """A clip of the figure: `views` cameras of `wh` = (W, H) around it, with lens distortion."""
-    rig = ring(views, 900.0, 550.0, (0.0, 0.0, 50.0), wh, 52.0, distortion)
+    """A clip of the figure, with cameras all around it.
+
+    Args:
+        frames: T.
+        views: V.
+        wh: (W, H) in pixels.
+        fps: frames per second.
+        seed: of walk, ground and noise.
+        distortion: of every lens, OpenCV's k1, k2, p1, p2, k3.
+
+    Returns:
+        The clip, its truth known.
+    """
+    rig = ring(
+        views,
+        radius=900.0,
+        height=550.0,
+        target=(0.0, 0.0, 50.0),
+        wh=wh,
+        field=52.0,
+        distortion=distortion,
+    )
     joints = poses(frames, fps, seed)
     return MultiViewClip(
         draw(rig, joints, seed),
         rig,
         fps,
-        joints,
-        Skeleton(JOINTS, BONES),
-        LENGTH,
-        f"synthetic-{seed}",
+        truth=joints,
+        skeleton=Skeleton(JOINTS, BONES),
+        body_length=LENGTH,
+        name=f"synthetic-{seed}",
     )
