@@ -41,7 +41,8 @@ FLAGS = (
     "--hide-scrollbars",
     "--window-size=1280,860",
 )
-NOTEBOOK = """from bkind3d_lite import synthetic, widgets
+NOTEBOOK = """from bkind3d_lite.clips import synthetic
+from bkind3d_lite.viz import widgets
 clip = synthetic.figure(24)
 box = widgets.gap_explorer(clip)
 box"""
