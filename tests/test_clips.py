@@ -15,7 +15,7 @@ from bkind3d_lite.clips.foreground import footprint, foreground
 from bkind3d_lite.clips.videos import Video, write_video
 
 
-# ---- opening -------------------------------------------------------------------------------------------------------
+# ---- opening -------------------------------------------------------------------------------------
 @pytest.fixture
 def copy(folder, tmp_path):
     """A copy of the good folder that a test may break."""
@@ -121,7 +121,7 @@ def test_a_broken_video(copy):
         open_clip(copy)
 
 
-# ---- batches -------------------------------------------------------------------------------------------------------
+# ---- batches -------------------------------------------------------------------------------------
 def flat_survey(clip: MultiViewClip, thumbs: torch.Tensor | None = None) -> Survey:
     """A survey that knows the truth."""
     T, V, H, W, _ = clip.frames.shape
@@ -168,10 +168,8 @@ def test_the_same_seed_and_step_make_the_same_batch(clip):
 
 def test_a_batch_holds_the_frames_it_names(clip):
     batch = clip.batch([3, 11], 4, (96, 64))
-    assert batch.now.shape == batch.later.shape == (2, 4, 3, 64, 96) and batch.index.tolist() == [
-        3,
-        11,
-    ]
+    assert batch.now.shape == batch.later.shape == (2, 4, 3, 64, 96)
+    assert batch.index.tolist() == [3, 11]
     for images, times in ((batch.now, (3, 11)), (batch.later, (7, 15))):
         assert_close((images * 255).round().byte(), clip.frames[list(times)].movedim(-1, -3))
     assert clip.batch([3], None, (96, 64)).later is None
@@ -225,9 +223,8 @@ def test_motion_is_preferred(clip):
 def test_motion_energy_by_hand(clip):
     thumbs = torch.zeros(4, 1, 1, 2, dtype=torch.uint8)
     thumbs[2] = torch.tensor([40, 0], dtype=torch.uint8)
-    survey = replace(
-        flat_survey(clip), thumbs=thumbs
-    )  # mean foreground 40 / 8 = 5, |change| 40 / 2 = 20
+    # Mean foreground 40 / 8 = 5, |change| 40 / 2 = 20.
+    survey = replace(flat_survey(clip), thumbs=thumbs)
     assert survey.motion_energy(1).tolist() == [0.0, 4.0, 4.0]
 
 
@@ -252,14 +249,16 @@ def test_turns_cover_the_circle(clip):
     assert next(clip.batches((12, 8), 2)).turn is None
 
 
-# ---- images and their rig ------------------------------------------------------------------------------------------
+# ---- images and their rig ------------------------------------------------------------------------
 SIZE = (180, 120)
 
 
 @pytest.fixture(scope="module")
 def dots():
     """One bright dot that wanders in front of a distorting ring: the truth is one point a frame."""
-    rig = ring(3, 900.0, 550.0, (0.0, 0.0, 50.0), SIZE, 52.0, (-0.15, 0.03, 0.002, -0.002, 0.0))
+    rig = ring(
+        3, 900.0, 550.0, (0.0, 0.0, 50.0), SIZE, 52.0, distortion=(-0.15, 0.03, 0.002, -0.002, 0.0)
+    )
     world = torch.tensor(
         [
             [[0.0, 0, 50]],
@@ -287,17 +286,17 @@ def bright(images):
     )
 
 
-@pytest.mark.parametrize("size", [(180, 120), (60, 40), (50, 70), (240, 200)])
-def test_resized_images_and_rig_agree(dots, size):
-    batch = dots.batch(range(5), None, size)
-    assert batch.now.shape == (5, 3, 3, size[1], size[0])
+@pytest.mark.parametrize("wh", [(180, 120), (60, 40), (50, 70), (240, 200)])
+def test_resized_images_and_rig_agree(dots, wh):
+    batch = dots.batch(range(5), None, wh)
+    assert batch.now.shape == (5, 3, 3, wh[1], wh[0])
     assert_close(bright(batch.now), batch.rig.px_from_world(dots.truth)[:, :, 0], atol=0.15, rtol=0)
 
 
-@pytest.mark.parametrize("size", [(60, 40), (50, 70), (64, 64)])
+@pytest.mark.parametrize("wh", [(60, 40), (50, 70), (64, 64)])
 @pytest.mark.parametrize("gap", [None, 2])
-def test_a_follow_crop_and_its_rig_agree(dots, size, gap):
-    """A dot drawn at the projection of a world point is found in the crop where the batch's own rig projects it."""
+def test_a_crop_and_its_rig_agree(dots, wh, gap):
+    """A dot at the projection of a point is in the crop where the batch's own rig projects it."""
     around = dots.truth[:, 0] + torch.tensor([25.0, -20.0, 15.0])
     survey = Survey(
         torch.zeros(3, 120, 180, 3, dtype=torch.uint8),
@@ -307,8 +306,8 @@ def test_a_follow_crop_and_its_rig_agree(dots, size, gap):
         torch.zeros(5, 3, 2, 3, dtype=torch.uint8),
         0.0,
     )
-    batch = dots.batch([0, 1, 2], gap, size, survey, crop=450.0)
-    assert batch.now.shape == (3, 3, 4, size[1], size[0])
+    batch = dots.batch([0, 1, 2], gap, wh, survey, crop=450.0)
+    assert batch.now.shape == (3, 3, 4, wh[1], wh[0])
     assert_close(batch.centre, around[:3] if gap is None else (around[:3] + around[2:5]) / 2)
     for images, times in ((batch.now, [0, 1, 2]), (batch.later, [2, 3, 4])):
         if images is not None:
@@ -328,11 +327,11 @@ def test_a_follow_crop_and_its_rig_agree(dots, size, gap):
 
 def test_a_crop_is_centred_on_the_animal_and_holds_its_cube(dots):
     rig = dots.rig.resized((180, 200))  # pixels that are no longer square
-    corner, window = footprint(rig.batched(5), dots.truth[:, 0], 300.0)
-    assert_close(corner + window / 2, rig.px_from_world(dots.truth)[:, :, 0], atol=1e-3, rtol=0)
+    corner, extent = footprint(rig.batched(5), dots.truth[:, 0], 300.0)
+    assert_close(corner + extent / 2, rig.px_from_world(dots.truth)[:, :, 0], atol=1e-3, rtol=0)
     depth = rig.cam_from_world(dots.truth)[:, :, 0, 2]
     assert_close(
-        window, (300 / depth)[..., None] * torch.stack([rig.K[:, 0, 0], rig.K[:, 1, 1]], -1)
+        extent, (300 / depth)[..., None] * torch.stack([rig.K[:, 0, 0], rig.K[:, 1, 1]], -1)
     )
 
 
@@ -356,15 +355,11 @@ def test_outside_the_image_a_crop_is_black(dots):
 
 
 def test_foreground_is_zero_on_the_background_and_one_on_the_animal():
-    ground, noise, contrast = (
-        torch.full((1, 2, 3, 9, 9), 0.2),
-        torch.tensor([0.02, 0.05]),
-        torch.tensor([0.4, 0.6]),
-    )
+    ground = torch.full((1, 2, 3, 9, 9), 0.2)
+    noise, contrast = torch.tensor([0.02, 0.05]), torch.tensor([0.4, 0.6])
     images = ground.clone()
-    images[:, :, 1] = (
-        0.2 + 0.23
-    )  # half way between 3 x noise = 0.06 and contrast = 0.4; and 0.08 / 0.45 of the second view's
+    # Half way between 3 x noise = 0.06 and contrast = 0.4; and 0.08 / 0.45 of the second view's.
+    images[:, :, 1] = 0.2 + 0.23
     found = foreground(images, ground, noise, contrast)
     assert found.shape == (1, 2, 1, 9, 9)
     assert_close(found[0, :, 0, 4, 4], torch.tensor([0.5, 0.08 / 0.45]))
@@ -373,7 +368,7 @@ def test_foreground_is_zero_on_the_background_and_one_on_the_animal():
 
 
 def test_a_shadow_is_not_the_animal():
-    """0.7 x as bright in all colours: a shadow. The same darkness in another colour, or all but black: not a shadow."""
+    """0.7 x as bright in all colours is one; as dark in another colour, or all but black: not."""
     colour = (torch.tensor([160, 120, 80]) / 255)[:, None, None].expand(1, 1, 3, 9, 9)
     noise, contrast = torch.tensor([0.01]), torch.tensor([0.2])
     shadow, tinted, black = 0.7 * colour, 0.7 * colour.flip(2), 0.1 * colour
@@ -385,7 +380,7 @@ def test_a_shadow_is_not_the_animal():
 
 
 def test_a_grey_patch_inside_the_body_is_the_body():
-    """What looks like a shadow but is enclosed by the animal counts; the same patch beside it does not."""
+    """What looks like a shadow counts if the animal encloses it, and does not beside it."""
     ground = torch.full((1, 1, 3, 96, 96), 0.6)
     images = ground.clone()
     images[..., 30:60, 30:60] = 0.1
@@ -395,7 +390,7 @@ def test_a_grey_patch_inside_the_body_is_the_body():
     assert found[45, 45] > 0.9 and found[32, 32] == 1 and found[80, 80] < 0.05
 
 
-def test_following_without_a_survey_is_refused(clip):
+def test_a_crop_without_a_survey_is_refused(clip):
     with pytest.raises(ValueError, match="surveyed first"):
         clip.batch([0], 1, (24, 16), crop=300.0)
     for bad in ({"gap": 0}, {"gap": 2, "by_motion": True}):
@@ -420,7 +415,7 @@ def test_a_batch_moves_as_one(clip):
     } == {torch.float64}
 
 
-# ---- tracks --------------------------------------------------------------------------------------------------------
+# ---- tracks --------------------------------------------------------------------------------------
 @pytest.fixture
 def track():
     generator = torch.Generator().manual_seed(0)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-import bkind3d_lite.clips.frame_cache as frame_cache
-from bkind3d_lite.clips import open_clip
+from bkind3d_lite.clips import frame_cache, open_clip
 from bkind3d_lite.clips.videos import Frames, SelectedFrames, Video, write_video
 
 
@@ -29,9 +28,9 @@ def decoding(pair, monkeypatch):
 
 
 @pytest.mark.parametrize("times", [None, [3, 4, 40, 9]])
-@pytest.mark.parametrize("size", [(48, 32), (24, 20)])
-def test_cached_frames_are_the_decoded_ones(tmp_path, pair, monkeypatch, times, size):
-    frames = Frames(pair, size) if times is None else Frames(pair, size).at(times)
+@pytest.mark.parametrize("wh", [(48, 32), (24, 20)])
+def test_cached_frames_are_the_decoded_ones(tmp_path, pair, monkeypatch, times, wh):
+    frames = Frames(pair, wh) if times is None else Frames(pair, wh).at(times)
     cached = frame_cache.cached_frames(frames, tmp_path / "cache")
     calls = decoding(pair, monkeypatch)
     assert cached.shape == frames.shape and torch.equal(cached[:], frames[:]) and calls
@@ -50,16 +49,8 @@ def test_cached_frames_are_the_decoded_ones(tmp_path, pair, monkeypatch, times, 
 
 def test_other_sources_sizes_and_times_make_another_file(tmp_path, pair):
     frames, cache = Frames(pair, (24, 16)), tmp_path / "cache"
-    for count, other in enumerate(
-        [
-            frames,
-            Frames(pair, (48, 32)),
-            frames.at([0, 1]),
-            frames.at([1, 0]),
-            Frames(pair[::-1], (24, 16)),
-        ],
-        1,
-    ):
+    others = [Frames(pair, (48, 32)), frames.at([0, 1]), frames.at([1, 0])]
+    for count, other in enumerate([frames, *others, Frames(pair[::-1], (24, 16))], 1):
         frame_cache.cached_frames(other, cache)
         assert len(list(cache.iterdir())) == count
     os.utime(pair[0].path, (1, 1))
@@ -98,7 +89,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, pair, monkeypatch):
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_a_clip_keeps_what_is_needed_and_no_more(folder, tmp_path):
+def test_a_clip_caches_what_is_needed_and_no_more(folder, tmp_path):
     clip = open_clip(folder[0], offsets={"cam1": 2})
     small, same = clip.cached(tmp_path, (48, 32)), clip.cached(tmp_path, (960, 640))
     assert (
@@ -109,5 +100,5 @@ def test_a_clip_keeps_what_is_needed_and_no_more(folder, tmp_path):
     assert torch.equal(small.frames[3], clip.resized((48, 32)).frames[3])
     assert same.fingerprint == clip.fingerprint and clip.fingerprint["offsets"] == {"cam1": 2}
     resized = same.frames.resized((48, 32))[3].float() - small.frames[3].float()
-    assert resized.abs().mean() < 4, "what is stored can be made smaller still"
+    assert resized.abs().mean() < 4, "what is cached can be made smaller still"
     assert isinstance(clip.frames.videos[0], SelectedFrames)

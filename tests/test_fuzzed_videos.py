@@ -1,7 +1,9 @@
-"""Fuzz: damaged and hostile videos, images and truth files are read or end in one clear error, in bounded time and memory, and lead nowhere else.
+"""Fuzz: damaged and hostile videos, images and truth files are read or end in one clear error.
 
-The files are opened in a process of their own (this file as a script), so that a crash of a decoder is a failure here and not the end of the tests.
-As committed there are 600 mutations of videos and 300 of the others, beside the 2,100 of `test_calibrations.py`; `BKIND3D_FUZZ=5000` makes more.
+In bounded time and memory, and they lead nowhere else. The files are opened in a process of their
+own (this file as a script), so that a crash of a decoder is a failure here and not the end of the
+tests. As committed there are 600 mutations of videos and 300 of the others, beside the 2,100 of
+`test_calibrations.py`; `BKIND3D_FUZZ=5000` makes more.
 """
 
 import json
@@ -21,7 +23,7 @@ ROOM = 512 << 20  # bytes that no file of some kB may fill
 WORDS = [0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1_000_000_000, 60_000, 0x10000, 0xFFFF]
 
 
-# ---- in a process of its own -------------------------------------------------------------------------------------
+# ---- in a process of its own ---------------------------------------------------------------------
 def opened(path: Path) -> str:
     """What the library makes of a file: "read", or its error."""
     from bkind3d_lite.clips.recordings.footage import IMAGE_SUFFIXES, Stills, footage_of
@@ -43,7 +45,7 @@ def opened(path: Path) -> str:
 
 
 def visit(folder: Path) -> None:
-    """Open every file of a folder, one JSON line each; the last line is the memory that this took, in bytes."""
+    """Open every file of a folder, one JSON line each; the last line is the memory taken, bytes."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
@@ -53,10 +55,10 @@ def visit(folder: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         try:
-            said = opened(path)
+            result = opened(path)
         except BaseException as error:
-            said = f"{type(error).__name__} {error}"
-        print(json.dumps([path.name, said]), flush=True)
+            result = f"{type(error).__name__} {error}"
+        print(json.dumps([path.name, result]), flush=True)
     print(json.dumps(["", 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)]))
 
 
@@ -74,7 +76,7 @@ def visited(folder: Path) -> tuple[dict[str, str], int]:
     return dict(lines[:-1]), lines[-1][1]
 
 
-# ---- mutations -----------------------------------------------------------------------------------------------------
+# ---- mutations -----------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory, barcodes):
     """{name: bytes} of small good files of every container and codec of the field."""
@@ -93,11 +95,8 @@ def originals(tmp_path_factory, barcodes):
         options = {"movflags": "faststart"} if suffix in ("mp4", "mov") else {}
         with av.open(str(folder / f"{name}.{suffix}"), "w", options=options) as container:
             stream = container.add_stream(codec, rate=30, options={"g": "12"})
-            stream.height, stream.width, stream.pix_fmt = (
-                32,
-                48,
-                "yuvj420p" if codec == "mjpeg" else "yuv420p",
-            )
+            stream.height, stream.width = 32, 48
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             for image in images:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
@@ -105,14 +104,11 @@ def originals(tmp_path_factory, barcodes):
 
 
 def mutated(good: bytes, other: bytes, random: np.random.Generator) -> bytes:
-    """One to five changes: bits, bytes, 16- and 32-bit fields to extremes, cut, repeated, exchanged with another file, zeroed."""
+    """One to five changes: bits, bytes, extreme fields; cut, repeated, mixed with another file."""
     data, header = bytearray(good), min(len(good), 2500)
     for _ in range(int(random.integers(1, 6))):
-        at, span, kind = (
-            int(random.integers(header if random.random() < 0.7 else len(data) or 1)),
-            int(random.integers(1, 60)),
-            int(random.integers(9)),
-        )
+        at = int(random.integers(header if random.random() < 0.7 else len(data) or 1))
+        span, kind = int(random.integers(1, 60)), int(random.integers(9))
         at = min(at, max(0, len(data) - 8))
         if kind == 0 and data:
             data[at] ^= 1 << int(random.integers(8))
@@ -133,19 +129,22 @@ def mutated(good: bytes, other: bytes, random: np.random.Generator) -> bytes:
 
 
 def judged(folder: Path, count: int) -> dict[str, str]:
-    """What came of each of `count` files: read, or one error that begins with the file's name; and all in little memory."""
-    said, memory = visited(folder)
+    """What came of each of `count` files: read, or one error that begins with the file's name.
+
+    And all in little memory.
+    """
+    results, memory = visited(folder)
     wrong = {
         name: what
-        for name, what in said.items()
+        for name, what in results.items()
         if what != "read" and not what.startswith(f"ValueError {folder / name}: ")
     }
-    assert not wrong and len(said) == count and memory < ROOM, (wrong, len(said), memory)
-    return said
+    assert not wrong and len(results) == count and memory < ROOM, (wrong, len(results), memory)
+    return results
 
 
 def test_mutated_videos(originals, tmp_path):
-    """Every container, under its own and under another's name: never another kind of error, no crash, little memory."""
+    """Every container, by its own and another's name: no other error, no crash, little memory."""
     random, names = np.random.default_rng(0), sorted(originals)
     for i in range(COUNT):
         name, other = names[i % len(names)], names[int(random.integers(len(names)))]
@@ -183,7 +182,7 @@ def test_mutated_images_and_truth_files(tmp_path, barcodes):
     judged(tmp_path, COUNT // 2)
 
 
-# ---- crafted -------------------------------------------------------------------------------------------------------
+# ---- crafted -------------------------------------------------------------------------------------
 def changed(data: bytes, box: bytes, at: int, layout: str, *values: int) -> bytes:
     """The file with numbers written `at` so many bytes after each such name of a box or field."""
     data, i = bytearray(data), -1
@@ -194,16 +193,9 @@ def changed(data: bytes, box: bytes, at: int, layout: str, *values: int) -> byte
 
 def many(good: bytes, count: int) -> bytes:
     """An MP4 that says it has `count` frames of one byte, 512 ticks each, in one chunk."""
-    return changed(
-        changed(changed(good, b"stsz", 4, ">II", 1, count), b"stts", 4, ">III", 1, count, 512),
-        b"stsc",
-        4,
-        ">IIII",
-        1,
-        1,
-        count,
-        1,
-    )
+    data = changed(good, b"stsz", 4, ">II", 1, count)
+    data = changed(data, b"stts", 4, ">III", 1, count, 512)
+    return changed(data, b"stsc", 4, ">IIII", 1, 1, count, 1)
 
 
 def run_of(count: int) -> bytes:
@@ -225,63 +217,55 @@ def run_of(count: int) -> bytes:
 
 
 def test_headers_that_promise_too_much(originals, tmp_path):
-    """10^9 frames in a few kB, images of 60000 x 60000 pixels: refused, or read as what is there, without the memory that they promise."""
+    """10^9 frames in a few kB, images of 60000 x 60000: refused, or read as what is there.
+
+    Without the memory that they promise.
+    """
     mp4, mov, avi, webm = (originals[name] for name in ("a.mp4", "b.mov", "f.avi", "e.webm"))
     large, start = struct.pack(">HH", 60000, 60000), avi.index(b"strf") + 12
+    tall = changed(mov, b"mp4v", 24, ">HH", 60000, 60000)
+    head = avi[:start] + struct.pack("<ii", 60000, 60000) + avi[start + 8 :]
+    frame = b"\xff\xc0\x00\x11\x08"
     hostile = {f"frames{n}.mp4": many(mp4, n) for n in (10**6, 8 * 10**7, 10**9, 2**32 - 1)} | {
         "run.mp4": mp4 + run_of(10**8),
         "table.mp4": changed(mp4, b"stsz", 8, ">I", 10**9),
         "size.mp4": changed(mp4, b"avc1", 24, ">HH", 60000, 60000),
-        "tall.mov": changed(
-            changed(mov, b"mp4v", 24, ">HH", 60000, 60000),
-            b"tkhd",
-            76,
-            ">II",
-            60000 << 16,
-            60000 << 16,
-        ),
-        "head.avi": changed(
-            avi[:start] + struct.pack("<ii", 60000, 60000) + avi[start + 8 :],
-            b"avih",
-            20,
-            "<I",
-            10**9,
-        ),
-        "frame.avi": avi.replace(
-            b"\xff\xc0\x00\x11\x08" + struct.pack(">HH", 32, 48), b"\xff\xc0\x00\x11\x08" + large
-        ),
+        "tall.mov": changed(tall, b"tkhd", 76, ">II", 60000 << 16, 60000 << 16),
+        "head.avi": changed(head, b"avih", 20, "<I", 10**9),
+        "frame.avi": avi.replace(frame + struct.pack(">HH", 32, 48), frame + large),
         "key.webm": changed(webm, b"\x9d\x01\x2a", 0, "<HH", 16383, 16383),
         "wide.webm": changed(webm, b"\xb0\x81", 0, ">B", 255),
     }
     for name, data in hostile.items():
         assert data not in originals.values(), name
         (tmp_path / name).write_bytes(data)
-    said = judged(tmp_path, len(hostile))
-    assert all(
-        "promises" in said[name] for name in said if name.startswith(("frames", "run", "table"))
-    ), said
+    results = judged(tmp_path, len(hostile))
+    counted = [name for name in results if name.startswith(("frames", "run", "table"))]
+    assert all("promises" in results[name] for name in counted), results
 
 
 def test_nothing_but_the_file_itself_is_read(originals, tmp_path, monkeypatch):
-    """Playlists and descriptions of streams that name a good video elsewhere, and names that are protocols to a library."""
+    """Playlists that name a good video elsewhere, and names that are protocols to a library."""
     outside, inside = tmp_path / "outside", tmp_path / "inside"
-    outside.mkdir(), inside.mkdir()
+    outside.mkdir()
+    inside.mkdir()
     (outside / "good.mp4").write_bytes(originals["a.mp4"])
     lists = [
         "ffconcat version 1.0\nfile '{0}'\n",
         "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{0}\n#EXT-X-ENDLIST\n",
         "{0}\n",
         "RTSPtextRTSP://{0}\r\n",
-        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet><Representation id="0" bandwidth="1">'
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static">'
+        '<Period><AdaptationSet><Representation id="0" bandwidth="1">'
         "<BaseURL>{0}</BaseURL></Representation></AdaptationSet></Period></MPD>",
         "v=0\r\nc=IN IP4 127.0.0.1\r\nm=video 5004 RTP/AVP 96\r\n",
     ]
-    count = 0
+    count, elsewhere = 0, f"{outside}/good.mp4"
     for target in (
-        outside / "good.mp4",
+        elsewhere,
         "../outside/good.mp4",
-        f"file:{outside}/good.mp4",
-        f"concat:{outside}/good.mp4",
+        f"file:{elsewhere}",
+        f"concat:{elsewhere}",
         "http://127.0.0.1:9/good.mp4",
     ):
         for text in lists:

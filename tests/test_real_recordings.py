@@ -1,4 +1,7 @@
-"""Real recordings beside the repository: the doctor lets through what is fit, says why the rest is not, and names what is broken in a copy."""
+"""Real recordings beside the repository: the doctor lets through what is fit.
+
+It says why the rest is not, and names what is broken in a copy.
+"""
 
 import importlib.util
 from dataclasses import replace
@@ -38,13 +41,11 @@ def arranged(shared, tmp_path_factory):
 def test_what_is_fit_passes_and_its_reference_points_project_onto_the_animal(
     arranged, name, monkeypatch
 ):
-    monkeypatch.setattr(doctor, "MOST", 240)
+    monkeypatch.setattr(doctor, "DOCTOR_FRAMES", 240)
     found = examine(arranged(name), plan=False, **OPENED[name])
-    said = {check.name: check for check in found.checks}
+    states = {check.name: check.state for check in found.checks}
     assert found.state != FAIL, found.text()
-    assert said["truth"].state == said["agreement"].state == said["motion"].state == PASS, (
-        found.text()
-    )
+    assert states["truth"] == states["agreement"] == states["motion"] == PASS, found.text()
 
 
 def test_a_mouse_that_sits_still_is_told_plainly_and_its_points_are_in_the_images(arranged):

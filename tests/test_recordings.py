@@ -1,4 +1,7 @@
-"""Recordings: folders in the layouts of tools and data sets, written here as they write them, open with the right frames, rig and truth."""
+"""Recordings: folders in the layouts of tools and data sets open with the right frames.
+
+Written here as they write them; and with the right rig and truth.
+"""
 
 import json
 import os
@@ -22,7 +25,10 @@ SIZE = (48, 32)
 
 @pytest.fixture(scope="module")
 def images(barcodes):
-    """`images(v, frames)`: what camera v shows at these frames, its number 60 v + frame as a bar code; `images.read(clip, t)`: the frames at t."""
+    """`images(v, frames)`: what camera v shows at these frames, 60 v + frame as a bar code.
+
+    `images.read(clip, t)`: the frames at t.
+    """
     every = barcodes(256, SIZE)
 
     def make(view, frames):
@@ -38,22 +44,14 @@ def images(barcodes):
 
 
 def rig_named(*names, unit="mm"):
-    return replace(
-        ring(
-            len(names),
-            wh=SIZE,
-            target=(30.0, -20.0, 40.0),
-            distortion=(-0.2, 0.05, 0.001, -0.001, 0.0),
-        ),
-        names=names,
-        unit=unit,
-    )
+    lens = (-0.2, 0.05, 0.001, -0.001, 0.0)
+    rig = ring(len(names), wh=SIZE, target=(30.0, -20.0, 40.0), distortion=lens)
+    return replace(rig, names=names, unit=unit)
 
 
 def same_rig(found, rig, scale=1.0):
-    world = torch.tensor([30.0, -20, 40]) + 100 * torch.randn(
-        9, 3, generator=torch.Generator().manual_seed(0)
-    )
+    random = torch.Generator().manual_seed(0)
+    world = torch.tensor([30.0, -20, 40]) + 100 * torch.randn(9, 3, generator=random)
     assert found.names == rig.names
     assert_close(found.ndc_from_world(world / scale), rig.ndc_from_world(world), atol=1e-3, rtol=0)
 
@@ -64,7 +62,7 @@ def stills(folder, images, form="img_{}.jpg"):
         Image.fromarray(image).save(folder / form.format(number), quality=95)
 
 
-# ---- plain folders -------------------------------------------------------------------------------------------------
+# ---- plain folders -------------------------------------------------------------------------------
 def test_a_folder_of_images_per_camera_in_natural_order(tmp_path, images):
     for part, frames in (("train", range(12)), ("val", range(20, 24))):
         for v in range(3):
@@ -90,7 +88,7 @@ def test_a_folder_of_images_per_camera_in_natural_order(tmp_path, images):
 
 
 def test_images_belong_together_by_their_numbers_and_time_jumps(tmp_path, images):
-    """Labelled moments of a long film with a frame before and after each: some are missing in one camera."""
+    """Labelled moments of a long film, a frame before and after each: one camera lacks some."""
     numbers = [[0, 10, 20, 40, 50, 52, 60], [10, 20, 40, 48, 50, 60]]
     for v in range(2):
         stills(
@@ -176,17 +174,16 @@ def test_nothing_outside_the_folder_is_read(tmp_path, images):
         open_clip(inner)
     for v in range(2):
         (inner / f"cam{v}.mp4").unlink()
-        (inner / f"cam{v}.mp4").write_text(
-            f"ffconcat version 1.0\nfile ../elsewhere/cam{v}.mp4\n"
-        )  # a playlist in disguise
+        playlist = f"ffconcat version 1.0\nfile ../elsewhere/cam{v}.mp4\n"
+        (inner / f"cam{v}.mp4").write_text(playlist)  # in disguise
     with pytest.raises(ValueError, match=r"cam0\.mp4: not a readable video"):
         open_clip(inner)
 
 
-# ---- time ----------------------------------------------------------------------------------------------------------
+# ---- time ----------------------------------------------------------------------------------------
 @pytest.fixture
 def trio(tmp_path, images):
-    """Three cameras; cam1's film begins 3 frames earlier than the others', cam2's ends 2 frames earlier."""
+    """Three cameras; cam1's film begins 3 frames before the others', cam2's ends 2 earlier."""
     for v, frames in enumerate((range(3, 23), range(20), range(3, 21))):
         write_video(tmp_path / f"cam{v}.mp4", images(v, frames), 30)
     save_calibration(rig_named("cam0", "cam1", "cam2"), tmp_path / "calibration.toml")
@@ -217,9 +214,8 @@ def test_truth_moves_with_the_offset(trio, images):
         names=["nose"],
         edges=np.zeros((0, 2), int),
     )
-    clip = open_clip(
-        trio, offsets={"cam1": -4}
-    )  # frame t of cam1 meets frame t + 4: the first four have no partner
+    # Frame t of cam1 meets frame t + 4: the first four have no partner.
+    clip = open_clip(trio, offsets={"cam1": -4})
     assert len(clip) == 16 and clip.truth[0, 0, 0] == 12 and images.read(clip, 0) == [7, 0, 7]
 
 
@@ -235,7 +231,7 @@ def test_stretches_are_unbroken_and_no_pair_crosses(clip):
         next(thin.batches((12, 8), 6))
 
 
-# ---- projects and data sets ----------------------------------------------------------------------------------------
+# ---- projects and data sets ----------------------------------------------------------------------
 def matlab(rig):
     """Each camera as DANNCE has it: row vectors, pixels from 1."""
     for v in range(rig.views):
@@ -257,24 +253,17 @@ def cell(items):
     return out
 
 
-def test_a_dannce_project(tmp_path, images):
-    rig, joints = (
-        rig_named("Camera1", "Camera2"),
-        np.random.default_rng(0).normal(size=(2, 4, 3)) * 50,
-    )
-    for v, frames in enumerate((range(40), range(2, 42))):  # Camera2 lags by two frames
-        write_video(tmp_path / "videos" / f"Camera{v + 1}" / "0.mp4", images(v, frames)[:25], 100)
-        write_video(tmp_path / "videos" / f"Camera{v + 1}" / "25.mp4", images(v, frames)[25:], 100)
+def label3d(path, rig, joints, px):
+    """Samples 2 to 39 in frames of Camera1, 5 and 30 labelled; Camera2 lags by two frames."""
     params = [dict(K=K, r=r, t=t, RDistort=k, TDistort=p) for K, r, t, k, p in matlab(rig)]
-    samples, labelled = np.arange(2, 40), [5, 30]  # in frames of Camera1
-    px = rig.px_from_world(torch.from_numpy(joints).float())  # (2, V, 4, 2)
-    seen = [np.resize(px[:, v].numpy() + 0.5, (38, 8)) for v in range(2)]  # pixels from 1
+    samples, labelled = np.arange(2, 40), [5, 30]
+    marks = [np.resize(px[:, v].numpy() + 0.5, (38, 8)) for v in range(2)]  # pixels from 1
     sync, labels = (
         [
             dict(
                 data_frame=(at - 2 * v)[None],
                 data_sampleID=(at * 10 + 1)[None],
-                data_2d=seen[v][: len(at)],
+                data_2d=marks[v][: len(at)],
                 data_3d=points,
             )
             for v in range(2)
@@ -289,7 +278,7 @@ def test_a_dannce_project(tmp_path, images):
         joints_idx=np.array([[1, 2], [3, 4]]),
     )
     savemat(
-        tmp_path / "label3d_dannce.mat",
+        path,
         dict(
             params=cell(params),
             sync=cell(sync),
@@ -298,6 +287,16 @@ def test_a_dannce_project(tmp_path, images):
             camnames=np.array(["Camera1", "Camera2"], object)[None],
         ),
     )
+
+
+def test_a_dannce_project(tmp_path, images):
+    rig = rig_named("Camera1", "Camera2")
+    joints = np.random.default_rng(0).normal(size=(2, 4, 3)) * 50
+    px = rig.px_from_world(torch.from_numpy(joints).float())  # (2, V, 4, 2)
+    for v, frames in enumerate((range(40), range(2, 42))):
+        write_video(tmp_path / "videos" / f"Camera{v + 1}" / "0.mp4", images(v, frames)[:25], 100)
+        write_video(tmp_path / "videos" / f"Camera{v + 1}" / "25.mp4", images(v, frames)[25:], 100)
+    label3d(tmp_path / "label3d_dannce.mat", rig, joints, px)
     clip = open_clip(tmp_path)
     same_rig(clip.rig, rig)
     assert (
@@ -306,10 +305,8 @@ def test_a_dannce_project(tmp_path, images):
         and images.read(clip, 0) == [2, 2]
         and images.read(clip, 27) == [29, 29]
     )
-    assert clip.skeleton.names == ("nose", "ear", "back", "tail") and clip.skeleton.edges == (
-        (0, 1),
-        (2, 3),
-    )
+    assert clip.skeleton.names == ("nose", "ear", "back", "tail")
+    assert clip.skeleton.edges == ((0, 1), (2, 3))
     assert clip.labelled.tolist() == [3, 28]
     assert_close(clip.truth[[3, 28]], torch.from_numpy(joints).float())
     assert_close(clip.marks[[3, 28]], px, atol=1e-3, rtol=0)
@@ -327,10 +324,8 @@ def shifted(rig):
 
 def test_a_dannce_project_of_matlab_7_3_without_sync(tmp_path, images):
     h5py = pytest.importorskip("h5py")
-    rig, joints = (
-        rig_named("Camera1", "Camera2"),
-        np.random.default_rng(0).normal(size=(2, 3, 3)) * 50,
-    )
+    rig = rig_named("Camera1", "Camera2")
+    joints = np.random.default_rng(0).normal(size=(2, 3, 3)) * 50
     for v in range(2):
         write_video(tmp_path / "videos" / f"Camera{v + 1}" / "0.mp4", images(v, range(9)), 30)
     with h5py.File(tmp_path / "dannce.mat", "w", userblock_size=512) as file:
@@ -356,11 +351,8 @@ def test_a_dannce_project_of_matlab_7_3_without_sync(tmp_path, images):
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + path.read_bytes()[512:])
     clip = open_clip(tmp_path)
     same_rig(clip.rig, rig)
-    assert clip.labelled.tolist() == [1, 7] and clip.skeleton.names == (
-        "joint1",
-        "joint2",
-        "joint3",
-    )
+    assert clip.labelled.tolist() == [1, 7]
+    assert clip.skeleton.names == ("joint1", "joint2", "joint3")
     assert_close(clip.truth[[1, 7]], torch.from_numpy(joints).float())
     write_video(tmp_path / "videos" / "Camera2" / "0.mp4", images(1, range(7)), 30)
     with pytest.raises(ValueError, match="differ in frames"):
@@ -368,11 +360,11 @@ def test_a_dannce_project_of_matlab_7_3_without_sync(tmp_path, images):
 
 
 def test_an_anipose_session(tmp_path, images):
-    whole = replace(
-        rig_named("A", "B"), wh=(60, 40)
-    )  # calibrated on the whole sensor; the videos are crops of it
+    # Calibrated on the whole sensor; the videos are crops of it.
+    whole = replace(rig_named("A", "B"), wh=(60, 40))
     (tmp_path / "config.toml").write_text(
-        "nesting = 1\n[triangulation]\ncam_regex = '-cam([A-Z])'\n[cameras.A]\noffset = [4, 6]\n[cameras.B]\noffset = [12, 0]\n"
+        "nesting = 1\n[triangulation]\ncam_regex = '-cam([A-Z])'\n"
+        "[cameras.A]\noffset = [4, 6]\n[cameras.B]\noffset = [12, 0]\n"
     )
     session = tmp_path / "mouse1"
     save_calibration(whole, session / "calibration" / "calibration.toml")
@@ -406,7 +398,7 @@ def test_an_anipose_session(tmp_path, images):
 
 @pytest.mark.parametrize("names", [("cam_01", "cam_02"), ("intel_7", "intel_9")])
 def test_a_pose2sim_project(tmp_path, images, names):
-    """Metres, four distortions, videos beside `calibration`; unnamed videos follow the file's order."""
+    """Metres, four distortions, videos beside `calibration`; unnamed ones in the file's order."""
     rig = rig_named(*names)
     rig = replace(rig, distortion=rig.distortion * torch.tensor([1.0, 1, 1, 1, 0]))
     save_calibration(
@@ -421,7 +413,10 @@ def test_a_pose2sim_project(tmp_path, images, names):
 
 
 def rat7m(folder, images, session, present=(0, 10, 20)):
-    """Cameras in another order than their names, motion capture twice as fast as the cameras, Camera2 a frame late; parts of 10 frames."""
+    """Cameras in another order than their names, Camera2 a frame late; parts of 10 frames.
+
+    Motion capture is twice as fast as the cameras.
+    """
     rig, T = rig_named("Camera1", "Camera2"), 48
     frame = np.arange(T) // 2
     markers = {
@@ -460,11 +455,8 @@ def test_rat7m(tmp_path, images):
     assert (
         len(clip) == 14 and images.read(clip, 0) == [10, 11] and images.read(clip, 13) == [23, 24]
     )
-    assert clip.skeleton.names == ("HeadF", "SpineM") and clip.truth[0, 1].tolist() == [
-        61,
-        62,
-        63,
-    ], "the first sample of frame 10 is number 20"
+    assert clip.skeleton.names == ("HeadF", "SpineM")
+    assert clip.truth[0, 1].tolist() == [61, 62, 63], "frame 10's first sample is number 20"
     assert not clip.scored.any() and len(clip.labelled) == 0, (
         "every 240th frame, and these are 10 to 23"
     )
@@ -472,9 +464,8 @@ def test_rat7m(tmp_path, images):
     with pytest.raises(ValueError, match="sessions s1-d1, s5-d1; choose one"):
         open_clip(tmp_path)
     split = published_split(tmp_path)
-    assert [e["trial"] for e in split["train"]] == ["s1-d1"] and [
-        e["trial"] for e in split["test"]
-    ] == ["s5-d1"]
+    trials = {part: [entry["trial"] for entry in entries] for part, entries in split.items()}
+    assert trials == {"train": ["s1-d1"], "test": ["s5-d1"]}
     first = open_clip(**split["train"][0])
     assert first.scored is None and len(first) == 9 and images.read(first, 8) == [8, 9]
 
@@ -483,7 +474,7 @@ H36M = ("54138969", "60457274")  # the two of 1000 x 1002 pixels
 
 
 def human36m(root, images, subject, action, numbers):
-    """As h36m-fetch leaves it, 50 x 50 pixels; the truth 1000 mm in front of each camera at (frame, joint, 0)."""
+    """As h36m-fetch leaves it, 50 x 50 pixels; the truth at (frame, joint, 100) in the world."""
     h5py = pytest.importorskip("h5py")
     rig = replace(ring(2, wh=(1000, 1002), target=(30.0, -20.0, 40.0)), names=H36M)
     folder = root / subject / action
@@ -500,10 +491,8 @@ def human36m(root, images, subject, action, numbers):
         file["pose/3d"] = np.concatenate(
             [world @ rig.R[v].double().numpy().T + rig.t[v].double().numpy() for v in range(2)]
         )
-        file["frame"], file["camera"] = (
-            np.tile(numbers, 2),
-            np.repeat([int(n) for n in H36M], len(numbers)),
-        )
+        file["frame"] = np.tile(numbers, 2)
+        file["camera"] = np.repeat([int(n) for n in H36M], len(numbers))
     K = rig.K.double().numpy().copy()
     K[:, :2, 2] -= 0.5
     inside = {
@@ -593,11 +582,7 @@ def test_pictures_of_a_clip_that_is_labelled_here_and_there(clip):
     truth[[4, 9, 30]] = clip.truth[[4, 9, 30]]
     some = replace(clip, truth=truth, skeleton=Skeleton(clip.skeleton.names, ()))
     track = Track(clip.truth[:, :3], torch.ones(40, 3), Skeleton(("a", "b", "c"), ((0, 1),)), 30.0)
-    titles = [
-        ax.get_title()
-        for ax in pictures(some, track)[
-            next(k for k in pictures(some, track) if k.startswith("The skeleton"))
-        ].axes
-    ]
-    assert titles == ["0.13 s", "0.30 s", "1.00 s"]
+    made = pictures(some, track)
+    skeleton = made[next(name for name in made if name.startswith("The skeleton"))]
+    assert [ax.get_title() for ax in skeleton.axes] == ["0.13 s", "0.30 s", "1.00 s"]
     stills(track, [0, 1], truth)

@@ -85,7 +85,7 @@ def test_what_a_survey_holds(clip, seen):
 
 
 def test_a_resting_animal_leaves_no_ghost(walk):
-    """An animal that sits still for most of a film is its median; frames that look different tell the room behind it."""
+    """An animal that sits still for most of a film is its median; odd frames tell the room."""
     times = [0] * 60 + list(range(0, 60, 3))
     rest = replace(walk, frames=walk.frames[times], truth=walk.truth[times])
     room = draw(walk.rig, walk.truth[:1] + torch.tensor([0.0, 0.0, 1e5]), seed=0)[0].float()
@@ -101,14 +101,17 @@ def test_a_resting_animal_leaves_no_ghost(walk):
 
 @pytest.mark.parametrize("view", [0, 2])
 def test_a_good_median_is_kept(view):
-    """The rat crosses its own middle more often than the rim: there, the few frames that look different hold a ghost that all of them do not."""
+    """The rat crosses its own middle more often than the rim.
+
+    There, the few frames that look different hold a ghost that all of them do not.
+    """
     rat = open_clip(Path(__file__).parents[1] / "data_samples/rat/train", wh=(128, 128))
     frames = rat.frames[list(range(0, len(rat), 18)), view]
     assert torch.equal(estimate_background(frames), frames.median(0).values)
 
 
 def test_a_background_from_elsewhere_is_taken_as_it_is(clip, seen):
-    """Where the animal never leaves its place, another film of the same cameras knows the empty room."""
+    """Where the animal never leaves its place, another film of the cameras has the empty room."""
     still = replace(
         clip, frames=clip.frames[[0] * 40 + [1, 2, 3]], truth=clip.truth[[0] * 40 + [1, 2, 3]]
     )
@@ -134,7 +137,10 @@ def test_locate_finds_a_point_where_silhouettes_meet(clip):
 
 
 def test_a_survey_without_thumbnails_is_the_same_survey(clip, seen, monkeypatch):
-    """Bounded memory: only some thumbnails are ever held, whatever the length; nothing that tracking needs depends on it."""
+    """Bounded memory: only some thumbnails are ever held, whatever the length.
+
+    Nothing that tracking needs depends on it.
+    """
     import bkind3d_lite.clips.survey as module
 
     monkeypatch.setattr(module, "SAMPLED", 7)
@@ -154,7 +160,10 @@ def test_a_survey_without_thumbnails_is_the_same_survey(clip, seen, monkeypatch)
 
 
 def test_large_films_are_surveyed_small(tmp_path):
-    """Thumbnails of frames decoded at twice their size are those of whole frames, nearly; and the film's cache stays empty."""
+    """Thumbnails of frames decoded at twice their size are those of whole frames, nearly.
+
+    And the film's cache stays empty.
+    """
     known = figure(40, views=3).at(range(0, 40, 2))
     for v, name in enumerate(known.rig.names):
         write_video(
@@ -172,17 +181,12 @@ def test_large_films_are_surveyed_small(tmp_path):
     away = (small.centre - whole.centre).norm(dim=-1) / known.body_length
     assert away.median() < 0.03 and away.max() < 0.1
     half = small.resized((288, 192))
-    assert half.background.shape == (
-        3,
-        192,
-        288,
-        3,
-    ) and half.background.float().mean() == pytest.approx(
-        float(small.background.float().mean()), abs=1
-    )
+    assert half.background.shape == (3, 192, 288, 3)
+    mean = float(small.background.float().mean())
+    assert half.background.float().mean() == pytest.approx(mean, abs=1)
 
 
-# ---- plain words ---------------------------------------------------------------------------------------------------
+# ---- plain words ---------------------------------------------------------------------------------
 def test_a_still_clip_is_refused(clip):
     noise = torch.randint(-2, 3, clip.frames.shape, generator=torch.Generator().manual_seed(0))
     still = replace(clip, frames=(clip.frames[:1].int() + noise).clamp(0, 255).byte())
@@ -200,7 +204,7 @@ def test_one_view_is_refused(clip):
         survey(replace(clip, frames=clip.frames[:, :1], rig=clip.rig.take([0])))
 
 
-# ---- recordings ----------------------------------------------------------------------------------------------------
+# ---- recordings ----------------------------------------------------------------------------------
 def recording(shared, name):
     path = shared / "realdata" / name
     if not path.is_dir():
@@ -232,7 +236,10 @@ def test_recorded_points_project_into_every_view(shared):
 
 
 def test_the_region_holds_the_animal_wherever_the_origin_is(clip, seen):
-    """Most joints of most frames are inside a cube that is not as large as the room; a moved world moves it alike."""
+    """Most joints of most frames are inside a cube smaller than the room.
+
+    A moved world moves it alike.
+    """
     from bkind3d_lite.clips.survey import region
     from bkind3d_lite.volumes import overlap
 
@@ -263,7 +270,10 @@ def test_the_extent_is_the_animals_and_has_its_unit(clip, seen):
 
 
 def test_points_lie_on_silhouettes_or_not(clip, seen):
-    """True joints do, points a body's length above do not; growing lets more in; outside of the image nothing is hit."""
+    """True joints do, points a body's length above do not; growing lets more in.
+
+    Outside of the image nothing is hit.
+    """
     grow = 0.1 * clip.body_length
     hit, inside = on_silhouettes(clip.truth, clip.rig, seen.thumbs, grow)
     assert (

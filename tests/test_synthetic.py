@@ -4,7 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring
-from bkind3d_lite.clips.synthetic import BONES, COLOURS, LENGTH, JOINTS, draw, figure, poses
+from bkind3d_lite.clips.synthetic import BONES, COLOURS, JOINTS, LENGTH, draw, figure, poses
 
 
 def test_the_same_seed_the_same_clip():
@@ -39,15 +39,19 @@ def test_the_animal_keeps_its_length_and_moves():
 
 
 def test_every_bone_is_drawn_where_its_joints_project():
-    """The middle of the bone drawn last, which nothing covers, has that bone's colour in every view."""
+    """The middle of the bone drawn last, which nothing covers, has its colour in every view."""
     rig = ring(
-        3, 900.0, 550.0, (0.0, 0.0, 50.0), (192, 128), 40.0, (-0.12, 0.02, 0.001, -0.001, 0.0)
+        3,
+        900.0,
+        550.0,
+        (0.0, 0.0, 50.0),
+        (192, 128),
+        40.0,
+        distortion=(-0.12, 0.02, 0.001, -0.001, 0.0),
     )
     truth = poses(6)[::5]
-    with_it, without = (
-        draw(rig, truth).float(),
-        draw(rig, truth + torch.tensor([0.0, 0.0, 1e5])).float(),
-    )
+    with_it = draw(rig, truth).float()
+    without = draw(rig, truth + torch.tensor([0.0, 0.0, 1e5])).float()
     bone = len(BONES) - 1
     middle = truth[:, list(BONES[bone])].mean(1, keepdim=True)
     at = rig.px_from_world(middle)[:, :, 0].long()
@@ -67,7 +71,10 @@ def test_the_ground_stands_still(clip):
 
 
 def test_bones_are_as_thick_as_they_say():
-    """Seen from above a level limb of length L and thickness d covers about (L + d) d: twice as thick, twice the picture and a little more."""
+    """From above a level limb of length L and thickness d covers about (L + d) d.
+
+    Twice as thick: twice the picture and a little more.
+    """
     rig = ring(2, 10.0, 900.0, (0.0, 0.0, 50.0), (192, 128), 40.0)
     truth = poses(1)
     empty = draw(rig, truth + torch.tensor([0.0, 0.0, 1e5])).float()

@@ -13,8 +13,8 @@ from bkind3d_lite.clips.videos import (
     Frames,
     SelectedFrames,
     Video,
-    _index_from_packets,
     _index_from_header,
+    _index_from_packets,
     write_video,
 )
 
@@ -76,19 +76,9 @@ def test_b_frames_and_random_access_equal_sequential_reading(
     video = Video(path)
     whole = video.read(0, len(video))
     assert [barcodes.read(f) for f in whole] == list(range(110))
-    for start, stop in (
-        (109, 110),
-        (0, 1),
-        (1, 9),
-        (9, 30),
-        (33, 41),
-        (41, 43),
-        (39, 40),
-        (77, 90),
-        (13, 14),
-        (14, 110),
-        (14, 15),
-    ):
+    starts = (109, 0, 1, 9, 33, 41, 39, 77, 13, 14, 14)
+    stops = (110, 1, 9, 30, 41, 43, 40, 90, 14, 110, 15)
+    for start, stop in zip(starts, stops):
         assert np.array_equal(video.read(start, stop), whole[start:stop]), (start, stop)
 
 
@@ -97,14 +87,8 @@ def test_a_variable_frame_rate_counts_frames_not_seconds(tmp_path, barcodes):
     video = Video(encoded(tmp_path / "v.mp4", barcodes(90), pts=pts, g="20"))
     assert len(video) == 90 and len(set(np.diff(video.pts))) > 3
     assert np.allclose(video.seconds, (pts - pts[0]) / 100)
-    assert [barcodes.read(video.read(t, t + 1)[0]) for t in (89, 3, 50, 51, 20, 0)] == [
-        89,
-        3,
-        50,
-        51,
-        20,
-        0,
-    ]
+    times = [89, 3, 50, 51, 20, 0]
+    assert [barcodes.read(video.read(t, t + 1)[0]) for t in times] == times
 
 
 def test_a_smaller_size_is_an_area_average(tmp_path):
@@ -134,7 +118,7 @@ def test_the_index_in_the_header_is_that_of_the_packets(tmp_path, barcodes, suff
 )
 @pytest.mark.parametrize("lead", [0, 7])
 def test_a_cut_without_encoding_counts_only_what_plays(tmp_path, barcodes, options, lead):
-    """A cut at frame 60 keeps the packets from keyframe 40 on and hides those before the cut, or has lost a few after it."""
+    """A cut at 60 keeps the packets from keyframe 40 on, hidden, or has lost a few after it."""
     whole, cut = encoded(tmp_path / "a.mp4", barcodes(160), **options), tmp_path / "cut.mp4"
     with av.open(str(whole)) as source, av.open(str(cut), "w") as container:
         stream = container.add_stream_from_template(source.streams.video[0])
@@ -142,11 +126,8 @@ def test_a_cut_without_encoding_counts_only_what_plays(tmp_path, barcodes, optio
         packets = [p for p in source.demux(video=0) if p.dts is not None]
         origin = Video(whole).pts[60]
         for packet in packets[lead:]:
-            packet.pts, packet.dts, packet.stream = (
-                packet.pts - int(origin),
-                packet.dts - int(origin),
-                stream,
-            )
+            packet.pts, packet.dts = packet.pts - int(origin), packet.dts - int(origin)
+            packet.stream = stream
             container.mux(packet)
     video = Video(cut)
     with av.open(str(cut)) as container:
@@ -159,28 +140,19 @@ def test_a_cut_without_encoding_counts_only_what_plays(tmp_path, barcodes, optio
     assert shown[-1] == 159 and shown == list(range(shown[0], 160))
 
 
-def test_picked_frames(pair, barcodes):
-    selected = SelectedFrames(pair[0], [3, 4, 5, 150, 9, 9, 12])
-    assert len(selected) == 7 and [barcodes.read(x) for x in selected.read(0, 7)] == [
-        3,
-        4,
-        5,
-        150,
-        9,
-        9,
-        12,
-    ]
-    assert [barcodes.read(x) for x in selected.read(2, 5)] == [5, 150, 9] and selected.seconds[
-        3
-    ] == pytest.approx(5.0)
+def test_selected_frames(pair, barcodes):
+    numbers = [3, 4, 5, 150, 9, 9, 12]
+    selected = SelectedFrames(pair[0], numbers)
+    assert len(selected) == 7 and [barcodes.read(x) for x in selected.read(0, 7)] == numbers
+    assert [barcodes.read(x) for x in selected.read(2, 5)] == [5, 150, 9]
+    assert selected.seconds[3] == pytest.approx(5.0)
     frames = Frames(pair, (48, 32)).at([7, 30])
     assert [[barcodes.read(x) for x in views] for views in frames[:]] == [[7, 192], [30, 169]]
-    assert torch.equal(frames[[1, 0], 1], frames[[1, 0]][:, 1]) and frames.resized(
-        (24, 16)
-    ).shape == (2, 2, 16, 24, 3)
+    assert torch.equal(frames[[1, 0], 1], frames[[1, 0]][:, 1])
+    assert frames.resized((24, 16)).shape == (2, 2, 16, 24, 3)
 
 
-# ---- broken files --------------------------------------------------------------------------------------------------
+# ---- broken files --------------------------------------------------------------------------------
 def test_a_truncated_video_names_the_file_and_the_frame(tmp_path, barcodes):
     data = write_video(tmp_path / "a.mp4", barcodes(150), 30).read_bytes()
     for share in (0.3, 0.6, 0.95):
@@ -193,9 +165,8 @@ def test_a_truncated_video_names_the_file_and_the_frame(tmp_path, barcodes):
 
 
 def test_a_video_without_its_index_names_the_file(tmp_path, barcodes):
-    data = encoded(
-        tmp_path / "a.mp4", barcodes(40)
-    ).read_bytes()  # no faststart: the index lies at the end
+    # No faststart: the index lies at the end.
+    data = encoded(tmp_path / "a.mp4", barcodes(40)).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"cut\.mp4: not a readable video.*complete"):
         Video(tmp_path / "cut.mp4")
@@ -210,16 +181,12 @@ def test_not_a_video(tmp_path, content):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_mutated_video_plays_or_is_one_clear_error(tmp_path, barcodes, seed):
-    """Bytes of the header or anywhere are changed: what comes is frames, or our own error that names the file."""
-    good, random = (
-        write_video(tmp_path / "good.mp4", barcodes(140), 30).read_bytes(),
-        np.random.default_rng(seed),
-    )
+    """Bytes of the header or anywhere are changed: frames come, or our error naming the file."""
+    good = write_video(tmp_path / "good.mp4", barcodes(140), 30).read_bytes()
+    random = np.random.default_rng(seed)
     for trial in range(30):
-        broken = bytearray(good)
-        for at in random.integers(
-            0, good.index(b"mdat") if trial % 4 else len(good), random.integers(1, 6)
-        ):
+        broken, end = bytearray(good), good.index(b"mdat") if trial % 4 else len(good)
+        for at in random.integers(0, end, random.integers(1, 6)):
             broken[at] = random.integers(256)
         (tmp_path / "x.mp4").write_bytes(broken)
         try:
@@ -229,7 +196,7 @@ def test_a_mutated_video_plays_or_is_one_clear_error(tmp_path, barcodes, seed):
             assert str(error).startswith(str(tmp_path / "x.mp4")), error
 
 
-# ---- frames within a budget ----------------------------------------------------------------------------------------
+# ---- frames within a budget ----------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory, barcodes):
     folder = tmp_path_factory.mktemp("pair")
@@ -283,7 +250,7 @@ def test_the_budget_is_kept_and_the_frames_stay_right(pair, barcodes, monkeypatc
     assert len(decoded) == before + 8, "with room for all, each chunk is decoded once"
 
 
-# ---- writing -------------------------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------------------
 def test_written_videos_play_in_browsers(tmp_path, barcodes):
     path = write_video(tmp_path / "new" / "a.mp4", barcodes(5, (49, 33)), 25)
     with av.open(str(path)) as container:
