@@ -1,9 +1,10 @@
-"""Ranks: the processes of one run, started by PyTorch's own torchrun. Alone, every function here is the identity.
+"""Ranks: the processes of one run, started by PyTorch's own torchrun.
 
     torchrun --nproc-per-node 4 -m bkind3d_lite train --clip FOLDER --recipe NAME --out RUN
 
-R ranks with a batch of b take the steps of one process with a batch of R b: each takes its own share of the same pairs,
-DistributedDataParallel averages the gradients, and what is averaged over a batch besides (`mean`) is averaged over ranks, too.
+Alone, every function here is the identity. R ranks with a batch of b take the steps of one process
+with a batch of R b: each takes its own share of the same pairs, DistributedDataParallel averages
+the gradients, and what is averaged over a batch besides (`mean`) is averaged over ranks, too.
 """
 
 from __future__ import annotations
@@ -19,33 +20,47 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-def count() -> int:
+def world_size() -> int:
     """How many ranks there are; 1 without torchrun."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def mine() -> int:
+def rank() -> int:
     """Which of them this is; rank 0 writes."""
-    return dist.get_rank() if count() > 1 else 0
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def writes_here() -> bool:
     """Whether this is the rank that writes what all ranks of this machine share."""
-    return count() == 1 or int(os.environ.get("LOCAL_RANK", 0)) == 0
+    return world_size() == 1 or int(os.environ.get("LOCAL_RANK", 0)) == 0
 
 
 def mean(values: Tensor) -> Tensor:
-    """The mean of `values` over the ranks, the same on all of them; no gradient passes."""
-    if count() == 1:
+    """The mean over the ranks, the same on all of them; no gradient passes.
+
+    Args:
+        values: (...) of this rank, on its device.
+
+    Returns:
+        (...).
+    """
+    if world_size() == 1:
         return values
     total = values.detach().clone()
     dist.all_reduce(total)
-    return total / count()
+    return total / world_size()
 
 
-def anyone(yes: bool) -> bool:
-    """Whether any rank says so: all of them stop at the same step."""
-    if count() == 1:
+def any_rank(yes: bool) -> bool:
+    """Whether any rank says so: all of them stop at the same step.
+
+    Args:
+        yes: what this rank says.
+
+    Returns:
+        The same on all ranks.
+    """
+    if world_size() == 1:
         return yes
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
     return bool(mean(torch.tensor(float(yes), device=device)) > 0)
@@ -53,15 +68,19 @@ def anyone(yes: bool) -> bool:
 
 @contextmanager
 def joined(device: str = "auto") -> Iterator[str]:
-    """Join the ranks that torchrun started, if it did; yields this rank's device (`auto`: a GPU where there is one).
+    """Join the ranks that torchrun started, if it did.
 
-    A rank that is lost ends the others with a `ConnectionError`.
+    Args:
+        device: `auto` is a GPU where there is one; `cuda` is this rank's own.
+
+    Yields:
+        The device of this rank.
+
+    Raises:
+        ValueError: there is no such device.
+        ConnectionError: another rank was lost; it ends this one.
     """
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(
-            f"device = {device}: PyTorch finds no GPU here; use --device cpu, or install a CUDA build of PyTorch"
-        )
+    device = _device(device)
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         yield device
         return
@@ -71,7 +90,9 @@ def joined(device: str = "auto") -> Iterator[str]:
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield device
-        dist.barrier()  # nobody leaves while another still writes: threads of a rank that is gone take the others down
+        # Nobody leaves while another still writes: threads of a rank that is gone take the others
+        # down.
+        dist.barrier()
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             reason = str(error).splitlines()[0][:200]
@@ -83,18 +104,38 @@ def joined(device: str = "auto") -> Iterator[str]:
         dist.destroy_process_group()
 
 
-def spread(module: nn.Module) -> nn.Module:
-    """The module over all ranks: DistributedDataParallel, batch statistics shared where the backend can (CUDA)."""
-    if count() == 1:
-        return module
-    device = next(module.parameters()).device
-    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()):
+def _device(device: str) -> str:
+    """The device that `auto` means; a GPU that is not there is a `ValueError`."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"device = {device}: PyTorch finds no GPU here; use --device cpu, "
+            "or install a CUDA build of PyTorch"
+        )
+    return device
+
+
+def distributed_model(model: nn.Module) -> nn.Module:
+    """A model over all ranks, by DistributedDataParallel.
+
+    Args:
+        model: on this rank's device.
+
+    Returns:
+        What to call instead; batch statistics are shared where the backend can (CUDA).
+    """
+    if world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         if device.type == "cuda":
-            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         else:
             warnings.warn(
-                "batch normalization on CPU ranks uses each rank's own batch (PyTorch's SyncBatchNorm is for CUDA only): the "
-                "steps differ from those of one process with the whole batch",
+                "batch normalization on CPU ranks uses each rank's own batch (PyTorch's "
+                "SyncBatchNorm is for CUDA only): the steps differ from those of one process with "
+                "the whole batch",
                 stacklevel=2,
             )
-    return DistributedDataParallel(module, [device] if device.type == "cuda" else None)
+    return DistributedDataParallel(model, [device] if device.type == "cuda" else None)

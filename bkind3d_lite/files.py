@@ -3,22 +3,39 @@
 import csv
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 
 def bundled(name: str) -> Path:
-    """Folder `name` (`data_samples`, `notebooks`) that travels with the package: inside it once installed, beside it in a clone."""
+    """A folder that travels with the package: inside it once installed, beside it in a clone.
+
+    Args:
+        name: `data_samples` or `notebooks`.
+
+    Returns:
+        Its path.
+    """
     package = Path(__file__).resolve().parent
     inside = package / "bundled" / name
     return inside if inside.is_dir() else package.parent / name
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """Call `write(temporary)` beside `path`, then rename: readers see the old file or the new one, never half of one.
+    """Write a file beside its place, then rename it: readers see the old one or the new one.
 
-    Creates the folder. If `write` fails (a full disk, say) the temporary is removed, the old file stays, and an
-    `OSError` says which file could not be written.
+    Creates the folder. If `write` fails (a full disk, say), its half of a file is removed and the
+    old file stays.
+
+    Args:
+        path: where the file shall be.
+        write: called with a temporary path in the same folder, of the same suffix.
+
+    Returns:
+        `path`.
+
+    Raises:
+        OSError: `write` raised one; says which file could not be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +57,14 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
 
 
 def read_rows(path: str | Path) -> list[dict[str, str]]:
-    """Rows of a CSV file as text; a last line without its end (a crash in the middle of it) is left out. No file: no rows."""
+    """Rows of a CSV file as text.
+
+    Args:
+        path: a last line without its end (a crash in the middle of it) is left out.
+
+    Returns:
+        A row each line, by column; [] if there is no file.
+    """
     if not Path(path).is_file():
         return []
     text = Path(path).read_text(encoding="utf-8")
@@ -50,8 +74,11 @@ def read_rows(path: str | Path) -> list[dict[str, str]]:
 class Table:
     """A CSV file that grows by whole lines, for runs that may be killed at any moment and go on.
 
-    Opened at `step`, it keeps the rows up to that step and forgets later ones. A row may bring new columns; then the file
-    is written anew, with empty cells above.
+    A row may bring new columns; then the file is written anew, with empty cells above.
+
+    Args:
+        path: the file.
+        step: where the run goes on; earlier rows stay, later ones go.
     """
 
     def __init__(self, path: str | Path, step: int = 0):
@@ -61,16 +88,20 @@ class Table:
         self._rewrite(rows)
 
     def add(self, row: Mapping[str, object]) -> None:
-        """Append one row, whole or not at all; floats to 7 digits."""
-        row = {
-            key: f"{value:.7g}" if isinstance(value, float) else str(value)
-            for key, value in row.items()
-        }
-        if new := [key for key in row if key not in self.columns]:
+        """Append one row, whole or not at all.
+
+        Args:
+            row: a value each column; floats are written to 7 digits.
+
+        Raises:
+            OSError: the disk is full; the file is as it was.
+        """
+        cells = {key: _cell(value) for key, value in row.items()}
+        if new := [key for key in cells if key not in self.columns]:
             self.columns += new
-            self._rewrite([*read_rows(self.path), row])
+            self._rewrite([*read_rows(self.path), cells])
             return
-        line = self._text([row]).encode()
+        line = self._text([cells]).encode()
         with open(self.path, "ab", buffering=0) as file:
             before = os.fstat(file.fileno()).st_size
             try:
@@ -83,11 +114,15 @@ class Table:
                     f"could not write {self.path} ({error.strerror}); free some space and resume",
                 ) from error
 
-    def _text(self, rows) -> str:
+    def _text(self, rows: Iterable[Mapping[str, str]]) -> str:
         text = io.StringIO(newline="")
         csv.DictWriter(text, self.columns, restval="", lineterminator="\n").writerows(rows)
         return text.getvalue()
 
-    def _rewrite(self, rows) -> None:
+    def _rewrite(self, rows: Iterable[Mapping[str, str]]) -> None:
         text = ",".join(self.columns) + "\n" + self._text(rows) if self.columns else ""
         write_atomically(self.path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _cell(value: object) -> str:
+    return f"{value:.7g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,8 @@
 """Shapes: the promise in a signature, checked at the door, and the centres of a grid.
 
 The alphabet of axes, used in every docstring and message of this package:
-B batch, V views, K keypoints, E edges, C channels, T time, J joints, P points, h w maps, H W images, N voxels per side.
+B batch, V views, K keypoints, E edges, C channels, T time, J joints, P points, h w maps,
+H W images, N voxels per side.
 """
 
 import torch
@@ -9,16 +10,26 @@ from torch import Tensor
 
 
 def shaped(x: Tensor, axes: str, name: str = "input") -> Tensor:
-    """Return `x` if its shape fits `axes`, else raise one clear `ValueError`.
+    """Check a tensor's shape against its promise: `shaped(ndc, "B V K 2")`.
 
-    `axes` are blank-separated: a number must match exactly, a letter any size (the same letter twice: the same size),
-    a leading `...` any number of axes. `shaped(ndc, "B V K 2")`.
+    Args:
+        x: any tensor.
+        axes: blank-separated: a number must match exactly, a letter any size (the same letter
+            twice: the same size), a leading `...` any number of axes.
+        name: what the message calls the tensor.
+
+    Returns:
+        `x` itself.
+
+    Raises:
+        ValueError: the shape does not fit; says both.
     """
-    wanted, sizes = axes.split(), tuple(x.shape)
-    tail = wanted[1:] if wanted[0] == "..." else wanted
-    fits = len(sizes) >= len(tail) if len(tail) < len(wanted) else len(sizes) == len(tail)
+    promised, sizes = axes.split(), tuple(x.shape)
+    tail = promised[1:] if promised[0] == "..." else promised
+    spare = len(sizes) - len(tail)
+    fits = spare >= 0 if len(tail) < len(promised) else spare == 0
     bound: dict[str, int] = {}
-    for letter, size in zip(tail, sizes[len(sizes) - len(tail) :]) if fits else ():
+    for letter, size in zip(tail, sizes[spare:]) if fits else ():
         fits &= size == (int(letter) if letter.isdigit() else bound.setdefault(letter, size))
     if not fits:
         raise ValueError(f"{name}: expected shape ({axes}), got {sizes}")
@@ -26,10 +37,17 @@ def shaped(x: Tensor, axes: str, name: str = "input") -> Tensor:
 
 
 def cells(*size: int, like: Tensor | None = None) -> Tensor:
-    """Centres of a regular grid on [-1, 1]^n, last axis ordered (x, y[, z]).
+    """Centres of a regular grid on [-1, 1]^n, the last axis ordered (x, y[, z]).
 
-    `cells(H, W)` is (H, W, 2); `cells(D, H, W)` is (D, H, W, 3). Corner-origin: the outermost centres lie half a cell
-    inside the border, so `grid_sample(..., align_corners=False)` reads cell i exactly at `cells`. Device and dtype of `like`.
+    Corner-origin: the outermost centres lie half a cell inside the border, so
+    `grid_sample(..., align_corners=False)` reads cell i exactly at `cells`.
+
+    Args:
+        *size: cells along each axis, slowest first: (H, W) or (D, H, W).
+        like: gives device and dtype; None: float32 on the CPU.
+
+    Returns:
+        (H, W, 2) or (D, H, W, 3).
     """
     like = torch.zeros(()) if like is None else like
     axes = [(2 * torch.arange(n, device=like.device, dtype=like.dtype) + 1) / n - 1 for n in size]
@@ -37,7 +55,16 @@ def cells(*size: int, like: Tensor | None = None) -> Tensor:
 
 
 def segment_distance2(points: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Squared distance of `points` (..., 2) to the segments a-b (..., 2), broadcast; exact, in closed form."""
+    """Squared distance of points to segments, exact and in closed form; shapes broadcast.
+
+    Args:
+        points: (..., 2).
+        a: (..., 2) where each segment begins.
+        b: (..., 2) where it ends; may be `a`.
+
+    Returns:
+        (...) squared distances, in the points' unit squared.
+    """
     along = b - a
     s = ((points - a) * along).sum(-1) / along.square().sum(-1).clamp(min=1e-12)
     return (points - a - s.clamp(0, 1)[..., None] * along).square().sum(-1)

@@ -5,17 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_lenses import LENSES
 from torch.testing import assert_close
 
-from bkind3d_lite.cameras import BEHIND, CameraRig, distort, look_at, ring, triangulate, undistort
-
-LENSES = [
-    (0.0, 0.0, 0.0, 0.0, 0.0),
-    (-0.3, 0.0, 0.0, 0.0, 0.0),
-    (-0.28, 0.1, 0.001, -0.002, -0.02),
-    (0.15, 0.05, 0.0, 0.0, 0.01),
-    (-0.1, 0.02, 0.006, -0.004, 0.0),
-]
+from bkind3d_lite.cameras import BEHIND, CameraRig, look_at, ring, triangulate
 
 
 def rigs(lead=(), lens=LENSES[4], views=4):
@@ -40,7 +33,7 @@ def points(*lead, seed=0):
     )
 
 
-# ---- projection ----------------------------------------------------------------------------------------------------
+# ---- projection ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("lens", LENSES)
 @pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
 def test_triangulation_undoes_projection(lead, lens):
@@ -86,17 +79,6 @@ def test_behind_and_at_a_camera_is_far_outside_with_finite_gradients():
         assert x.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("lens", LENSES)
-def test_a_point_on_the_optical_axis_has_a_finite_gradient(lens):
-    flat = torch.zeros(1, 3, 2, dtype=torch.float64, requires_grad=True)
-    distort(flat, torch.tensor([lens], dtype=torch.float64)).sum().backward()
-    assert_close(
-        flat.grad,
-        torch.ones_like(flat),
-        msg=lambda m: f"distortion is the identity to first order on the axis: {m}",
-    )
-
-
 def test_gradients_of_projection():
     rig = rigs()
     assert torch.autograd.gradcheck(rig.px_from_world, points(2, 3).requires_grad_(), atol=1e-6)
@@ -115,39 +97,7 @@ def test_gradients_of_triangulation():
     )
 
 
-# ---- distortion ----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("lens", LENSES)
-def test_undistort_undoes_distort_over_the_field_of_view(lens):
-    x, y = torch.meshgrid(
-        torch.linspace(-0.7, 0.7, 15), torch.linspace(-0.5, 0.5, 11), indexing="ij"
-    )
-    flat = torch.stack([x, y], -1).double().view(1, -1, 2)
-    lens = torch.tensor([lens], dtype=torch.float64)
-    assert_close(undistort(distort(flat, lens), lens), flat, atol=1e-8, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "lens",
-    [(-0.3, 0.0, 0.0, 0.0, 0.0), (-0.5, 0.05, 0.002, -0.002, 0.0), (0.1, -0.2, 0.0, 0.0, 0.0)],
-)
-def test_points_past_the_fold_stay_outside(lens):
-    """The raw polynomial brings r = 1.8 back inside; ours keeps growing, so nothing from far off enters the picture."""
-    lens = torch.tensor([lens], dtype=torch.float64)
-    for angle in torch.linspace(0, 2 * math.pi, 9).double()[:-1]:
-        radii = torch.linspace(0, 12, 400, dtype=torch.float64)
-        ray = torch.stack([radii * angle.cos(), radii * angle.sin()], -1)
-        r = distort(ray[None], lens)[0].norm(dim=-1)
-        assert (r.diff() > -1e-3).all() and r[-1] == r.max() and r[-1] > 2
-
-
-def test_distort_treats_every_view_with_its_own_lens():
-    flat = torch.randn(3, 5, 2, dtype=torch.float64) / 3
-    lenses = torch.tensor(LENSES[1:4], dtype=torch.float64)
-    for v in range(3):
-        assert_close(distort(flat, lenses)[v], distort(flat[v : v + 1], lenses[v : v + 1])[0])
-
-
-# ---- pixels --------------------------------------------------------------------------------------------------------
+# ---- pixels --------------------------------------------------------------------------------------
 def test_ndc_of_corners_and_centre():
     rig = rigs()
     px = torch.tensor([[0, 0], [96, 64], [48, 32], [96, 0]], dtype=torch.float64)
@@ -224,7 +174,7 @@ def test_a_pixel_and_its_depth_are_the_point(lead, lens):
     assert_close(again, world.unsqueeze(-3).expand_as(again), atol=1e-6, rtol=0)
 
 
-# ---- triangulation -------------------------------------------------------------------------------------------------
+# ---- triangulation -------------------------------------------------------------------------------
 def test_views_of_weight_zero_are_ignored_even_if_nan():
     rig, world = rigs(), points(5)
     px = rig.px_from_world(world)
@@ -261,7 +211,7 @@ def test_triangulation_in_any_unit_in_float32(scale):
     assert_close(triangulate(rig, rig.px_from_world(world)), world, atol=0.05 * scale, rtol=0)
 
 
-# ---- making --------------------------------------------------------------------------------------------------------
+# ---- making --------------------------------------------------------------------------------------
 def test_ring_looks_at_its_target_with_the_sky_above():
     rig = ring(5, target=(10.0, 20.0, 30.0), wh=(96, 64))
     target = torch.tensor([[10.0, 20.0, 30.0]])

@@ -15,7 +15,7 @@ from test_train_run import command, rows, same, start, steps_in, until, walk  # 
 
 from bkind3d_lite import distributed
 from bkind3d_lite.clips.synthetic import figure
-from bkind3d_lite.training.checkpoints import header
+from bkind3d_lite.training.checkpoints import read_header
 
 CHILD = textwrap.dedent("""
     import sys, torch
@@ -34,7 +34,7 @@ CHILD = textwrap.dedent("""
     seen = survey(clip)
     with distributed.joined("cpu") as device:
         for name, change in VARIANTS.items():
-            recipe = TINY.with_(warmup=0, batch=2 // distributed.count(), optimizer="sgd", learning_rate=1e-2, **change)
+            recipe = TINY.with_(warmup=0, batch=2 // distributed.world_size(), optimizer="sgd", learning_rate=1e-2, **change)
             run, grads = begin(recipe, clip, device=device), {}
             run.model.double(), run.objective.double()
             pairs = (replace(doubled(pair), rig=doubled(pair.rig)) for pair in batches(run, clip, seen))
@@ -43,7 +43,7 @@ CHILD = textwrap.dedent("""
                 if step.index == 2:
                     break
             told[name] = {"grads": grads, "weights": run.model.state_dict(), "means": run.objective.state_dict(), "losses": step.losses}
-        if distributed.mine() == 0:
+        if distributed.rank() == 0:
             torch.save(told, sys.argv[2])
 """)
 VARIANTS = {
@@ -163,7 +163,7 @@ def test_a_lost_rank_costs_no_more_than_the_last_checkpoint(walk, tmp_path):
     assert children[0].returncode == 1 and "--resume" in said[0] and "Traceback" not in said[0], (
         said[0]
     )
-    assert 10 <= header(tmp_path / "killed" / "checkpoint.safetensors")["step"] < 40
+    assert 10 <= read_header(tmp_path / "killed" / "checkpoint.safetensors")["step"] < 40
     for words in (("killed", "--resume"), ("whole",)):
         for child in pair(*words):
             assert child.communicate(timeout=240) and child.returncode == 0
@@ -176,12 +176,12 @@ def test_a_lost_rank_costs_no_more_than_the_last_checkpoint(walk, tmp_path):
 def test_alone_everything_is_the_identity():
     module, values = torch.nn.Linear(2, 2), torch.ones(3)
     assert (
-        distributed.count() == 1
-        and distributed.mine() == 0
+        distributed.world_size() == 1
+        and distributed.rank() == 0
         and distributed.mean(values) is values
-        and distributed.spread(module) is module
+        and distributed.distributed_model(module) is module
     )
-    assert distributed.anyone(True) and not distributed.anyone(False)
+    assert distributed.any_rank(True) and not distributed.any_rank(False)
     with distributed.joined("cpu") as device:
         assert device == "cpu"
 

@@ -20,7 +20,7 @@ from bkind3d_lite.evaluation import (
     baselines,
     best_scale,
     bone_distance,
-    confidence,
+    confidence_interval,
     interval,
     joint_errors,
     mpjpe,
@@ -40,7 +40,7 @@ def moved(pose, scale=1.0):
     return scale * pose @ R.mT + 500 * random(len(pose), 1, 3, seed=9)
 
 
-# ---- mpjpe ---------------------------------------------------------------------------------------------------------
+# ---- mpjpe ---------------------------------------------------------------------------------------
 def test_mpjpe_by_hand():
     truth = torch.zeros(2, 2, 3)
     found = torch.tensor([[[3.0, 4, 0], [0, 0, 1]], [[1.0, 1, 1], [1, 1, 1]]])
@@ -60,11 +60,11 @@ def test_missing_joints_are_left_out():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"\(4, 5, 3\).*\(4, 6, 3\)"):
         mpjpe(torch.zeros(4, 5, 3), torch.zeros(4, 6, 3))
-    with pytest.raises(ValueError, match="found: expected shape"):
+    with pytest.raises(ValueError, match="predicted: expected shape"):
         mpjpe(torch.zeros(5, 3), torch.zeros(5, 3))
 
 
-# ---- alignment -----------------------------------------------------------------------------------------------------
+# ---- alignment -----------------------------------------------------------------------------------
 def test_alignment_undoes_a_known_motion():
     truth = 100 * random(6, 8, 3)
     assert_close(aligned(moved(truth), truth), truth, atol=1e-3, rtol=0)
@@ -78,7 +78,7 @@ def test_alignment_undoes_scale_only_if_asked():
 
 
 def test_a_mirrored_pose_is_not_forgiven():
-    """A chiral pose and its mirror image: no rotation joins them, and a reflection is not allowed to."""
+    """A chiral pose and its mirror image: no rotation joins them, a reflection is not allowed to."""
     truth = torch.tensor([[[0.0, 0, 0], [100, 0, 0], [0, 150, 0], [0, 0, 200]]])
     mirrored = truth * torch.tensor([-1.0, 1, 1])
     assert (
@@ -103,7 +103,7 @@ def test_alignment_of_flat_poses_is_finite_and_exact(flat):
     assert aligned_mpjpe(moved(truth), truth).max() < 1e-2
 
 
-# ---- regression ----------------------------------------------------------------------------------------------------
+# ---- regression ----------------------------------------------------------------------------------
 def test_the_regressor_recovers_a_linear_map():
     keypoints, A = random(60, 4, 3), random(12, 15, seed=1)
     joints = (keypoints.flatten(1) @ A).unflatten(1, (5, 3))
@@ -167,7 +167,7 @@ def test_scores_of_the_truth_itself_are_zero():
     )
 
 
-# ---- without regression --------------------------------------------------------------------------------------------
+# ---- without regression --------------------------------------------------------------------------
 CORNER = Skeleton(("a", "b", "c"), ((0, 1), (1, 2)))
 JOINTS = torch.tensor([[[0.0, 0, 0], [100, 0, 0], [100, 100, 0]]])
 
@@ -196,7 +196,7 @@ def test_a_bone_with_a_missing_end_is_left_out():
     assert_close(bone_distance(points, joints, CORNER), torch.tensor([[7.0, 60.0]]))
 
 
-# ---- baselines -----------------------------------------------------------------------------------------------------
+# ---- baselines -----------------------------------------------------------------------------------
 def test_baselines_of_the_figure():
     """Even frames teach, odd ones test: knowing where the animal is must help."""
     truth = poses(200)
@@ -226,7 +226,7 @@ def test_the_mean_pose_is_perfect_for_a_stiff_animal_that_only_slides():
     assert baselines(truth[:20], truth[20:])["mean_pose"]["mpjpe"] == pytest.approx(0, abs=1e-3)
 
 
-# ---- scale, joints, intervals, the second protocol ---------------------------------------------------------------
+# ---- scale, joints, intervals, the second protocol -----------------------------------------------
 def test_n_mpjpe_is_blind_to_scale_and_shift_but_not_to_rotation():
     truth = random(6, 5, 3)
     assert n_mpjpe(0.3 * truth + 7, truth).max() < 1e-5
@@ -270,7 +270,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     """Independent errors of mean 1: a 90 % interval misses it in about one of ten."""
     hits = 0
     for seed in range(60):
-        low, high = confidence(
+        low, high = confidence_interval(
             1 + random(120, seed=seed), block=1, resamples=200, level=0.9, seed=seed
         )
         hits += low <= 1 <= high
@@ -279,18 +279,18 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
 
 def test_blocks_widen_the_interval_of_errors_that_linger():
     slow = random(20).repeat_interleave(30)
-    low, high = confidence(slow, block=30)
-    alone = confidence(slow, block=1)
+    low, high = confidence_interval(slow, block=30)
+    alone = confidence_interval(slow, block=1)
     assert high - low > 2 * (alone[1] - alone[0])
-    assert confidence(slow, block=30) == (low, high)
+    assert confidence_interval(slow, block=30) == (low, high)
     with_gaps = torch.cat([slow, torch.full((50,), math.nan)])
-    assert confidence(with_gaps, block=30) == (low, high)
+    assert confidence_interval(with_gaps, block=30) == (low, high)
     with pytest.raises(ValueError, match="fewer than 2 blocks of 30"):
-        confidence(slow[:59], block=30)
+        confidence_interval(slow[:59], block=30)
 
 
 def test_the_perceptron_bends_where_the_line_cannot():
-    """Joints that are a kinked function of the keypoints: the second protocol follows, the first does not."""
+    """Joints that are a kinked function of the keypoints: only the second protocol follows."""
     keypoints = random(600, 2, 3)
     joints = 100 * torch.cat([keypoints.abs(), keypoints[:, :1]], 1)
     linear = KeypointRegressor(0.0).fit(keypoints[:500], joints[:500]).predict(keypoints[500:])
@@ -316,7 +316,7 @@ def test_the_perceptron_leaves_out_unknown_frames():
         MLPKeypointRegressor().fit(keypoints, torch.full_like(joints, math.nan))
 
 
-# ---- a handful of labels -------------------------------------------------------------------------------------------
+# ---- a handful of labels -------------------------------------------------------------------------
 def test_barycentric_weights_are_found_again_from_few_labels():
     keypoints, weights = 50 * random(6, 5, 3), random(4, 5, seed=1)
     weights = weights / weights.sum(1, keepdim=True)

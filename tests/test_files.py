@@ -65,7 +65,7 @@ def test_any_other_error_passes_and_leaves_nothing_behind(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-# ---- tables that grow ----------------------------------------------------------------------------------------------
+# ---- tables that grow ----------------------------------------------------------------------------
 def test_a_table_grows_by_lines_and_by_columns(tmp_path):
     table = Table(tmp_path / "new" / "t.csv")
     table.add({"step": 1, "a": 0.5})

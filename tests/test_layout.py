@@ -15,6 +15,7 @@ STREET = {
     "files": [],
     "distributed": [],
     "recipes": ["sections", "presets", "words"],
+    "lenses": [],
     "cameras": [],
     "calibrations": [
         "entry", "isolated_parser", "mocap", "human36m", "matlab", "plain", "tomls", "yamls"
@@ -25,7 +26,7 @@ STREET = {
         "video_headers", "videos", "recordings", "frame_cache", "tracks", "foreground", "sampling",
         "clip", "exports", "synthetic", "survey", "calibration_faults", "recording_checks",
     ],
-    "evaluation": [],
+    "evaluation": ["regressors", "errors", "protocol"],
     "model": [
         "memory_efficient", "networks", "lifts", "edges", "losses", "discoverer",
         "objective", "builder",
@@ -34,11 +35,13 @@ STREET = {
         "precision", "prefetch", "loop", "tracking", "checkpoints", "memory_planner", "diagnostics"
     ],
     "viz": [
-        "overlays", "skeleton_edits", "traces", "scenes", "interactive", "widgets", "dashboard",
-        "report_page", "run_images", "paper_figures",
+        "colours", "overlays", "films", "plots", "model_images", "skeleton_edits", "traces",
+        "scenes", "player", "interactive", "widgets", "dashboard", "report_page", "run_images",
+        "paper_figures",
     ],
     "workflows": [
-        "recommend", "doctor", "doctor_page", "track_run", "evaluate_run", "train_run", "quickstart"
+        "arguments", "recommend", "doctor", "doctor_page", "track_run", "evaluate_run", "logbook",
+        "train_run", "quickstart",
     ],
     "lab": ["exercises", "sandbox", "checks", "grading", "notebook_pages", "notebook_tools"],
 }  # fmt: skip

@@ -16,7 +16,13 @@ def world_of(batch=2, views=4, follow=False, turn=False, channels=3):
     """A lift, random maps (16 x 24, non-square), images and a batch of a distorting ring."""
     torch.manual_seed(0)
     rig = ring(
-        views, 900.0, 550.0, (0.0, 0.0, 50.0), (96, 64), 50.0, (-0.1, 0.02, 0.001, 0.0, 0.0)
+        views,
+        900.0,
+        550.0,
+        (0.0, 0.0, 50.0),
+        (96, 64),
+        50.0,
+        distortion=(-0.1, 0.02, 0.001, 0.0, 0.0),
     ).batched(batch)
     volume, v2v = VolumeRecipe(voxels=8, side=400.0, centre=(0.0, 0.0, 50.0)), V2VRecipe(8, 1)
     lift = Volumetric(volume, 5, channels, v2v=v2v, priors=PriorRecipe(sharpness=3.0))

@@ -23,7 +23,15 @@ def scene(batch=2, views=4, follow=False, dtype=torch.float64):
     """Known keypoints in front of a distorting ring, and a batch of its images."""
     random = torch.Generator().manual_seed(0)
     rig = (
-        ring(views, 900.0, 550.0, (0.0, 0.0, 50.0), SIZE, 50.0, (-0.15, 0.03, 0.002, -0.001, 0.0))
+        ring(
+            views,
+            900.0,
+            550.0,
+            (0.0, 0.0, 50.0),
+            SIZE,
+            50.0,
+            distortion=(-0.15, 0.03, 0.002, -0.001, 0.0),
+        )
         .batched(batch)
         .to(dtype)
     )

@@ -125,7 +125,13 @@ def test_nothing_is_read_behind_a_camera_or_far_outside():
 def test_unprojected_blobs_meet_at_the_truth(size):
     """A blob drawn at the projection of a point, in maps of any aspect, peaks within a voxel of that point in space."""
     rig = ring(
-        4, 900.0, 550.0, (0.0, 0.0, 50.0), (96, 64), 50.0, (-0.2, 0.04, 0.001, 0.002, 0.0)
+        4,
+        900.0,
+        550.0,
+        (0.0, 0.0, 50.0),
+        (96, 64),
+        50.0,
+        distortion=(-0.2, 0.04, 0.001, 0.002, 0.0),
     ).batched(3)
     truth = torch.tensor([[[40.0, -60.0, 90.0]], [[-100.0, 20.0, 10.0]], [[0.0, 0.0, 50.0]]])
     grid = Grid(torch.tensor([0.0, 0.0, 50.0]), 400.0, 20)
