@@ -141,9 +141,9 @@ def train_stage(given, cache: Path | None = None) -> dict:
         given.recipe,
         given.folder.parent / "run",
         steps=given.steps,
-        every=10**6,
-        pictures=0,
-        most=given.frames,
+        checkpoint_every=10**6,
+        pictures_every=0,
+        most_frames=given.frames,
         budget=given.budget,
         cache=cache,
     )
@@ -162,8 +162,8 @@ def track_stage(given) -> dict:
     from bkind3d_lite.training import load, track
     from bkind3d_lite.workflows.track_run import checkpoint_in
 
-    model, recipe, about = load(checkpoint_in(given.folder.parent / "run"))
-    clip = open_clip(given.folder, budget=given.budget).resized(tuple(about["clip"]["size"]))
+    model, recipe, header = load(checkpoint_in(given.folder.parent / "run"))
+    clip = open_clip(given.folder, budget=given.budget).resized(tuple(header["clip"]["size"]))
     stretch = clip.at(range(len(clip) // 2, len(clip) // 2 + given.track))
     seen = survey(stretch, thumbs=False)
     found = track(model, recipe, stretch, seen)

@@ -14,7 +14,7 @@ from test_training import TINY, advance, clip, seen, weights  # noqa: F401  (fix
 
 from bkind3d_lite.model import placed
 from bkind3d_lite.training import begin, load, resume, save
-from bkind3d_lite.training.checkpoints import header
+from bkind3d_lite.training.checkpoints import read_header
 
 
 def test_resume_continues_bit_for_bit(tmp_path, clip, seen):
@@ -182,7 +182,7 @@ def test_kill_in_the_middle_of_a_checkpoint_write_leaves_the_last_good_one(tmp_p
     )
     assert child.returncode == -signal.SIGKILL
     assert len([p for p in tmp_path.iterdir() if ".tmp" in p.name]) == 1, "it died while it wrote"
-    assert header(path)["step"] == 2 and resume(path, clip).step == 2
+    assert read_header(path)["step"] == 2 and resume(path, clip).step == 2
 
 
 def test_another_clip_is_refused_and_changes_hold_from_here(tmp_path, clip):

@@ -1,4 +1,4 @@
-"""Health: each complaint on a made-up case, and silence on a run that learns."""
+"""Diagnostics: each complaint on a made-up case, and silence on a run that learns."""
 
 import re
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from bkind3d_lite.model import Discovery
 from bkind3d_lite.model.lifts import Keypoints
 from bkind3d_lite.recipes import Recipe
 from bkind3d_lite.training import Step, batches, begin, train
-from bkind3d_lite.training.diagnostics import SAMPLE_EVERY, WINDOW, Health, dead_and_parked, signals
+from bkind3d_lite.training.diagnostics import SAMPLE_EVERY, WINDOW, Diagnostics, dead_and_parked, signals
 
 SIDE, K = 100.0, 6
 PATH = 20 * torch.randn(400, 1, 3, generator=torch.Generator().manual_seed(0)) + torch.tensor(
@@ -41,8 +41,8 @@ class Case:
         target = torch.zeros(1, 2, 1, 20, 20)
         target[..., 5:9, 5:9] = self.target
         objective = SimpleNamespace(side=SIDE, target=lambda batch, size: target)
-        health, said = (
-            Health(
+        diagnostics, said = (
+            Diagnostics(
                 SimpleNamespace(
                     recipe=Recipe("r").with_(steps=steps, centre=(0.0, 0.0, 0.0)),
                     model=model,
@@ -61,7 +61,7 @@ class Case:
             )
             batch = Batch(torch.zeros(1, 2, 3, 20, 20), None, None, torch.tensor([i]))
             out = Discovery(found, found, ([], []), target)
-            said += health.examine(Step(i, {"reconstruct": self.loss * self.fall**i}, out, batch))[
+            said += diagnostics.examine(Step(i, {"reconstruct": self.loss * self.fall**i}, out, batch))[
                 1
             ]
         return said
@@ -128,10 +128,10 @@ def test_before_the_first_step():
     run.recipe = run.recipe.with_(steps=400)
     centre = torch.zeros(40, 3)
     centre[:10, 0] = 60.0
-    short, outside = Health(run, found_by(thumbs, centre)).before(30.0)
+    short, outside = Diagnostics(run, found_by(thumbs, centre)).before(30.0)
     assert "longer gaps" in short and "outside the volume in 25%" in outside
     lively = torch.randint(0, 255, (40, 2, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
-    assert Health(run, found_by(lively, 0 * centre)).before(30.0) == []
+    assert Diagnostics(run, found_by(lively, 0 * centre)).before(30.0) == []
 
 
 def test_a_tiny_run_that_learns_is_healthy():
@@ -139,10 +139,10 @@ def test_a_tiny_run_that_learns_is_healthy():
     clip = figure(60, views=3)
     seen = survey(clip)
     run = begin(TINY.with_(steps=SAMPLE_EVERY * WINDOW + 50), clip)
-    health, said, row = Health(run, seen), [], None
-    said += health.before(clip.fps)
+    diagnostics, said, row = Diagnostics(run, seen), [], None
+    said += diagnostics.before(clip.fps)
     for step in train(run, batches(run, clip, seen)):
-        new, complaints = health.examine(step)
+        new, complaints = diagnostics.examine(step)
         row, said = new or row, said + complaints
         if step.index >= run.recipe.optim.steps:
             break

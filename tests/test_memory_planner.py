@@ -70,7 +70,7 @@ recipe = load_recipe(json.loads(sys.argv[1]))
 clip = figure(12, wh=recipe.data.image_wh)
 seen = survey(clip) if recipe.surveyed else None
 widths = (8, 8, 8) if recipe.decoder.decoder_widths else None
-small = begin(recipe.with_(image_wh=(64, 64), voxels=8, v2v_levels=2, decoder_widths=widths, decoder_width=8, backbone="small", width=8, v2v_width=8), clip)
+small = begin(recipe.with_(image_wh=(64, 64), voxels=8, v2v_levels=2, decoder_widths=widths, decoder_width=8, backbone="small", encoder_width=8, v2v_width=8), clip)
 next(train(small, batches(small, clip, seen)))  # the libraries' own pages are not the recipe's
 del small
 _libc("malloc_trim", 0)
@@ -97,7 +97,7 @@ def test_the_memory_foretold_is_the_memory_used(recipe):
     """Within 15 % of the growth of a fresh process, after a few steps, with the memory habits that a training has."""
     if recipe.compute.precision == "bfloat16" and not native_bfloat16():
         pytest.skip("this CPU has no bfloat16 (AVX512-BF16 or AMX)")
-    values = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(recipe).items()}
+    values = recipe.flat()
     done = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(values)],
         capture_output=True,
@@ -134,12 +134,12 @@ def test_a_plan_takes_the_fastest_that_fits(clip):
     roomy = plan(TINY, clip.rig, budget=64 << 30)
     assert (
         roomy.fits
-        and not roomy.recipe.checkpointing
-        and roomy.recipe.batch == 1
+        and not roomy.recipe.compute.checkpointing
+        and roomy.recipe.data.batch == 1
         and len(roomy.considered) == 1
     )
     tight = plan(TINY, clip.rig, budget=roomy.need.step - 1)
-    assert tight.fits and tight.recipe.decode_per_view and tight.need.step < roomy.need.step
+    assert tight.fits and tight.recipe.compute.decode_per_view and tight.need.step < roomy.need.step
     assert "fits" in str(tight) and len(str(tight).splitlines()) >= 3
 
 

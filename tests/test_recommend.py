@@ -1,4 +1,4 @@
-"""Prescription: what the doctor proposes is a recipe that can be trained, with figures that are counted and measured."""
+"""Recommend: the doctor proposes a recipe that can be trained, with figures counted and measured."""
 
 import argparse
 import shlex
@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from bkind3d_lite import __main__
 from bkind3d_lite.clips.recording_checks import PASS
 from bkind3d_lite.clips.survey import animal_length, region
 from bkind3d_lite.recipes import find_recipe
 from bkind3d_lite.training.memory_planner import Need, Plan, memory
 from bkind3d_lite.workflows import recommend
-from bkind3d_lite.workflows.doctor import _words, examine
+from bkind3d_lite.workflows.arguments import add_opening, opening
+from bkind3d_lite.workflows.doctor import command_words, examine
 from bkind3d_lite.workflows.recommend import PRESET, STEPS, prescribe
 
 
 def test_the_plan_is_that_of_a_whole_survey(clip, seen):
-    """The animal is looked for in all frames of a short clip, so volume and length are those of `motion.survey`; memory is the recipe's."""
+    """In all frames of a short clip: volume and length are those of a survey, memory the recipe's."""
     found = prescribe(clip, replace(seen, centre=seen.centre * 0), device="cpu")
     centre, side = region(seen, clip.rig)
     assert (
@@ -29,7 +29,7 @@ def test_the_plan_is_that_of_a_whole_survey(clip, seen):
         find_recipe(PRESET).volume.animal_lengths * found.length, rel=0.01
     )
     assert found.fits and found.need == memory(found.recipe, clip.rig.views) and 0 < found.step < 60
-    said = found.said("mm")
+    said = found.message("mm")
     assert (
         "preset quick" in said
         and f"fastest of {STEPS}" in said
@@ -39,7 +39,7 @@ def test_the_plan_is_that_of_a_whole_survey(clip, seen):
 
 
 def test_too_little_room_is_planned_around(clip, seen, monkeypatch):
-    """`planning.plan` is asked where the preset does not fit; its answer is what is proposed, and timed."""
+    """Where the preset does not fit, `memory_planner.plan` is asked; its answer is proposed and timed."""
     asked = []
 
     def smaller(recipe, rig, device):
@@ -47,7 +47,7 @@ def test_too_little_room_is_planned_around(clip, seen, monkeypatch):
         return Plan(recipe.with_(voxels=8), Need(1 << 20, 1), 1, device, True, (), ())
 
     monkeypatch.setattr(recommend, "plan", smaller)
-    monkeypatch.setattr(recommend, "room", lambda device: 1 << 20)
+    monkeypatch.setattr(recommend, "usable_memory", lambda device: 1 << 20)
     found = prescribe(clip, seen, device="cpu")
     assert (
         asked == ["cpu"]
@@ -55,7 +55,7 @@ def test_too_little_room_is_planned_around(clip, seen, monkeypatch):
         and found.fits
         and found.need.step == 1 << 20
     )
-    assert "more than there is free" in replace(found, fits=False).said("mm")
+    assert "more than there is free" in replace(found, fits=False).message("mm")
 
 
 def test_the_doctor_ends_with_the_command_that_trains(folder, tmp_path):
@@ -88,8 +88,8 @@ def test_gaps_that_do_not_fit_are_a_warning(folder):
 def test_the_command_opens_the_folder_as_the_doctor_did(words):
     """What is printed can be typed: the same options, the same meaning."""
     parser = argparse.ArgumentParser()
-    __main__._reading(parser)
-    said = shlex.split(" ".join(_words(**__main__._how(parser.parse_args(words)))))
-    assert __main__._how(parser.parse_args(said)) == __main__._how(parser.parse_args(words)) and (
-        words or not said
-    )
+    add_opening(parser)
+    how = opening(parser.parse_args(words))
+    typed = shlex.split(" ".join(command_words(**how)))
+    assert opening(parser.parse_args(typed)) == how
+    assert words or not typed

@@ -24,8 +24,8 @@ from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.clips.videos import write_video
 from bkind3d_lite.recipes import read_recipe, write_recipe
-from bkind3d_lite.training.checkpoints import header
-from bkind3d_lite.workflows.track_run import FILM, _shown
+from bkind3d_lite.training.checkpoints import read_header
+from bkind3d_lite.workflows.track_run import FILM, _film_times
 
 
 @pytest.fixture(scope="session")
@@ -170,7 +170,7 @@ def test_the_folder_of_a_run(walk, whole):
     assert (
         recipe.volume.side > 0
         and recipe.keypoints == TINY.keypoints
-        and header(whole / "checkpoint.safetensors")["step"] == 40
+        and read_header(whole / "checkpoint.safetensors")["step"] == 40
     )
 
 
@@ -231,7 +231,7 @@ def test_kill_and_resume_ends_in_the_same_weights(walk, whole, tmp_path):
     until(lambda: steps_in(tmp_path / "run" / "losses.csv") > 13, child)
     child.send_signal(signal.SIGKILL)
     child.communicate()
-    assert 10 <= header(tmp_path / "run" / "checkpoint.safetensors")["step"] < 40
+    assert 10 <= read_header(tmp_path / "run" / "checkpoint.safetensors")["step"] < 40
     assert (
         main(
             command(
@@ -257,7 +257,7 @@ def test_a_polite_stop_writes_a_checkpoint_and_says_how_to_go_on(walk, tmp_path,
         and "--resume" in said
         and "Traceback" not in said
     )
-    assert header(tmp_path / "run" / "checkpoint.safetensors")["step"] == steps_in(
+    assert read_header(tmp_path / "run" / "checkpoint.safetensors")["step"] == steps_in(
         tmp_path / "run" / "losses.csv"
     )
 
@@ -351,7 +351,7 @@ def test_a_cache_of_decoded_frames(walk, tmp_path, capsys):
         == 0
     )
     (kept,) = (tmp_path / "cache").iterdir()
-    size = header(tmp_path / "run" / "checkpoint.safetensors")["clip"]["size"]
+    size = read_header(tmp_path / "run" / "checkpoint.safetensors")["clip"]["size"]
     assert size[0] < 96 and f"{size[0]}x{size[1]}" in kept.name
     assert main([*line, "--resume", "--steps", "2"]) == 0 and list(
         (tmp_path / "cache").iterdir()
@@ -376,8 +376,8 @@ def test_a_cache_of_decoded_frames(walk, tmp_path, capsys):
 
 
 def test_a_long_overlay_shows_stretches():
-    assert _shown(100, 2) == list(range(0, 100, 2))
-    times = _shown(108_000, 2)
+    assert _film_times(100, 2) == list(range(0, 100, 2))
+    times = _film_times(108_000, 2)
     assert (
         len(times) == FILM
         and times[0] == 0
@@ -406,9 +406,12 @@ def test_rates_may_change_when_a_run_resumes(walk, whole, tmp_path, capsys):
         )
         == 0
     )
-    said = header(tmp_path / "run" / "checkpoint.safetensors")
-    assert (said["step"], said["recipe"]["rate"], said["recipe"]["steps"]) == (43, 1e-4, 43)
-    assert "rate: 0.001 -> 0.0001" in capsys.readouterr().out
+    header = read_header(tmp_path / "run" / "checkpoint.safetensors")
+    optim = header["recipe"]["optim"]
+    assert (header["step"], optim["learning_rate"], optim["steps"]) == (43, 1e-4, 43)
+    said = capsys.readouterr().out
+    assert "learning_rate: 0.001 -> 0.0001 from here on" in said
+    assert "note: the recipe's rate is now called learning_rate" in said, "--set rate=1e-4"
     assert [r["step"] for r in rows(tmp_path / "run" / "losses.csv")] == [
         str(i) for i in range(1, 44)
     ]
@@ -440,7 +443,7 @@ def test_nan_stops_the_run_with_the_last_checkpoint_good(walk, tmp_path, capsys,
         and "Lower the learning rate" in error
         and "resume" in error
     )
-    assert header(tmp_path / "run" / "checkpoint.safetensors")["step"] == 10
+    assert read_header(tmp_path / "run" / "checkpoint.safetensors")["step"] == 10
     assert main(command(walk, tmp_path / "run", "--resume", "--set", "rate=5e-4")) == 0
 
 
@@ -466,7 +469,7 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint_good(
         "checkpoint.safetensors" in (error := capsys.readouterr().err)
         and "free some space" in error
     )
-    assert header(tmp_path / "run" / "checkpoint.safetensors")["step"] == 20 and not list(
+    assert read_header(tmp_path / "run" / "checkpoint.safetensors")["step"] == 20 and not list(
         (tmp_path / "run").glob(".*")
     )
 

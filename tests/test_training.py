@@ -9,7 +9,7 @@ from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.recipes import QUICK_RAT
 from bkind3d_lite.training import batches, begin, resume, save, track, train
-from bkind3d_lite.training.loop import enough
+from bkind3d_lite.training.loop import working_wh
 
 TINY = QUICK_RAT.with_(
     keypoints=5,
@@ -104,11 +104,11 @@ def test_on_a_cpu_a_large_recipe_tracks_one_moment_after_the_other(
 
 def test_enough_pixels_for_the_network(clip):
     whole = replace(clip.rig.resized((960, 640)))
-    assert enough(TINY.with_(mode="room"), whole) == (48, 32) and enough(
-        TINY.with_(image_wh=(2000, 2000)), whole
-    ) == (960, 640)
+    assert working_wh(TINY.with_(mode="room"), whole) == (48, 32)
+    large = TINY.with_(image_wh=(2000, 2000))
+    assert working_wh(large, whole) == (960, 640)
     wide, narrow = (
-        enough(TINY.with_(mode="animal", animal_side=side), whole) for side in (600.0, 300.0)
+        working_wh(TINY.with_(mode="animal", animal_side=side), whole) for side in (600.0, 300.0)
     )
     assert narrow[0] == pytest.approx(2 * wide[0], abs=2) and wide[0] / wide[1] == pytest.approx(
         1.5, rel=0.02

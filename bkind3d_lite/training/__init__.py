@@ -1,4 +1,4 @@
-"""Training: the loop, tracking with what it has learned, checkpoints, memory, and whether it is learning."""
+"""Training: the loop, tracking with what it has learned, checkpoints, memory, and diagnostics."""
 
 from .checkpoints import load, resume, save
 from .loop import Run, Step, batches, begin, train

@@ -1,17 +1,18 @@
-"""Checkpoints: safetensors with a JSON header, never unpickled; a resumed run goes on to the same weights."""
+"""Checkpoints: safetensors with a JSON header, never unpickled; resumed to the same weights."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..clips.clip import MultiViewClip
 from ..files import write_atomically
@@ -21,19 +22,26 @@ from ..recipes import Recipe, load_recipe
 from .loop import Run, begin
 from .precision import equip, narrow, settle
 
-
-def _tensors(run: Run, whole: bool) -> dict[str, Tensor]:
-    out = {f"model.{k}": v for k, v in run.model.state_dict().items()}
-    if whole:
-        out |= {f"objective.{k}": v for k, v in run.objective.state_dict().items()}
-        for i, state in run.optimizer.state_dict()["state"].items():
-            out |= {f"optimizer.{i}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
-    return {k: v.detach().cpu().contiguous() for k, v in out.items()}
+Header = dict[str, Any]  # recipe, seed, step, whole, clip (a fingerprint), notes, scaler
+FOR_TRACKING = ("model.encoder.", "model.lift.", "model.edges.")  # beginnings of tensors' names
 
 
-def save(run: Run, path: str | Path, whole: bool = True, notes: dict | None = None) -> Path:
-    """Write a checkpoint atomically; `whole=False` leaves out what only resuming needs."""
-    about = {
+# ---- writing -------------------------------------------------------------------------------------
+def save(
+    run: Run, path: str | Path, whole: bool = True, notes: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        run: as it stands.
+        path: the file.
+        whole: False leaves out what only resuming needs.
+        notes: what else the header is to say, as plain values (JSON).
+
+    Returns:
+        The path.
+    """
+    header = {
         "recipe": asdict(run.recipe),
         "seed": run.seed,
         "step": run.step,
@@ -42,7 +50,7 @@ def save(run: Run, path: str | Path, whole: bool = True, notes: dict | None = No
         "notes": notes or {},
         "scaler": run.scaler.state_dict(),
     }
-    metadata = {"format": "bkind3d_lite 1", "header": json.dumps(about)}
+    metadata = {"format": "bkind3d_lite 1", "header": json.dumps(header)}
 
     def write(temporary: Path) -> None:
         try:
@@ -53,8 +61,19 @@ def save(run: Run, path: str | Path, whole: bool = True, notes: dict | None = No
     return write_atomically(path, write)
 
 
+def _tensors(run: Run, whole: bool) -> dict[str, Tensor]:
+    """All tensors of a run by their names in the file."""
+    tensors = {f"model.{k}": v for k, v in run.model.state_dict().items()}
+    if whole:
+        tensors |= {f"objective.{k}": v for k, v in run.objective.state_dict().items()}
+        for i, state in run.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
+    return {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+
+
+# ---- reading -------------------------------------------------------------------------------------
 @contextmanager
-def _opened(path: Path) -> Iterator:
+def _opened(path: Path) -> Iterator[safe_open]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no checkpoint here")
     try:
@@ -68,126 +87,182 @@ def _opened(path: Path) -> Iterator:
         ) from error
 
 
-def header(path: str | Path) -> dict:
-    """What a checkpoint says of itself, without its tensors: recipe, seed, step, whole, clip (a fingerprint), notes."""
+def read_header(path: str | Path) -> Header:
+    """What a checkpoint says of itself, without its tensors.
+
+    Args:
+        path: the file.
+
+    Returns:
+        recipe, seed, step, whole, clip (a fingerprint), notes and scaler.
+    """
     with _opened(Path(path)) as file:
         return json.loads(file.metadata()["header"])
 
 
-def _read(path: Path, only: str | tuple[str, ...] = "") -> tuple[dict, dict[str, Tensor]]:
-    """Header and tensors, those alone whose names begin with one of `only`."""
+def _read(path: Path, beginnings: tuple[str, ...]) -> tuple[Header, dict[str, Tensor]]:
+    """Header and tensors, those alone whose names begin so."""
     with _opened(path) as file:
-        return json.loads(file.metadata()["header"]), {
-            k: file.get_tensor(k) for k in file.keys() if k.startswith(only)
-        }
+        names = [name for name in file.keys() if name.startswith(beginnings)]
+        return json.loads(file.metadata()["header"]), {k: file.get_tensor(k) for k in names}
 
 
-def _fit(
-    module: torch.nn.Module,
+def _fill(
+    module: nn.Module,
     tensors: dict[str, Tensor],
     prefix: str,
     path: Path,
     skip: str | None = None,
 ) -> None:
-    """Copy the tensors named `prefix`... into the module; every one must be there, and no other; what begins with `skip` stays."""
-    have = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    want = {k: v for k, v in module.state_dict().items() if skip is None or not k.startswith(skip)}
-    for name in sorted(want.keys() | have.keys()):
-        a, b = (tuple(d[name].shape) if name in d else "absent" for d in (have, want))
+    """Copy the tensors named `prefix`... into the module; every one must be there, and no other.
+
+    What begins with `skip` stays.
+    """
+    there = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    here = {k: v for k, v in module.state_dict().items() if skip is None or not k.startswith(skip)}
+    for name in sorted(here.keys() | there.keys()):
+        a, b = (tuple(d[name].shape) if name in d else "absent" for d in (there, here))
         if a != b:
             raise ValueError(
-                f"{path}: {prefix}{name} is {a} there, {b} in this recipe; load it with the recipe it was trained with"
+                f"{path}: {prefix}{name} is {a} there, {b} in this recipe; "
+                "load it with the recipe it was trained with"
             )
-    for name, place in want.items():
-        place.copy_(have[name])
+    for name, place in here.items():
+        place.copy_(there[name])
 
 
 def load(
     path: str | Path, recipe: Recipe | None = None, device: str = "cpu", tracking: bool = False
-) -> tuple[Discoverer, Recipe, dict]:
-    """Model, recipe and header of a checkpoint, ready to track. `recipe` other than the file's own is refused if shapes differ.
+) -> tuple[Discoverer, Recipe, Header]:
+    """A trained model, ready to track. Nothing is downloaded: all weights are in the file.
 
-    tracking: without the decoder, and the weights of convolutions in the number format in which they are used: half of the memory
-    or less. Nothing is downloaded: all weights are in the file.
+    Args:
+        path: the file.
+        recipe: other than the file's own; refused if shapes differ.
+        device: for the model.
+        tracking: without the decoder, and the weights of convolutions in the number format in
+            which they are used: half of the memory or less.
+
+    Returns:
+        Model, recipe and header.
     """
     path = Path(path)
-    about, tensors = _read(
-        path, ("model.encoder.", "model.lift.", "model.edges.") if tracking else "model."
-    )
-    recipe = load_recipe(about["recipe"]) if recipe is None else recipe
-    if tracking:
-        settle(
-            large=recipe.compute.checkpointing, tracking=True
-        )  # before the weights come, which would stretch the heap
+    header, tensors = _read(path, FOR_TRACKING if tracking else ("model.",))
+    recipe = load_recipe(header["recipe"]) if recipe is None else recipe
+    if tracking:  # before the weights come, which would stretch the heap
+        settle(large=recipe.compute.checkpointing, tracking=True)
     with torch.random.fork_rng(devices=[]):
-        model = build_model(recipe.with_(pretrained=False), about["seed"], decoder=not tracking)
-    _fit(model, tensors, "model.", path, skip="decoder." if tracking else None)
+        model = build_model(recipe.with_(pretrained=False), header["seed"], decoder=not tracking)
+    _fill(model, tensors, "model.", path, skip="decoder." if tracking else None)
     equip(model, None, recipe, device)
-    if not tracking:
-        return model.to(device).eval(), recipe, about
-    narrow(model, recipe, device)
-    return model.eval(), recipe, about
+    if tracking:
+        narrow(model, recipe, device)
+    else:
+        model.to(device)
+    return model.eval(), recipe, header
 
 
-def differences(was: dict, clip: MultiViewClip, skip: tuple[str, ...] = ()) -> list[str]:
-    """What the clip a checkpoint was trained on (its header's `clip`) and this one do not share, in words; [] if nothing."""
-    now = clip.fingerprint
-    said = []
-    for key in (k for k in now if k in was and k not in skip):
-        same = now[key] == was[key]
-        if key == "places" and len(was[key]) == len(now[key]):
-            a, b = torch.tensor(was[key]), torch.tensor(now[key])
-            far = float((a - b).norm(dim=-1).max())
-            same, now[key], was = (
-                far <= 1e-3 * float((a - a.mean(0)).norm(dim=-1).max()),
-                f"moved by up to {far:.4g}",
-                was | {key: "where they were"},
-            )
-        if not same:
-            said.append(f"{key} {_told(was[key])} there, {_told(now[key])} here")
-    return said
+# ---- the clip ------------------------------------------------------------------------------------
+def differences(
+    fingerprint: Mapping[str, Any], clip: MultiViewClip, skip: tuple[str, ...] = ()
+) -> list[str]:
+    """What the clip a checkpoint was trained on and this one do not share, in words.
+
+    Args:
+        fingerprint: of the other clip, a header's `clip`.
+        clip: this one.
+        skip: keys that may differ.
+
+    Returns:
+        A phrase for each difference; [] if there is none.
+    """
+    here = clip.fingerprint
+    keys = [k for k in here if k in fingerprint and k not in skip]
+    phrases = []
+    for key in keys:
+        was, now = fingerprint[key], here[key]
+        if key == "places" and len(was) == len(now):
+            was, now = _places(torch.tensor(was), torch.tensor(now))
+        if was != now:
+            phrases.append(f"{key} {_spelled(was)} there, {_spelled(now)} here")
+    return phrases
 
 
-def _told(value) -> str:
-    return (
-        (", ".join(f"{k}={v}" for k, v in value.items()) or "none")
-        if isinstance(value, dict)
-        else str(value)
-    )
+def _places(was: Tensor, now: Tensor) -> tuple[str, str]:
+    """Camera centres (V, 3) in words, the same words where they moved by 0.1 % at most."""
+    moved = float((was - now).norm(dim=-1).max())
+    still = moved <= 1e-3 * float((was - was.mean(0)).norm(dim=-1).max())
+    there = "where they were"
+    return there, there if still else f"moved by up to {moved:.4g}"
 
 
-def refuse_others(path: Path, about: dict, clip: MultiViewClip, skip: tuple[str, ...] = ()) -> None:
-    """Raise a `ValueError` if this is not the clip that the checkpoint with the header `about` was trained on."""
-    if differ := differences(about.get("clip", {}), clip, skip):
+def _spelled(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k}={v}" for k, v in value.items()) or "none"
+    return str(value)
+
+
+def refuse_others(
+    path: Path, header: Header, clip: MultiViewClip, skip: tuple[str, ...] = ()
+) -> None:
+    """Refuse a clip that is not the one a checkpoint was trained on.
+
+    Args:
+        path: the checkpoint, for the message.
+        header: its header.
+        clip: to go on with.
+        skip: keys of the fingerprint that may differ.
+
+    Raises:
+        ValueError: another clip, with what differs.
+    """
+    if phrases := differences(header.get("clip", {}), clip, skip):
         raise ValueError(
-            f"{path}: was trained on another clip or rig than {clip.name}: {'; '.join(differ)}. Resume with the clip it began "
-            "with, opened as it was then (--offset, --frames, --cache), or start a new run"
+            f"{path}: was trained on another clip or rig than {clip.name}: {'; '.join(phrases)}. "
+            "Resume with the clip it began with, opened as it was then (--offset, --frames, "
+            "--cache), or start a new run"
         )
 
 
-def resume(path: str | Path, clip: MultiViewClip, device: str = "cpu", **changes) -> Run:
-    """The run as it stood when `save(run, path)` was called: weights, running averages, optimizer, place in the data.
+# ---- resuming ------------------------------------------------------------------------------------
+def resume(path: str | Path, clip: MultiViewClip, device: str = "cpu", **changes: Any) -> Run:
+    """The run as it stood when it was saved: weights, averages, optimizer, place in the data.
 
-    Another clip is refused: step i would draw other pairs. `changes` of the recipe, such as `rate=1e-4`, hold from here on.
+    Args:
+        path: a whole checkpoint.
+        clip: that it was trained on; another one is refused: step i would draw other pairs.
+        device: on which to go on.
+        **changes: of the recipe, such as `learning_rate=1e-4`; they hold from here on.
+
+    Returns:
+        The run.
+
+    Raises:
+        ValueError: the file holds weights only, or another clip's run.
     """
     path = Path(path)
-    about, tensors = _read(path)
-    if not about["whole"]:
+    header, tensors = _read(path, ("",))
+    if not header["whole"]:
         raise ValueError(
             f"{path}: holds weights only, without the optimizer; it can track but not resume"
         )
-    refuse_others(path, about, clip)
-    run = begin(load_recipe(about["recipe"]).with_(**changes), clip, about["seed"], device)
-    _fit(run.model, tensors, "model.", path)
-    _fit(run.objective, tensors, "objective.", path)
+    refuse_others(path, header, clip)
+    recipe = load_recipe(header["recipe"]).with_(**changes)
+    run = begin(recipe, clip, header["seed"], device)
+    _fill(run.model, tensors, "model.", path)
+    _fill(run.objective, tensors, "objective.", path)
+    groups = run.optimizer.state_dict()["param_groups"]
+    run.optimizer.load_state_dict({"state": _optimizer_state(tensors), "param_groups": groups})
+    run.scaler.load_state_dict(header.get("scaler") or run.scaler.state_dict())
+    run.step = header["step"]
+    return run
+
+
+def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The optimizer's moments by the number of their parameter."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, i, name = key.split(".", 2)
             state.setdefault(int(i), {})[name] = value
-    run.optimizer.load_state_dict(
-        {"state": state, "param_groups": run.optimizer.state_dict()["param_groups"]}
-    )
-    run.scaler.load_state_dict(about.get("scaler") or run.scaler.state_dict())
-    run.step = about["step"]
-    return run
+    return state

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..cameras import CameraRig, triangulate
-from ..clips.clip import MultiViewClip, Survey
-from ..clips.survey import survey as look
-from ..clips.tracks import Track
+from ..clips.clip import Batch, MultiViewClip, Survey
+from ..clips.survey import survey as survey_clip
+from ..clips.tracks import Skeleton, Track
 from ..model.discoverer import Discoverer
 from ..model.edges import strongest_edges
 from ..model.lifts import Keypoints
@@ -20,57 +21,85 @@ from ..recipes import Recipe
 from .precision import settle
 
 
-# ---- tracking ----------------------------------------------------------------------------------------------------
 @torch.no_grad()
 def track(
     model: Discoverer,
     recipe: Recipe,
     clip: MultiViewClip,
     survey: Survey | None = None,
-    times=None,
+    times: Sequence[int] | Tensor | None = None,
+    *,
     batch: int | None = None,
     turns: int = 1,
 ) -> Track:
-    """Keypoints of every frame (or of `times`): world (T, K, 3), confidence (T, K), the strongest learned edges as skeleton.
+    """Keypoints of every frame, with the strongest learned edges as skeleton.
 
-    Keypoints that know images alone (lift flat) are triangulated here, by confidence. turns: average the keypoints over so
-    many turns of the volume about the vertical (a switch beyond the paper; 1: paper). batch: frame sets at a time (default: 8; of a
-    large recipe on a CPU 1, where more would take memory and no less time).
+    Keypoints that know images alone (lift flat) are triangulated here, by confidence.
+
+    Args:
+        model: trained.
+        recipe: that it was trained with, placed.
+        clip: to track.
+        survey: of the clip; None: made here if the recipe asks for one.
+        times: (T,) frames; None: all.
+        batch: frame sets at a time; None: 8, or of a large recipe on a CPU 1, where more would
+            take memory and no less time.
+        turns: average the keypoints over so many turns of the volume about the vertical (a switch
+            beyond the paper; 1: paper).
+
+    Returns:
+        A track of T rows: world (T, K, 3), confidence (T, K).
     """
-    survey = (
-        look(clip, recipe.volume.side, thumbs=False)
-        if survey is None and recipe.surveyed
-        else survey
-    )
+    if survey is None and recipe.surveyed:
+        survey = survey_clip(clip, recipe.volume.side, thumbs=False)
     device = next(model.parameters()).device
     settle(large=recipe.compute.checkpointing, tracking=True)
     model.eval()
     batch = batch or (1 if recipe.compute.checkpointing and device.type == "cpu" else 8)
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
-    world, weight = [], []
+    world, confidence = [], []
     for some in times.split(batch):
-        seen = clip.batch(some, None, recipe.data.image_wh, survey, recipe.volume.crop).to(device)
-        angles = [
-            torch.full((len(some),), 2 * math.pi * i / turns, device=device) for i in range(turns)
+        frames = clip.batch(some, None, recipe.data.image_wh, survey, recipe.volume.crop)
+        where, how_sure = _over_turns(model, frames.to(device), turns)
+        world.append(where.cpu())
+        confidence.append(how_sure.cpu())
+    path = torch.cat(world)
+    skeleton = _drawn_skeleton(model, path)
+    return Track(path, torch.cat(confidence), skeleton, fps=clip.fps, unit=clip.rig.unit)
+
+
+def _over_turns(model: Discoverer, batch: Batch, turns: int) -> tuple[Tensor, Tensor]:
+    """World (B, K, 3) and confidence (B, K), averaged over so many turns of the volume."""
+    turned = [batch]
+    if turns > 1:
+        angles = [2 * math.pi * i / turns for i in range(turns)]
+        turned = [
+            replace(batch, turn=torch.full_like(batch.index, a, dtype=torch.float32))
+            for a in angles
         ]
-        found = [model.keypoints(replace(seen, turn=a) if turns > 1 else seen) for a in angles]
-        world.append(torch.stack([in_space(f, seen.rig) for f in found]).mean(0).cpu())
-        weight.append(torch.stack([f.confidence.mean(1) for f in found]).mean(0).cpu())
-    world = torch.cat(world)
-    pairs, typical = model.edges.pairs.cpu(), world[:: max(1, len(world) // 100)]
-    skeleton = strongest_edges(
-        pairs,
-        model.edges.weights.detach().cpu(),
-        recipe.keypoints,
-        length=lengths(typical, pairs).mean(0),
-    )
-    return Track(world, torch.cat(weight), skeleton, clip.fps, clip.rig.unit)
+    keypoints = [model.keypoints(frames) for frames in turned]
+    world = torch.stack([in_space(k, batch.rig) for k in keypoints]).mean(0)
+    return world, torch.stack([k.confidence.mean(1) for k in keypoints]).mean(0)
 
 
-def in_space(found: Keypoints, rig: CameraRig) -> Tensor:
-    """Keypoints (B, K, 3) in the world; where the lift gave none, triangulated from the views by confidence (NaN: fewer than 2 views)."""
-    return (
-        triangulate(rig, rig.px_from_ndc(found.ndc), found.confidence)
-        if found.world is None
-        else found.world
-    )
+def _drawn_skeleton(model: Discoverer, world: Tensor) -> Skeleton:
+    """What the model draws most strongly, for its length in some hundred poses of (T, K, 3)."""
+    pairs, some = model.edges.pairs.cpu(), world[:: max(1, len(world) // 100)]
+    weights = model.edges.weights.detach().cpu()
+    length = lengths(some, pairs).mean(0)
+    return strongest_edges(pairs, weights, world.shape[1], length=length)
+
+
+def in_space(keypoints: Keypoints, rig: CameraRig) -> Tensor:
+    """Keypoints in the world; where the lift gave none, triangulated by confidence.
+
+    Args:
+        keypoints: (B, V, K) of a batch.
+        rig: the batch's cameras.
+
+    Returns:
+        (B, K, 3) world units; NaN: triangulated from fewer than 2 views.
+    """
+    if keypoints.world is not None:
+        return keypoints.world
+    return triangulate(rig, rig.px_from_ndc(keypoints.ndc), keypoints.confidence)

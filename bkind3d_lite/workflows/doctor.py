@@ -1,11 +1,13 @@
-"""Doctor: what is wrong with a folder of videos and its calibration, before a second of training."""
+"""Doctor: what is wrong with a recording and its calibration, before a second of training."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from ..clips.clip import MultiViewClip, Survey, open_clip
 from ..clips.recording_checks import (
@@ -33,8 +35,10 @@ VERDICT = {
     WARN: "look at the warnings, then train",
     FAIL: "mend this first",
 }
-DOCTOR_FRAMES = 2000  # frames that the doctor looks at; of longer recordings eight stretches, evenly spread
-USUAL_BUDGET = 2_000_000_000  # bytes for decoded frames, if the command line says nothing of memory
+# Frames that the doctor looks at; of longer recordings eight stretches, evenly spread.
+DOCTOR_FRAMES = 2000
+# Bytes for decoded frames, if the command line says nothing of memory.
+USUAL_BUDGET = 2_000_000_000
 LOOK = 208  # pixels of the longer side at which the doctor looks at a clip
 
 
@@ -55,131 +59,201 @@ class Diagnosis:
 
     def text(self) -> str:
         """The page for a terminal."""
-        lines = [
-            f"{MARKS[c.state][0]} {c.name:24} {c.said}"
-            + (f"\n{'':27}-> {c.remedy}" if c.remedy else "")
-            for c in self.checks
-        ]
-        return "\n".join([self.folder, *lines, VERDICT[self.state]])
+        lines = [self.folder]
+        for check in self.checks:
+            lines.append(f"{MARKS[check.state][0]} {check.name:24} {check.said}")
+            if check.remedy:
+                lines.append(f"{'':27}-> {check.remedy}")
+        return "\n".join([*lines, VERDICT[self.state]])
 
     def table(self) -> str:
         """The checks as an HTML table."""
-        rows = (
-            f'<tr><td style="color:{MARKS[c.state][1]};font-weight:700">{MARKS[c.state][0]}</td><td>{escape(c.name)}</td><td style="text-align:left">'
-            f"{escape(c.said)}"
-            + (f"<br><b>{escape(c.remedy)}</b>" if c.remedy else "")
-            + "</td></tr>"
-            for c in self.checks
-        )
-        return f"<table><tbody>{''.join(rows)}</tbody></table>"
+        rows = "".join(_row(check) for check in self.checks)
+        return f"<table><tbody>{rows}</tbody></table>"
 
     def _repr_html_(self) -> str:
         """The view in a notebook."""
         return f"<b>{escape(self.folder)}</b>: {VERDICT[self.state]}{self.table()}"
 
 
-def examine(folder: str | Path, subject=None, plan: bool = True, **how) -> Diagnosis:
-    """Open a folder as `open_clip(folder, **how)` does and ask every question of `questions`; never raises for what is wrong with the folder.
+def _row(check: Check) -> str:
+    mark, colour = MARKS[check.state]
+    remedy = f"<br><b>{escape(check.remedy)}</b>" if check.remedy else ""
+    return (
+        f'<tr><td style="color:{colour};font-weight:700">{mark}</td><td>{escape(check.name)}</td>'
+        f'<td style="text-align:left">{escape(check.said)}{remedy}</td></tr>'
+    )
 
-    Of a recording longer than `MOST` frames, time and frame counts are checked whole, what the images show in eight stretches.
-    plan: where nothing failed, also what to train it with (`prescription`), which makes some steps of a training.
+
+# ---- the examination -----------------------------------------------------------------------------
+def examine(folder: str | Path, *, plan: bool = True, **how: Any) -> Diagnosis:
+    """Open a folder and ask every question of `recording_checks`.
+
+    Of a recording longer than `DOCTOR_FRAMES`, time and frame counts are checked whole, what the
+    images show in eight stretches.
+
+    Args:
+        folder: the recording.
+        plan: where nothing failed, also what to train it with (`recommend.prescribe`), which
+            makes some steps of a training.
+        **how: as for `open_clip`.
+
+    Returns:
+        The checks; what is wrong with the folder is one of them, never an exception.
     """
-    found = Diagnosis(str(folder))
+    diagnosis = Diagnosis(str(folder))
     try:
-        whole = open_clip(folder, subject=subject, **how)
+        whole = open_clip(folder, **how)
         scale = min(1.0, LOOK / max(whole.rig.wh))
-        found.clip = whole.resized(tuple(max(32, round(s * scale)) for s in whole.rig.wh)).thinned(
-            DOCTOR_FRAMES
-        )
+        w, h = (max(32, round(s * scale)) for s in whole.rig.wh)
+        small = whole.resized((w, h)).thinned(DOCTOR_FRAMES)
     except (OSError, ValueError) as error:
-        found.checks.append(Check("files", FAIL, str(error)))
-        return found
-    diagnose(found.clip, found, whole)
-    if plan and found.state != FAIL:
-        found.checks.append(
-            planned(found, " ".join([quote(str(folder)), *_words(subject=subject, **how)]))
-        )
-    return found
-
-
-def _words(offsets=None, common: bool = False, budget: int = USUAL_BUDGET, **said) -> list[str]:
-    """How a folder is opened, as words of the command line; of the memory, half is for decoded frames."""
-    lags = [f"{name}={frames}" for name, frames in (offsets or {}).items()]
-    said = {key: str(value) for key, value in said.items() if value is not None} | (
-        {} if budget == USUAL_BUDGET else {"memory": f"{2 * budget / 1e9:g}"}
-    )
-    return [
-        *(["--offset", *lags] if lags else []),
-        *(["--common"] if common else []),
-        *(f"--{key} {quote(value)}" for key, value in said.items()),
-    ]
-
-
-def planned(found: Diagnosis, folder: str) -> Check:
-    """Volume, preset, memory and time, and the command that trains with them; folder: and how it is opened."""
-    try:
-        found.prescribed = prescribe(found.clip, found.survey)
-    except ValueError as error:
-        return Check("plan", WARN, str(error), "choose another recipe, or a longer recording")
-    command = f"python -m bkind3d_lite train --clip {folder} --recipe {found.prescribed.recipe.name} --out runs/mine"
-    return Check(
-        "plan",
-        PASS if found.prescribed.fits else WARN,
-        found.prescribed.said(found.clip.rig.unit),
-        command,
-    )
+        diagnosis.checks.append(Check("files", FAIL, str(error)))
+        return diagnosis
+    diagnose(small, diagnosis, whole)
+    if plan and diagnosis.state != FAIL:
+        words = [quote(str(folder)), *command_words(**how)]
+        diagnosis.checks.append(planned(diagnosis, " ".join(words)))
+    return diagnosis
 
 
 def diagnose(
-    clip: MultiViewClip, found: Diagnosis | None = None, whole: MultiViewClip | None = None
+    clip: MultiViewClip, diagnosis: Diagnosis | None = None, whole: MultiViewClip | None = None
 ) -> Diagnosis:
-    """The questions about an open clip; `whole`: the same at its own image size and length, for figures in its pixels."""
-    found = Diagnosis(clip.name) if found is None else found
-    found.clip, whole = clip, whole or clip
-    rig, some = whole.rig, f", {len(clip)} of them looked at" if len(clip) < len(whole) else ""
-    other = sorted({film.wh for film in getattr(whole.frames, "videos", ())} - {rig.wh})
-    some += (
-        f", videos of {' and '.join(f'{w} x {h}' for w, h in other)} px for a calibration of"
-        if other
-        else ","
-    )
-    found.checks.append(
-        Check(
-            "files",
-            PASS,
-            f"{clip.rig.views} cameras ({', '.join(clip.rig.names)}), {len(whole)} frames at {clip.fps:g} fps{some} "
-            f"{rig.wh[0]} x {rig.wh[1]} px",
-        )
-    )
-    found.checks += [
-        check
-        for check in (check_timing(whole), *(question(rig) for question in (check_lenses, check_unit, check_ring)))
-        if check is not None
-    ]
+    """Ask the questions about an open clip.
+
+    Args:
+        clip: to look at.
+        diagnosis: to be filled in; None: a new one.
+        whole: the same at its own image size and length, for figures in its pixels.
+
+    Returns:
+        The diagnosis.
+    """
+    diagnosis = Diagnosis(clip.name) if diagnosis is None else diagnosis
+    whole = clip if whole is None else whole
+    diagnosis.clip, rig = clip, whole.rig
+    checks = [_files(clip, whole), check_timing(whole)]
+    checks += [check_lenses(rig), check_unit(rig), check_ring(rig)]
     try:
-        found.survey = survey_views(clip)
+        diagnosis.survey = survey_views(clip)
     except ValueError as error:
-        found.checks.append(Check("motion", FAIL, str(error)))
-        return found
-    found.checks += [question(clip, found.survey) for question in (check_background, check_motion, check_agreement)]
-    if found.checks[-1].state == PASS:
-        found.checks.append(check_offsets(clip, found.survey))
-    found.checks += [check_truth(clip, found.survey), check_marks(whole)]
-    found.checks = [_forgiven(c, found.checks) for c in found.checks if c is not None]
-    return found
+        checks.append(Check("motion", FAIL, str(error)))
+        diagnosis.checks += [check for check in checks if check is not None]
+        return diagnosis
+    checks += _about_views(clip, diagnosis.survey)
+    checks.append(check_marks(whole))
+    answers = [check for check in checks if check is not None]
+    diagnosis.checks += [_forgiven(check, answers) for check in answers]
+    return diagnosis
+
+
+def _files(clip: MultiViewClip, whole: MultiViewClip) -> Check:
+    """What was opened."""
+    rig = whole.rig
+    looked = f", {len(clip)} of them looked at" if len(clip) < len(whole) else ""
+    other = sorted({film.wh for film in getattr(whole.frames, "videos", ())} - {rig.wh})
+    if other:
+        sizes = " and ".join(f"{w} x {h}" for w, h in other)
+        looked += f", videos of {sizes} px for a calibration of"
+    else:
+        looked += ","
+    said = (
+        f"{rig.views} cameras ({', '.join(rig.names)}), {len(whole)} frames at "
+        f"{clip.fps:g} fps{looked} {rig.wh[0]} x {rig.wh[1]} px"
+    )
+    return Check("files", PASS, said)
+
+
+def _about_views(clip: MultiViewClip, survey: Survey) -> list[Check | None]:
+    """What the images show, alone and together; offsets only where the views agree."""
+    agreement = check_agreement(clip, survey)
+    checks = [check_background(clip, survey), check_motion(clip, survey), agreement]
+    offsets = check_offsets(clip, survey) if agreement.state == PASS else None
+    return [*checks, offsets, check_truth(clip, survey)]
 
 
 def _forgiven(check: Check, checks: list[Check]) -> Check:
-    """An unusual lens is no matter for a warning where the views agree with it: cropped videos have their principal points anywhere."""
-    fine = any(c is not None and c.name == "agreement" and c.state == PASS for c in checks)
-    return (
-        replace(check, state=PASS, said=f"unusual, but the views agree: {check.said}", remedy="")
-        if fine and check.name == "lenses" and check.state == WARN
-        else check
+    """An unusual lens is no matter for a warning where the views agree with it.
+
+    Cropped videos have their principal points anywhere.
+    """
+    agree = any(c.name == "agreement" and c.state == PASS for c in checks)
+    if agree and check.name == "lenses" and check.state == WARN:
+        said = f"unusual, but the views agree: {check.said}"
+        return replace(check, state=PASS, said=said, remedy="")
+    return check
+
+
+def obstacles(clip: MultiViewClip, survey: Survey | None) -> list[Check]:
+    """What would make a training useless.
+
+    Args:
+        clip: to be trained on.
+        survey: of the clip; without one the views' agreement is not asked for.
+
+    Returns:
+        The failed checks of the cameras and of their agreement.
+    """
+    checks = [check_unit(clip.rig), check_ring(clip.rig)]
+    if survey is not None:
+        checks.append(check_agreement(clip, survey))
+    return [check for check in checks if check.state == FAIL]
+
+
+# ---- the prescription ----------------------------------------------------------------------------
+def planned(diagnosis: Diagnosis, folder: str) -> Check:
+    """Volume, preset, memory and time, and the command that trains with them.
+
+    Args:
+        diagnosis: of an open, surveyed clip; it gets the prescription.
+        folder: as the command line names it, and how it is opened.
+
+    Returns:
+        A check whose remedy is the command.
+
+    Raises:
+        ValueError: the diagnosis has no clip or no survey.
+    """
+    clip, survey = diagnosis.clip, diagnosis.survey
+    if clip is None or survey is None:
+        raise ValueError(f"{diagnosis.folder}: nothing to plan for, it was not opened and surveyed")
+    try:
+        plan = diagnosis.prescribed = prescribe(clip, survey)
+    except ValueError as error:
+        return Check("plan", WARN, str(error), "choose another recipe, or a longer recording")
+    return Check(
+        name="plan",
+        state=PASS if plan.fits else WARN,
+        said=plan.message(clip.rig.unit),
+        remedy=f"python -m bkind3d_lite train --clip {folder} --recipe {plan.recipe.name} "
+        "--out runs/mine",
     )
 
 
-def obstacles(clip: MultiViewClip, seen: Survey | None) -> list[Check]:
-    """What would make a training useless: the failed checks of the cameras and, where a survey was made, of their agreement."""
-    asked = [check_unit(clip.rig), check_ring(clip.rig)] + ([check_agreement(clip, seen)] if seen is not None else [])
-    return [check for check in asked if check.state == FAIL]
+def command_words(
+    offsets: Mapping[str, int] | None = None,
+    common: bool = False,
+    budget: int = USUAL_BUDGET,
+    **values: object,
+) -> list[str]:
+    """How a folder is opened, as words of the command line.
+
+    Args:
+        offsets: {camera: frames} that it is read later.
+        common: whether unequal videos are cut.
+        budget: bytes for decoded frames, half of what `--memory` says.
+        **values: other options of `open_clip`; None is left out.
+
+    Returns:
+        The words.
+    """
+    lags = [f"{name}={frames}" for name, frames in (offsets or {}).items()]
+    options = {key: str(value) for key, value in values.items() if value is not None}
+    if budget != USUAL_BUDGET:
+        options["memory"] = f"{2 * budget / 1e9:g}"
+    return [
+        *(["--offset", *lags] if lags else []),
+        *(["--common"] if common else []),
+        *(f"--{key} {quote(value)}" for key, value in options.items()),
+    ]

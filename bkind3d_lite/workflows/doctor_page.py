@@ -1,4 +1,4 @@
-"""Consultation: the doctor's findings as one page, with pictures of what was looked at."""
+"""Doctor's page: the findings as one page, with pictures of what was looked at."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from plotly import graph_objects as go
+from torch import Tensor
 
 from ..cameras import CameraRig, triangulate
 from ..clips.calibration_faults import Sightings, sightings
@@ -23,112 +24,181 @@ from ..volumes import overlap
 from .doctor import VERDICT, Diagnosis
 from .recommend import Prescription
 
-SEEN, SAID, LINE = (
-    "#F0E442",
-    "#56B4E9",
-    "#D55E00",
-)  # the silhouette's centre, where the other views say it is, the epipolar line
+CENTRE = "#F0E442"  # the silhouette's centre
+EXPECTED = "#56B4E9"  # where the other views say it is
+EPIPOLAR = "#D55E00"  # the first view's ray
+SCALE = 2  # of the sheet's tiles
+HEAD = (
+    '<!doctype html><html lang="en"><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+)
+CELLS = "td{white-space:normal!important;text-align:left!important;vertical-align:top}"
 
 
-def rays_sheet(clip: MultiViewClip, seen: Survey, columns: int | None = None) -> np.ndarray:
-    """All views at a usual moment, the median of how much is seen: the
-    silhouette's centre (disc), where the other views say it is
-    (ring), and the first view's ray through its centre (a line, bent by the lens). They meet if the calibration is right.
+# ---- do the rays meet? ---------------------------------------------------------------------------
+def rays_sheet(clip: MultiViewClip, survey: Survey, columns: int | None = None) -> np.ndarray:
+    """All views at a usual moment, with what should meet if the calibration is right.
+
+    The silhouette's centre (disc), where the other views say it is (ring), and the first view's
+    ray through its centre (a line, bent by the lens).
+
+    Args:
+        clip: what is shown.
+        survey: of the clip.
+        columns: views side by side; None: by their number.
+
+    Returns:
+        One RGB image, uint8.
     """
-    (t, found), tiles = usual(clip, seen), []
-    ray = ray_px(clip.rig, found.px[t, 0])
+    t, centres = usual_moment(clip, survey)
+    rays = ray_px(clip.rig, centres.px[t, 0])
+    tiles = []
     for v, image in enumerate(clip.frames[t]):
-        canvas, scale = (
-            torch.from_numpy(
-                np.array(overlay(image[None], None, names=clip.rig.names[v : v + 1], scale=2))
-            ).float(),
-            2,
-        )
-        for a, b in zip(ray[v, :-1], ray[v, 1:]) if v else ():
-            if max(a.abs().max(), b.abs().max()) < 4 * max(clip.rig.wh):
-                stroke(canvas, a * scale, b * scale, 1.0, LINE, 0.9)
-        weight = found.seen[t].float()[:, None].clone()
-        weight[v] = 0 if clip.rig.views > 2 else weight[v]
-        said = clip.rig.px_from_world(triangulate(clip.rig, found.px[t][:, None], weight))[v, 0]
-        if said.isfinite().all():
-            stroke(canvas, said * scale, said * scale, 9.0, SAID, 1.0, 2.5)
-        stroke(canvas, found.px[t, v] * scale, found.px[t, v] * scale, 4.0, SEEN)
+        named = overlay(image[None], None, names=clip.rig.names[v : v + 1], scale=SCALE)
+        canvas = torch.from_numpy(np.array(named)).float()
+        if v:
+            _draw_ray(canvas, rays[v], 4 * max(clip.rig.wh))
+        expected, centre = _expected(clip.rig, centres, t, v) * SCALE, centres.px[t, v] * SCALE
+        if expected.isfinite().all():
+            stroke(canvas, expected, expected, 9.0, EXPECTED, hollow=2.5)
+        stroke(canvas, centre, centre, 4.0, CENTRE)
         tiles.append(canvas.round().clamp(0, 255).byte().numpy())
     return mosaic(tiles, columns)
 
 
-def usual(clip: MultiViewClip, seen: Survey) -> tuple[int, Sightings]:
-    """The time at which as much is seen as in the median, of those at which most views see the animal; and all sightings."""
-    found = sightings(seen, clip.rig)
-    mass = (
-        (seen.thumbs.float().flatten(2).mean(-1) * found.seen).prod(1)
-        if found.seen.all(1).any()
-        else found.seen.float().sum(1)
-    )
+def _draw_ray(canvas: Tensor, px: Tensor, far: float) -> None:
+    """A line through pixels (P, 2), left out where they are too far away to be true."""
+    for a, b in zip(px[:-1], px[1:]):
+        if max(a.abs().max(), b.abs().max()) < far:
+            stroke(canvas, a * SCALE, b * SCALE, 1.0, EPIPOLAR, alpha=0.9)
+
+
+def _expected(rig: CameraRig, centres: Sightings, t: int, view: int) -> Tensor:
+    """Where the other views say that the centre is in this one, (2) pixels; of two views, both."""
+    weight = centres.seen[t].float()[:, None].clone()
+    if rig.views > 2:
+        weight[view] = 0
+    point = triangulate(rig, centres.px[t][:, None], weight)
+    return rig.px_from_world(point)[view, 0]
+
+
+def usual_moment(clip: MultiViewClip, survey: Survey) -> tuple[int, Sightings]:
+    """The time at which as much of the animal shows as in the median.
+
+    Of those times at which most views see it, if there are any.
+
+    Args:
+        clip: what is shown.
+        survey: of the clip.
+
+    Returns:
+        That time, and the silhouettes' centres at all times.
+    """
+    centres = sightings(survey, clip.rig)
+    mass = centres.seen.float().sum(1)
+    if centres.seen.all(1).any():
+        mass = (survey.thumbs.float().flatten(2).mean(-1) * centres.seen).prod(1)
     median = mass[mass > 0].median() if (mass > 0).any() else mass.max()
-    return int((mass - median).abs().argmin()), found
+    return int((mass - median).abs().argmin()), centres
 
 
-def ray_px(rig: CameraRig, px: torch.Tensor, points: int = 200) -> torch.Tensor:
-    """The ray through pixel `px` (2) of the first view, in pixels of every view, (V, points, 2): epipolar curves, lenses included."""
-    origin, way = rig.take([0]).ray_from_px(px[None, None])
+def ray_px(rig: CameraRig, px: Tensor, points: int = 200) -> Tensor:
+    """The ray through a pixel of the first view in every view: epipolar curves, lenses included.
+
+    Args:
+        rig: V cameras.
+        px: (2) in the first view.
+        points: of the curve, evenly spaced on the ray.
+
+    Returns:
+        (V, points, 2) pixels.
+    """
+    origin, direction = rig.take([0]).ray_from_px(px[None, None])
     far = 3 * float((rig.centres - rig.centres.mean(0)).norm(dim=-1).max())
     along = torch.linspace(0.05, 1, points)[:, None] * far
-    return rig.px_from_world(origin[0] + along * way[0, 0])
+    return rig.px_from_world(origin[0] + along * direction[0, 0])
 
 
-def placement_figure(clip: MultiViewClip, seen: Survey | None, plan: Prescription | None = None) -> go.Figure:
-    """The ring of cameras with their first images, the volume in which the animal stays (without a plan: where the views overlap), and its path."""
-    (centre, side), path = (
-        overlap(clip.rig) if plan is None else (torch.tensor(plan.centre), plan.side),
-        [],
-    )
-    if seen is not None:
-        found = sightings(seen, clip.rig)
-        points = triangulate(clip.rig, found.px[:, :, None], found.seen.float()[..., None])[:, 0]
+# ---- the cameras ---------------------------------------------------------------------------------
+def placement_figure(
+    clip: MultiViewClip, survey: Survey | None, plan: Prescription | None = None
+) -> go.Figure:
+    """The cameras with their first images, the volume in which the animal stays, and its path.
+
+    Args:
+        clip: what is shown.
+        survey: of the clip, for the path.
+        plan: says the volume; None: where the views overlap.
+
+    Returns:
+        The figure.
+    """
+    if plan is None:
+        volume = cube(*overlap(clip.rig), name="where the views overlap")
+    else:
+        volume = cube(torch.tensor(plan.centre), plan.side, name="where the animal stays")
+    path = []
+    if survey is not None:
+        centres = sightings(survey, clip.rig)
+        weight = centres.seen.float()[..., None]
+        points = triangulate(clip.rig, centres.px[:, :, None], weight)[:, 0]
         path = [trail(points[points.isfinite().all(-1)], "where the animal goes")]
-    return scene(
-        rig_traces(clip.rig, images=clip.frames[0]),
-        cube(centre, side, name="where the animal stays" if plan else "where the views overlap"),
-        path,
-        unit=clip.rig.unit,
-    )
+    cameras = rig_traces(clip.rig, images=clip.frames[0])
+    return scene(cameras, volume, path, unit=clip.rig.unit)
 
 
-def write_page(found: Diagnosis, path: str | Path) -> Path:
-    """`doctor.html`: every check with its figure and remedy, the rays in the views, the cameras in 3D; needs no network."""
-    parts = [
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Doctor: {escape(Path(found.folder).name)}</title><style>{PAGE_STYLE}td{{white-space:normal!important;text-align:left!important;vertical-align:top}}</style>"
-        f'<body><main><h1>{escape(Path(found.folder).name)}</h1><p class="lead">{VERDICT[found.state]}</p>{found.table()}'
-    ]
-    if found.clip is not None and found.survey is not None:
-        parts += [
-            "<h2>Do the rays meet?</h2>",
-            embedded(
-                rays_sheet(found.clip, found.survey),
-                "Yellow disc: the centre of what moves in this view. Blue ring: where the "
-                f"other views say it is. Orange: the ray from {found.clip.rig.names[0]}. With a right calibration they meet.",
-            ),
-        ]
-    if (plan := found.prescribed) is not None:
-        cube_of = plan.recipe.with_(mode="room", centre=plan.centre, side=plan.side)
-        parts += [
-            "<h2>The volume</h2>",
-            embedded(
-                placement_sheet(found.clip, cube_of, None, usual(found.clip, found.survey)[0]),
-                f"The cube of {plan.side:.4g} "
-                f"{found.clip.rig.unit} in which the animal stays, seen by every camera: its corners should be where the arena's are.",
-            ),
-        ]
-    if found.clip is not None and not any(
-        c.name == "ring" and c.state == FAIL for c in found.checks
-    ):
-        parts += [
-            "<h2>The cameras</h2>",
-            placement_figure(found.clip, found.survey, found.prescribed).to_html(
-                full_html=False, include_plotlyjs=True
-            ),
-        ]
+# ---- the page ------------------------------------------------------------------------------------
+def write_page(diagnosis: Diagnosis, path: str | Path) -> Path:
+    """Write every check with its remedy, the rays in the views, the cameras in 3D.
+
+    Args:
+        diagnosis: of `doctor.examine`.
+        path: the HTML file, which needs no network.
+
+    Returns:
+        The path.
+    """
+    parts = [_head(diagnosis), _rays(diagnosis), _volume(diagnosis), _cameras(diagnosis)]
     text = "".join([*parts, "</main></body></html>"])
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _head(diagnosis: Diagnosis) -> str:
+    name = escape(Path(diagnosis.folder).name)
+    return (
+        f"{HEAD}<title>Doctor: {name}</title><style>{PAGE_STYLE}{CELLS}</style>"
+        f'<body><main><h1>{name}</h1><p class="lead">{VERDICT[diagnosis.state]}</p>'
+        f"{diagnosis.table()}"
+    )
+
+
+def _rays(diagnosis: Diagnosis) -> str:
+    clip, survey = diagnosis.clip, diagnosis.survey
+    if clip is None or survey is None:
+        return ""
+    caption = (
+        "Yellow disc: the centre of what moves in this view. Blue ring: where the other views say "
+        f"it is. Orange: the ray from {clip.rig.names[0]}. With a right calibration they meet."
+    )
+    return "<h2>Do the rays meet?</h2>" + embedded(rays_sheet(clip, survey), caption)
+
+
+def _volume(diagnosis: Diagnosis) -> str:
+    clip, survey, plan = diagnosis.clip, diagnosis.survey, diagnosis.prescribed
+    if clip is None or survey is None or plan is None:
+        return ""
+    recipe = plan.recipe.with_(mode="room", centre=plan.centre, side=plan.side)
+    sheet = placement_sheet(clip, recipe, None, usual_moment(clip, survey)[0])
+    caption = (
+        f"The cube of {plan.side:.4g} {clip.rig.unit} in which the animal stays, seen by every "
+        "camera: its corners should be where the arena's are."
+    )
+    return "<h2>The volume</h2>" + embedded(sheet, caption)
+
+
+def _cameras(diagnosis: Diagnosis) -> str:
+    broken = any(check.name == "ring" and check.state == FAIL for check in diagnosis.checks)
+    if diagnosis.clip is None or broken:
+        return ""
+    figure = placement_figure(diagnosis.clip, diagnosis.survey, diagnosis.prescribed)
+    return "<h2>The cameras</h2>" + figure.to_html(full_html=False, include_plotlyjs=True)

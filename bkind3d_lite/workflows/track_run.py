@@ -2,84 +2,67 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
 from ..clips.clip import SurveyedClip, open_clip
-from ..clips.survey import survey
+from ..clips.survey import survey as survey_clip
 from ..clips.tracks import Track
 from ..clips.videos import write_video
 from ..distributed import joined
 from ..recipes import Recipe
+from ..training import tracking
 from ..training.checkpoints import differences, load
-from ..training.tracking import track
-from ..viz.overlays import drawn_frames
+from ..viz import drawn_frames, movie, save_html
 from ..viz.run_images import volume_place
-from ..viz.scenes import movie, save_html
 from ..viz.skeleton_edits import Editing, load_editing
 
+log = logging.getLogger(__name__)
 FILM = 1800  # pictures of the overlay, two minutes
+FILM_FPS = 15
 
 
-def part(folder: str | Path, recipe: Recipe, about: dict | None = None, **how) -> SurveyedClip:
-    """A clip's folder to be tracked, opened as `open_clip(folder, **how)`, and surveyed if the recipe needs it: of a film of any length no
-    more than the frames' budget is held. about: the header of a checkpoint that was trained on a smaller image of the same shape, which
-    the network knows: then that."""
-    clip = open_clip(folder, **how)
-    wh, whole = (about or {}).get("clip", {}).get("size", clip.rig.wh), clip.rig.wh
-    if wh[0] < whole[0] and abs(wh[0] * whole[1] / (whole[0] * wh[1]) - 1) < 0.02:
-        clip = clip.resized(tuple(wh))
-    return SurveyedClip(clip, survey(clip, thumbs=False) if recipe.surveyed else None)
-
-
-def write_track(out: Path, found: Track, part: SurveyedClip, recipe: Recipe, title: str) -> None:
-    """`keypoints.csv`, `keypoints.npz`, `skeleton.html` and `overlay.mp4` of a track that has a row for each frame of the clip."""
-    clip = part.clip
-    found.save(out / "keypoints.csv"), found.save(out / "keypoints.npz")
-    centre, side = volume_place(recipe, part.survey)
-    every = max(1, len(clip) // 200)
-    film = movie(
-        found,
-        clip.rig,
-        clip.truth,
-        clip.skeleton,
-        centre,
-        side,
-        every,
-        f"{title}: discovered without labels",
-        clip=clip,
-    )
-    film.for_each_trace(
-        lambda trace: trace.update(visible="legendonly"), {"name": "cube"}
-    )  # a click away: its lines cross the animal
-    save_html(film, out / "skeleton.html")
-    times = _shown(len(clip), max(1, round(clip.fps / 15)))
-    write_video(
-        out / "overlay.mp4",
-        tqdm(drawn_frames(clip, found, times), "drawing", len(times), unit="frame"),
-        15,
-    )
-
-
-def _shown(frames: int, step: int) -> list[int]:
-    """Every `step`-th frame; of a film for which that would be more than `FILM` pictures, ten stretches spread over it."""
-    if frames <= FILM * step:
-        return list(range(0, frames, step))
-    length = FILM * step // 10
-    return [
-        t
-        for begin in torch.linspace(0, frames - length, 10).long().tolist()
-        for t in range(begin, begin + length, step)
-    ]
-
-
-# ---- the verbs ---------------------------------------------------------------------------------------------------
 def checkpoint_in(place: str | Path) -> Path:
-    """The checkpoint itself: a file, or the one of a run's folder."""
+    """The checkpoint itself.
+
+    Args:
+        place: a file, or a run's folder.
+
+    Returns:
+        The file.
+    """
     place = Path(place)
     return place / "checkpoint.safetensors" if place.is_dir() else place
+
+
+def open_surveyed(
+    folder: str | Path, recipe: Recipe, header: Mapping[str, Any] | None = None, **how: Any
+) -> SurveyedClip:
+    """Open a clip's folder to be tracked, and survey it if the recipe needs that.
+
+    Of a film of any length no more than the frames' budget is held.
+
+    Args:
+        folder: the recording.
+        recipe: it is tracked with.
+        header: of the checkpoint. If that was trained on a smaller image of the same shape, which
+            the network knows, frames are decoded to that size.
+        **how: as for `open_clip`.
+
+    Returns:
+        The clip, with its survey where the recipe asks.
+    """
+    clip = open_clip(folder, **how)
+    whole = clip.rig.wh
+    w, h = (header or {}).get("clip", {}).get("size", whole)
+    if w < whole[0] and abs(w * whole[1] / (whole[0] * h) - 1) < 0.02:
+        clip = clip.resized((w, h))
+    return SurveyedClip(clip, survey_clip(clip, thumbs=False) if recipe.surveyed else None)
 
 
 def track_folder(
@@ -89,26 +72,78 @@ def track_folder(
     device: str = "auto",
     turns: int = 1,
     edits: str | Path | None = None,
-    **how,
+    **how: Any,
 ) -> Track:
-    """Track a clip with a checkpoint (or a run's folder): `keypoints.csv`, `keypoints.npz`, `skeleton.html`, `overlay.mp4` in `out`.
+    """Track a clip with a checkpoint and write what `write_track` does.
 
-    edits: an `Editing`'s file: all four then have its names, colours, merged and muted keypoints. how: as for `open_clip`.
+    Args:
+        checkpoint: a file, or a run's folder.
+        clip: the recording's folder.
+        out: folder for the files.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        turns: average over so many turns of the volume.
+        edits: an `Editing`'s file: names, colours, merged and muted keypoints for all files.
+        **how: as for `open_clip`.
+
+    Returns:
+        The track, edited.
     """
-    choices = (
-        load_editing(edits) if edits else Editing()
-    )  # a bad file is named before the long part
+    # a bad file is named before the long part
+    editing = load_editing(edits) if edits else Editing()
     with joined(device) as device:
         model, recipe, header = load(checkpoint_in(checkpoint), device=device, tracking=True)
-        print(f"looking at {clip} ...")
-        seen = part(clip, recipe, header, **how)
-        if moved := differences(
-            header.get("clip", {}), seen.clip, skip=("frames", "fps", "offsets")
-        ):
-            print(
-                f"note: the checkpoint was trained with another rig ({'; '.join(moved)}): keypoints of other cameras may be poor"
+        log.info("looking at %s ...", clip)
+        part = open_surveyed(clip, recipe, header, **how)
+        moved = differences(header.get("clip", {}), part.clip, skip=("frames", "fps", "offsets"))
+        if moved:
+            log.warning(
+                "note: the checkpoint was trained with another rig (%s): "
+                "keypoints of other cameras may be poor",
+                "; ".join(moved),
             )
-        found = choices.applied(track(model, recipe, seen.clip, seen.survey, turns=turns))
-    write_track(Path(out), found, seen, recipe, Path(clip).name)
-    print(f"wrote keypoints.csv, keypoints.npz, skeleton.html and overlay.mp4 to {out}")
-    return found
+        track = tracking.track(model, recipe, part.clip, part.survey, turns=turns)
+    track = editing.applied(track)
+    write_track(Path(out), track, part, recipe, Path(clip).name)
+    return track
+
+
+def write_track(out: Path, track: Track, part: SurveyedClip, recipe: Recipe, title: str) -> None:
+    """Write `keypoints.csv`, `keypoints.npz`, `skeleton.html` and `overlay.mp4`.
+
+    Args:
+        out: folder for them.
+        track: a row for each frame of the clip.
+        part: that was tracked.
+        recipe: it was tracked with, placed.
+        title: of the film in space.
+    """
+    clip = part.clip
+    track.save(out / "keypoints.csv")
+    track.save(out / "keypoints.npz")
+    centre, side = volume_place(recipe, part.survey)
+    film = movie(
+        track,
+        clip.rig,
+        clip.truth,
+        clip.skeleton,
+        centre,
+        side,
+        every=max(1, len(clip) // 200),
+        title=f"{title}: discovered without labels",
+        clip=clip,
+    )
+    # the cube's lines cross the animal: a click away
+    film.for_each_trace(lambda trace: trace.update(visible="legendonly"), {"name": "cube"})
+    save_html(film, out / "skeleton.html")
+    times = _film_times(len(clip), max(1, round(clip.fps / FILM_FPS)))
+    pictures = tqdm(drawn_frames(clip, track, times), "drawing", len(times), unit="frame")
+    write_video(out / "overlay.mp4", pictures, FILM_FPS)
+
+
+def _film_times(frames: int, step: int) -> list[int]:
+    """Every `step`-th frame; where these are more than `FILM`, ten stretches spread over all."""
+    if frames <= FILM * step:
+        return list(range(0, frames, step))
+    length = FILM * step // 10
+    begins = torch.linspace(0, frames - length, 10).long().tolist()
+    return [t for begin in begins for t in range(begin, begin + length, step)]

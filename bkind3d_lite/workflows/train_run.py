@@ -1,11 +1,13 @@
-"""Runs: the one training loop with its folder - losses, health, pictures, checkpoints - for minutes and for days.
+"""Train run: the one training loop with its folder - losses, health, pictures, checkpoints.
 
-A run's folder holds recipe.toml, volume.html and volume.png (before the first step), losses.csv, health.csv, pictures/,
-checkpoint.safetensors, and TensorBoard's events where that is installed.
+For minutes and for days. A run's folder holds recipe.toml, volume.html and volume.png (before the
+first step), losses.csv, health.csv, pictures/, checkpoint.safetensors, and TensorBoard's events
+where that is installed.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import threading
@@ -13,14 +15,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
-import torch
 from tqdm.auto import tqdm
 
 from .. import distributed
 from ..clips.clip import MultiViewClip, SurveyedClip, open_clip
-from ..clips.survey import survey, thumb_size
-from ..files import Table
+from ..clips.recording_checks import Check
+from ..clips.survey import survey as survey_clip
+from ..clips.survey import thumb_size
 from ..model.builder import placed
 from ..recipes import (
     Recipe,
@@ -31,91 +35,122 @@ from ..recipes import (
     write_recipe,
 )
 from ..training import checkpoints
-from ..training.checkpoints import header, refuse_others, save
-from ..training.diagnostics import Health
-from ..training.loop import Run, Step, batches, begin, enough, train
+from ..training.checkpoints import Header, read_header, refuse_others, save
+from ..training.loop import Run, Step, batches, begin, train, working_wh
 from ..training.memory_planner import advised
 from ..training.prefetch import prefetch
-from ..viz.run_images import contact_sheet, placement, placement_sheet, save_sheet
+from ..viz.run_images import placement, placement_sheet, save_sheet
 from ..viz.scenes import save_html
 from .doctor import obstacles
+from .logbook import Logbook
 
+log = logging.getLogger(__name__)
+CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_EVERY = 100  # steps between checkpoints
 MOST_FRAMES = 12_000  # frames trained on
 STRETCHES = 20  # pieces of a longer recording that make them up
 PICTURES_EVERY = 250  # steps between contact sheets
 
 
-def say(text: str) -> None:
-    """A line above the progress bar, from the first rank alone."""
-    if distributed.mine() == 0:
-        tqdm.write(text)
-
-
-# ---- the loop ----------------------------------------------------------------------------------------------------
+# ---- the loop ------------------------------------------------------------------------------------
 def fit(
     run: Run,
     part: SurveyedClip,
     out: str | Path,
     steps: int | None = None,
-    every: int = CHECKPOINT_EVERY,
-    pictures: int = 0,
+    *,
+    checkpoint_every: int = CHECKPOINT_EVERY,
+    pictures_every: int = 0,
 ) -> float:
-    """Train up to `steps` (default: the recipe's) with a bar and its ETA; everything that happens is written to `out`. Returns seconds.
+    """Train with a progress bar; everything that happens is written to a folder.
 
-    A checkpoint every `every` steps and at the end, a contact sheet every `pictures` steps (0: none). Ctrl-C and SIGTERM let the
-    step end, write a checkpoint and raise `KeyboardInterrupt` with a word on how to go on. On any other error the last
+    Ctrl-C and SIGTERM let the step end and write a checkpoint. On any other error the last
     checkpoint stands. Under torchrun all ranks call this; the first one writes.
+
+    Args:
+        run: to be trained, in place.
+        part: the clip that it is trained on.
+        out: the run's folder.
+        steps: up to this one; None: the recipe's.
+        checkpoint_every: steps between checkpoints; there is one at the end, too.
+        pictures_every: steps between contact sheets; 0: none.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        KeyboardInterrupt: stopped before the last step, with a word on how to go on.
     """
     out, steps, start = Path(out), steps or run.recipe.optim.steps, time.perf_counter()
-    first = distributed.mine() == 0
     stopped = False
-    bar = tqdm(
+    with (
+        interrupts() as asked,
+        _logbook(run, part, out, pictures_every) as logbook,
+        _bar(run, steps) as bar,
+    ):
+        for step in _steps(run, part, steps):
+            if logbook is not None:
+                logbook.write(step)
+            bar.update()
+            bar.set_postfix(reconstruct=f"{step.losses['reconstruct']:.3f}", refresh=False)
+            stopped = distributed.any_rank(bool(asked))
+            last = stopped or step.index >= steps
+            if logbook is not None and (last or step.index % checkpoint_every == 0):
+                save(run, out / CHECKPOINT)
+            if last:
+                break
+    if stopped and run.step < steps:
+        raise KeyboardInterrupt(
+            f"stopped after step {run.step} of {steps}; the checkpoint is in {out}, "
+            "continue with --resume"
+        )
+    return time.perf_counter() - start
+
+
+def _logbook(
+    run: Run, part: SurveyedClip, out: Path, pictures_every: int
+) -> Logbook | nullcontext[None]:
+    """The first rank's logbook; the others write nothing."""
+    return Logbook(run, part, out, pictures_every) if distributed.rank() == 0 else nullcontext()
+
+
+def _bar(run: Run, steps: int) -> tqdm:
+    """The progress of a run, with its ETA; the first rank shows it."""
+    return tqdm(
         total=steps,
         initial=run.step,
         desc="training",
         unit="step",
         mininterval=0.5,
-        disable=not first,
+        disable=distributed.rank() != 0,
     )
-    with (
-        interrupts() as asked,
-        Logbook(run, part, out, pictures) if first else nullcontext() as logbook,
-        bar,
-    ):
-        pairs = prefetch(batches(run, part.clip, part.survey), next(run.model.parameters()).device)
-        for step in (
-            advised(train(run, pairs), run, part.clip.rig.views) if run.step < steps else ()
-        ):
-            if first:
-                logbook.write(step)
-            bar.update()
-            bar.set_postfix(reconstruct=f"{step.losses['reconstruct']:.3f}", refresh=False)
-            stopped = distributed.anyone(bool(asked))
-            if first and (stopped or step.index % every == 0 or step.index >= steps):
-                save(run, out / "checkpoint.safetensors")
-            if stopped or step.index >= steps:
-                break
-    if stopped and run.step < steps:
-        raise KeyboardInterrupt(
-            f"stopped after step {run.step} of {steps}; the checkpoint is in {out}, continue with --resume"
-        )
-    return time.perf_counter() - start
+
+
+def _steps(run: Run, part: SurveyedClip, steps: int) -> Iterator[Step]:
+    """Steps on pairs that are decoded ahead; none if the run has had them all."""
+    if run.step >= steps:
+        return iter(())
+    pairs = prefetch(batches(run, part.clip, part.survey), next(run.model.parameters()).device)
+    return advised(train(run, pairs), run, part.clip.rig.views)
 
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are noted in the list instead of falling into the middle of a step; a second Ctrl-C does fall in."""
+    """Ctrl-C and SIGTERM are noted instead of falling into the middle of a step.
+
+    A second Ctrl-C does fall in.
+
+    Yields:
+        The signals' numbers, as they come.
+    """
     asked: list[int] = []
 
-    def note(number, frame) -> None:
-        if asked and number == signal.SIGINT and distributed.count() == 1:
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked and number == signal.SIGINT and distributed.world_size() == 1:
             raise KeyboardInterrupt("stopped in the middle of a step; the last checkpoint stands")
         asked.append(number)
 
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # signals reach the main thread alone
+    if threading.current_thread() is not threading.main_thread():  # signals reach the main one
         yield asked
         return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -126,168 +161,154 @@ def interrupts() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-class Logbook:
-    """What the first rank writes while training: losses.csv and health.csv line by line, pictures, TensorBoard's events."""
-
-    def __init__(self, run: Run, part: SurveyedClip, out: Path, pictures: int):
-        self.run, self.out, self.pictures = run, out, pictures
-        self.losses, self.signals = (
-            Table(out / "losses.csv", run.step),
-            Table(out / "health.csv", run.step),
-        )
-        self.health = Health(run, part.survey)
-        self.board = _board(out, run.step)
-        for complaint in self.health.before(part.clip.fps):
-            say(f"health: {complaint}")
-
-    def __enter__(self) -> Logbook:
-        return self
-
-    def __exit__(self, *error) -> None:
-        if self.board is not None:
-            self.board.close()
-
-    def write(self, step: Step) -> None:
-        """All that is to be kept of one step."""
-        self.losses.add({"step": step.index} | step.losses)
-        row, complaints = self.health.examine(step)
-        if row is not None:
-            self.signals.add(row)
-        for complaint in complaints:
-            say(f"health, step {step.index}: {complaint}")
-        sheet = (
-            self._sheet(step)
-            if self.pictures and (step.index == 1 or step.index % self.pictures == 0)
-            else None
-        )
-        if self.board is not None:
-            for name, value in step.losses.items():
-                self.board.add_scalar(f"losses/{name}", value, step.index)
-            for name, value in (row or {}).items():
-                self.board.add_scalar(f"health/{name}", value, step.index)
-            if sheet is not None:
-                self.board.add_image("pictures", sheet, step.index, dataformats="HWC")
-
-    def _sheet(self, step: Step):
-        with torch.no_grad():
-            target = self.run.objective.target(step.batch, step.output.recon.shape[-2:])
-            sheet = contact_sheet(step.batch, step.output, self.run.model, target)
-        save_sheet(sheet, self.out / "pictures" / f"step_{step.index:07d}.jpg")
-        return sheet
-
-
-def _board(out: Path, step: int):
-    """TensorBoard's writer, or None where it is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
-
-
-# ---- the verb ----------------------------------------------------------------------------------------------------
+# ---- the verb ------------------------------------------------------------------------------------
 def train_folder(
     clip: str | Path,
     recipe: str | None,
     out: str | Path,
+    *,
     sets: Sequence[str] = (),
     seed: int = 0,
     steps: int | None = None,
     resume: bool = False,
     device: str = "auto",
-    every: int = CHECKPOINT_EVERY,
-    pictures: int = PICTURES_EVERY,
+    checkpoint_every: int = CHECKPOINT_EVERY,
+    pictures_every: int = PICTURES_EVERY,
     force: bool = False,
-    most: int = MOST_FRAMES,
+    most_frames: int = MOST_FRAMES,
     cache: str | Path | None = None,
-    **how,
+    **how: Any,
 ) -> Run:
-    """Train `recipe` (a preset's name or a TOML file, with `key=value` words) on a clip's folder; `resume` resumes from `out`.
+    """Train a recipe on a clip's folder, or go on where `out` stands.
 
-    A recording that the doctor finds unfit is refused before the first step, unless `force`.
-    Of a recording longer than `most` frames, unbroken stretches spread over it are trained on: each of their frames is surveyed, and its
-    foreground kept (about 7 kB a view; fewer frames where that would be more than half of `budget`). cache: a folder in which the frames are
-    kept decoded, as large as the network needs them. how: as for `open_clip`.
+    A recording that the doctor finds unfit is refused before the first step. Of a long one,
+    unbroken stretches spread over it are trained on (`_opened`).
+
+    Args:
+        clip: the recording's folder.
+        recipe: a preset's name or a TOML file; None: the checkpoint's, to resume.
+        out: the run's folder.
+        sets: `key=value` words that change the recipe.
+        seed: of the weights and of the pairs.
+        steps: instead of the recipe's.
+        resume: go on from the checkpoint in `out`, if there is one.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        checkpoint_every: steps between checkpoints.
+        pictures_every: steps between contact sheets; 0: none.
+        force: train on an unfit recording, too.
+        most_frames: that are trained on.
+        cache: folder in which frames are kept decoded, as large as the network needs them.
+        **how: as for `open_clip`.
+
+    Returns:
+        The finished run.
     """
     out = Path(out)
-    path = out / "checkpoint.safetensors"
     words = [*sets, *([f"steps={steps}"] if steps else [])]
     with distributed.joined(device) as device:
-        opened = _opened(clip, most, **how)
-        if resume and distributed.mine() == 0:
-            for leftover in out.glob(".*.tmp.*"):  # of a process that was killed while it wrote
-                leftover.unlink(missing_ok=True)
-        if path.is_file() and not resume:
-            raise ValueError(
-                f"{path}: a run is here already; continue it with --resume, or choose another --out"
-            )
-        if resume and path.is_file():
-            about, changes = header(path), _changes(path, recipe, words)
-            refuse_others(path, about, opened, ("size",) if cache else ())
-            wanted = load_recipe(about["recipe"]).with_(**changes)
+        opened = _opened(clip, most_frames, **how)
+        if _goes_on(out, resume):
+            run, part = _resumed(out / CHECKPOINT, opened, recipe, words, cache, device)
         else:
-            about, wanted = None, None if recipe is None else altered(find_recipe(recipe), words)
-            if wanted is None:
-                raise ValueError(
-                    f"{path}: no run to resume here; give --recipe to begin one"
-                    if resume
-                    else "give --recipe to begin a run"
-                )
-        part, wanted = _prepared(opened, wanted, cache)
-        run = (
-            begin(wanted, part.clip, seed, device)
-            if about is None
-            else checkpoints.resume(path, part.clip, device, **changes)
-        )
-        say(f"resuming {out} after step {run.step}") if about else None
-        for check in [] if run.step else obstacles(opened, part.survey):
-            if not force:
-                raise ValueError(
-                    f"{clip}: {check.name}: {check.said}; {check.remedy}. See `python -m bkind3d_lite doctor {clip}`, or train all the "
-                    "same with --force"
-                )
-            say(f"warning: {check.name}: {check.said}; {check.remedy}")
-        if distributed.mine() == 0:
-            write_recipe(run.recipe, out / "recipe.toml")
-            if run.step == 0:
-                draw_volume(part, run.recipe, out)
-        fit(run, part, out, every=every, pictures=pictures)
+            chosen = _first_recipe(out, recipe, words, resume)
+            part, chosen = _prepared(opened, chosen, cache)
+            run = begin(chosen, part.clip, seed, device)
+        if run.step == 0:
+            _refuse_unfit(clip, obstacles(opened, part.survey), force)
+        _write_beginning(run, part, out)
+        fit(run, part, out, checkpoint_every=checkpoint_every, pictures_every=pictures_every)
     return run
 
 
-def _opened(folder: str | Path, most: int, budget: int = 2 << 30, **how) -> MultiViewClip:
-    """The clip to train on: stretches of a longer recording, so many frames that their foreground takes half of `budget` at most."""
+def _opened(folder: str | Path, most: int, budget: int = 2 << 30, **how: Any) -> MultiViewClip:
+    """The clip to train on; of more than `most` frames, stretches spread over the recording.
+
+    Each of their frames is surveyed, and its foreground kept, about 7 kB a view: fewer frames
+    where that would be more than half of `budget` bytes.
+    """
     clip = open_clip(folder, budget=budget, **how)
     most = min(most, budget // 2 // (clip.rig.views * math.prod(thumb_size(clip.rig))))
-    if len(clip) > most:
-        say(
-            f"{folder}: {len(clip)} frames; training on {most} of them, in {STRETCHES} stretches spread over the recording (--frames, --memory)"
-        )
-        clip = clip.thinned(most, STRETCHES)
-    return clip
+    if len(clip) <= most:
+        return clip
+    log.info(
+        "%s: %d frames; training on %d of them, in %d stretches spread over the recording "
+        "(--frames, --memory)",
+        folder,
+        len(clip),
+        most,
+        STRETCHES,
+    )
+    return clip.thinned(most, STRETCHES)
 
 
 def _prepared(
     clip: MultiViewClip, recipe: Recipe, cache: str | Path | None
 ) -> tuple[SurveyedClip, Recipe]:
-    """The clip with its survey, and the recipe with its volume placed where the animal goes. cache: the folder in which decoded frames are kept."""
-    unplaced = recipe.volume.crop is None and (
-        recipe.volume.side is None or recipe.volume.centre is None
-    )
-    seen = None
+    """The clip with its survey, and the recipe with its volume placed where the animal goes.
+
+    cache: the folder in which decoded frames are kept.
+    """
+    volume, survey = recipe.volume, None
+    unplaced = volume.crop is None and (volume.side is None or volume.centre is None)
     if recipe.surveyed or unplaced:
-        say(f"looking at {clip.name} ...")
-        seen = survey(clip)
-    recipe = placed(recipe, clip.rig, seen)
+        log.info("looking at %s ...", clip.name)
+        survey = survey_clip(clip)
+    recipe = placed(recipe, clip.rig, survey)
     if cache is not None:
-        clip = clip.cached(cache, enough(recipe, clip.rig))
-        seen = None if seen is None else seen.resized(clip.rig.wh)
-    return SurveyedClip(clip, seen), recipe
+        clip = clip.cached(cache, working_wh(recipe, clip.rig))
+        survey = None if survey is None else survey.resized(clip.rig.wh)
+    return SurveyedClip(clip, survey), recipe
 
 
-def _changes(path: Path, recipe: str | None, words: Sequence[str]) -> dict:
-    """What the command asks for besides the checkpoint's recipe; what would make another model of it is refused."""
-    recorded = load_recipe(header(path)["recipe"])
+# ---- beginning and going on ----------------------------------------------------------------------
+def _goes_on(out: Path, resume: bool) -> bool:
+    """Whether there is a run to resume; one that would be written over is refused."""
+    path = out / CHECKPOINT
+    if not resume and path.is_file():
+        raise ValueError(
+            f"{path}: a run is here already; continue it with --resume, or choose another --out"
+        )
+    if resume and distributed.rank() == 0:
+        for leftover in out.glob(".*.tmp.*"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+    return path.is_file()
+
+
+def _first_recipe(out: Path, recipe: str | None, words: Sequence[str], resume: bool) -> Recipe:
+    """The recipe of a run that begins."""
+    if recipe is not None:
+        return altered(find_recipe(recipe), words)
+    if resume:
+        raise ValueError(f"{out / CHECKPOINT}: no run to resume here; give --recipe to begin one")
+    raise ValueError("give --recipe to begin a run")
+
+
+def _resumed(
+    path: Path,
+    clip: MultiViewClip,
+    recipe: str | None,
+    words: Sequence[str],
+    cache: str | Path | None,
+    device: str,
+) -> tuple[Run, SurveyedClip]:
+    """A run as it stood, with what may change from here on, and the clip it goes on with."""
+    header = read_header(path)
+    changes = _changes(path, header, recipe, words)
+    refuse_others(path, header, clip, ("size",) if cache else ())
+    part, _ = _prepared(clip, load_recipe(header["recipe"]).with_(**changes), cache)
+    run = checkpoints.resume(path, part.clip, device, **changes)
+    log.info("resuming %s after step %d", path.parent, run.step)
+    return run, part
+
+
+def _changes(
+    path: Path, header: Header, recipe: str | None, words: Sequence[str]
+) -> dict[str, Any]:
+    """What the command asks for besides the checkpoint's recipe.
+
+    What would make another model of it is refused.
+    """
+    recorded = load_recipe(header["recipe"])
     asked = altered(recorded if recipe is None else find_recipe(recipe), words).flat()
     was, may = recorded.flat(), resumable()
     placed_then = ("side", "centre", "animal_side")  # when the run began
@@ -302,12 +323,40 @@ def _changes(path: Path, recipe: str | None, words: Sequence[str]) -> dict:
             f"with another --out. What may change: {', '.join(may)}"
         )
     for key, value in new.items():
-        say(f"{key}: {was[key]} -> {value} from here on")
+        log.info("%s: %s -> %s from here on", key, was[key], value)
     return new
 
 
+def _refuse_unfit(clip: str | Path, failed: Sequence[Check], force: bool) -> None:
+    """Raise a `ValueError` that names the first failed check, or, if forced, only warn."""
+    for check in failed:
+        if not force:
+            raise ValueError(
+                f"{clip}: {check.name}: {check.said}; {check.remedy}. See `python -m bkind3d_lite "
+                f"doctor {clip}`, or train all the same with --force"
+            )
+        log.warning("warning: %s: %s; %s", check.name, check.said, check.remedy)
+
+
+def _write_beginning(run: Run, part: SurveyedClip, out: Path) -> None:
+    """What the first rank writes before the first step."""
+    if distributed.rank() == 0:
+        write_recipe(run.recipe, out / "recipe.toml")
+        if run.step == 0:
+            draw_volume(part, run.recipe, out)
+
+
 def draw_volume(part: SurveyedClip, recipe: Recipe, out: Path) -> None:
-    """`volume.html` and `volume.png`: where the volume stands, in the rig and in every view. Look at them before a long run."""
+    """Draw where the volume stands, in the rig and in every view; look before a long run.
+
+    Args:
+        part: the clip that is trained on.
+        recipe: placed.
+        out: folder for `volume.html` and `volume.png`.
+    """
     save_html(placement(part.clip, recipe, part.survey), out / "volume.html")
     save_sheet(placement_sheet(part.clip, recipe, part.survey), out / "volume.png")
-    say(f"the volume is drawn in {out / 'volume.html'} and volume.png: the animal should be inside")
+    log.info(
+        "the volume is drawn in %s and volume.png: the animal should be inside",
+        out / "volume.html",
+    )

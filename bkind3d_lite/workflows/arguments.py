@@ -1,0 +1,241 @@
+"""Arguments: what each verb of the command line takes. --help waits for no import of ours."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CLIP = "folder with one video per camera and a calibration"
+CHECKPOINT = "a .safetensors file, or a run's folder"
+
+
+def command_parser() -> ArgumentParser:
+    """The parser of the whole command line; `verb` of what it parses is a key of `VERBS`."""
+    parser = ArgumentParser(
+        "bkind3d", description="3D skeletons from calibrated videos, without labels"
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for name, (add_arguments, purpose) in VERBS.items():
+        add_arguments(verbs.add_parser(name, help=purpose))
+    return parser
+
+
+# ---- a verb's own --------------------------------------------------------------------------------
+def _quickstart(verb: ArgumentParser) -> None:
+    verb.add_argument("--clip", choices=("rat", "human"), default="rat")
+    verb.add_argument("--steps", type=int, help="training steps (default: the preset's)")
+    verb.add_argument("--out", default="runs/quickstart", help="output folder")
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out")
+
+
+def _train(verb: ArgumentParser) -> None:
+    add = verb.add_argument
+    add("--clip", required=True, help=CLIP)
+    add("--recipe", help="a preset's name, or a TOML file")
+    _words(verb, "--set", "KEY=VALUE", "change the recipe")
+    add("--out", required=True, help="the run's folder")
+    add("--seed", type=int, default=0)
+    add("--steps", type=int, help="training steps (default: the recipe's)")
+    add("--resume", action="store_true", help="continue the run in --out, bit for bit")
+    forced = "train although the doctor finds the recording unfit"
+    add("--force", action="store_true", help=forced)
+    between = "steps between checkpoints (default 100)"
+    add("--checkpoint-every", type=int, default=100, metavar="N", help=between)
+    between = "steps between contact sheets, 0 for none (default 250)"
+    add("--pictures-every", type=int, default=250, metavar="N", help=between)
+    most = "of a longer recording train on so many frames, in stretches (default 12000)"
+    add("--frames", type=int, default=12_000, metavar="N", help=most)
+    add(
+        "--cache",
+        metavar="FOLDER",
+        help="keep the frames decoded in a file there, as large as the network needs: "
+        "long trainings need not wait",
+    )
+    add_opening(verb)
+    _device(verb)
+
+
+def _track(verb: ArgumentParser) -> None:
+    verb.add_argument("--checkpoint", required=True, help=CHECKPOINT)
+    verb.add_argument("--clip", required=True, help=CLIP)
+    verb.add_argument("--out", required=True, help="output folder")
+    add_opening(verb)
+    turns = "average over so many turns of the volume (default 1)"
+    verb.add_argument("--turns", type=int, default=1, help=turns)
+    _edits(verb)
+    _device(verb)
+
+
+def _evaluate(verb: ArgumentParser) -> None:
+    verb.add_argument("--checkpoint", required=True, help=CHECKPOINT)
+    train = "clip folder with truth.npz, to fit the regression"
+    verb.add_argument("--train", required=True, help=train)
+    verb.add_argument("--test", required=True, help="clip folder with truth.npz, to score on")
+    verb.add_argument("--out", required=True, help="output folder")
+    add_opening(verb)
+    _device(verb)
+
+
+def _doctor(verb: ArgumentParser) -> None:
+    verb.add_argument("folder", help=CLIP)
+    verb.add_argument("--out", default="doctor.html", help="the page (default: doctor.html)")
+    add_opening(verb)
+
+
+def _export(verb: ArgumentParser) -> None:
+    verb.add_argument("track", help="keypoints.npz of a run")
+    verb.add_argument(
+        "--to",
+        nargs="+",
+        metavar="FORMAT",
+        help="anipose, deeplabcut, deeplabcut-h5, trc, dannce, sleap-anipose, movement, nwb "
+        "(default: all)",
+    )
+    verb.add_argument("--out", default=".", help="output folder")
+    calibration = "calibration file, to travel along where the format has a place for it"
+    verb.add_argument("--calibration", help=calibration)
+    _edits(verb)
+
+
+def _figures(verb: ArgumentParser) -> None:
+    verb.add_argument("--checkpoint", required=True)
+    clip = "a clip's folder, or one that holds train and test"
+    verb.add_argument("--clip", required=True, help=clip)
+    verb.add_argument("--out", default="figures", help="output folder")
+    losses = "losses.csv for the curves (default: the one beside the checkpoint)"
+    verb.add_argument("--losses", help=losses)
+    _edits(verb)
+
+
+def _notebooks(verb: ArgumentParser) -> None:
+    tasks = verb.add_subparsers(dest="task", required=True)
+    what = "the lessons and the samples they read, into FOLDER/notebooks and FOLDER/data_samples"
+    copy = tasks.add_parser("copy", help=what, description=f"Copies {what}.")
+    copy.add_argument("folder", help="made if it is missing; nothing in it is written over")
+    for task, purpose in (
+        ("clean", "rewrite notebooks without outputs"),
+        ("check", "say what breaks the rules of a lesson"),
+        ("run", "execute into a folder; fails on an error, a ✗, or lost time"),
+    ):
+        parser = tasks.add_parser(task, help=purpose)
+        parser.add_argument("files", nargs="*", type=Path, help="(default: notebooks/*.ipynb)")
+    parser.add_argument("--out", default="build/notebooks", help="folder of executed copies")
+    parser.add_argument("--html", action="store_true", help="also write HTML pages")
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time (default: 1)")
+    seconds = "CPU seconds each (default: 90; 300 for 08_training)"
+    parser.add_argument("--timeout", type=float, help=seconds)
+
+
+def _lab(verb: ArgumentParser) -> None:
+    grade = verb.add_subparsers(dest="task", required=True).add_parser(
+        "grade", help="check every notebook's exercises, write a table"
+    )
+    grade.add_argument("folder", help="one .ipynb per student")
+    grade.add_argument("--out", default="grades.csv", help="the table (CSV)")
+    seconds = "seconds for each process (default: 60)"
+    grade.add_argument("--limit", type=float, default=60.0, help=seconds)
+
+
+# ---- what several share --------------------------------------------------------------------------
+def add_opening(verb: ArgumentParser) -> None:
+    """How a recording is opened; `opening` reads it.
+
+    Args:
+        verb: the parser that gets these arguments.
+    """
+    add = verb.add_argument
+    later = "read a camera so many frames later (or earlier, < 0)"
+    _words(verb, "--offset", "CAMERA=FRAMES", later)
+    common = "cut videos of unequal length to the stretch that all have"
+    add("--common", action="store_true", help=common)
+    add("--trial", help="a word of the videos' names, where a folder holds several recordings")
+    fps = "frames per second, where the files do not say (images) or say wrong"
+    add("--fps", type=float, help=fps)
+    add("--subject", help="which rig of a Human3.6M calibration, S1 to S11")
+    memory = "what a recording may take of the memory: half for decoded frames (default 4)"
+    add("--memory", type=float, default=4.0, metavar="GB", help=memory)
+
+
+def opening(given: Namespace) -> dict[str, Any]:
+    """What `open_clip` wants to know besides the folder.
+
+    Args:
+        given: parsed arguments of `add_opening`.
+
+    Returns:
+        Its keyword arguments.
+
+    Raises:
+        ValueError: an offset that is not CAMERA=FRAMES.
+    """
+    offsets = {}
+    for word in given.offset:
+        name, _, frames = word.rpartition("=")
+        if not name or not frames.removeprefix("-").isdigit():
+            raise ValueError(f"--offset {word}: expected camera=frames, for example cam1=3")
+        offsets[name] = int(frames)
+    return dict(
+        offsets=offsets,
+        common=given.common,
+        trial=given.trial,
+        fps=given.fps,
+        subject=given.subject,
+        budget=int(given.memory * 1e9 / 2),
+    )
+
+
+def _words(verb: ArgumentParser, name: str, metavar: str, purpose: str) -> None:
+    """An option with several words, which may be given again for more."""
+    verb.add_argument(name, nargs="+", action="extend", default=[], metavar=metavar, help=purpose)
+
+
+def _edits(verb: ArgumentParser) -> None:
+    verb.add_argument(
+        "--edits",
+        help="names, colours, merged and muted keypoints, as the skeleton editor saves them "
+        "(.toml or .json)",
+    )
+
+
+def _device(verb: ArgumentParser) -> None:
+    verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default auto)")
+
+
+# Each verb's arguments and what it is for; what it does is in `__main__`.
+VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
+    "quickstart": (
+        _quickstart,
+        "train on a bundled clip, score on its held-out part, write a report",
+    ),
+    "train": (
+        _train,
+        "train a recipe on a folder of videos, for as long as it takes; "
+        "start it with torchrun for several GPUs",
+    ),
+    "track": (
+        _track,
+        "keypoints of a clip with a trained checkpoint: tables, film, 3D page",
+    ),
+    "evaluate": (
+        _evaluate,
+        "score a checkpoint: regression fitted on --train, errors on --test, beside the baselines",
+    ),
+    "doctor": (
+        _doctor,
+        "check a folder of videos and its calibration before training; names the usual mistakes",
+    ),
+    "export": (_export, "write a track as the files of other tools"),
+    "figures": (
+        _figures,
+        "figures for a paper (SVG and PDF): method overview, qualitative rows, curves, "
+        "errors per joint",
+    ),
+    "notebooks": (
+        _notebooks,
+        "copy the lessons into a folder of your own; for authors: clean, check or execute them",
+    ),
+    "lab": (_lab, "for teachers: grade a folder of student notebooks"),
+}
