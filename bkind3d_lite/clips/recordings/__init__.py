@@ -17,7 +17,7 @@ from .entry import Place, Recording, Truth, match_videos, synchronized
 __all__ = ["Place", "Recording", "Truth", "match_videos", "published_split", "read_recording"]
 
 # The first one that recognises the folder reads it.
-LAYOUTS = (human36m, rat7m, dannce, anipose, plain)
+RECORDING_READERS = (human36m, rat7m, dannce, anipose, plain)
 
 
 def read_recording(
@@ -54,13 +54,13 @@ def read_recording(
         )
     if fps is not None and not 0 < fps < 1e6:
         raise ValueError(f"{folder}: fps = {fps}; expected frames per second, above 0")
-    layout = next(layout for layout in LAYOUTS if layout.recognises(place))
+    reader = next(reader for reader in RECORDING_READERS if reader.recognises(place))
     try:
-        return synchronized(layout.read(place), place, offsets, common)
+        return synchronized(reader.read(place), place, offsets, common)
     except (OSError, ValueError):
         raise
     except Exception as error:  # missing fields, of another kind or shape: of a broken file all
-        name = layout.__name__.rpartition(".")[2]
+        name = reader.__name__.rpartition(".")[2]
         raise ValueError(
             f"{folder}: cannot be read as a {name} recording ({type(error).__name__}: {error}); "
             "a file of it is damaged or of another kind"
@@ -84,11 +84,11 @@ def published_split(root: str | Path) -> dict[str, list[dict[str, Any]]]:
         FileNotFoundError: neither data set is there.
     """
     root = Path(root)
-    for layout in (human36m, rat7m):
-        if recordings := layout.sequences(root):
+    for reader in (human36m, rat7m):
+        if recordings := reader.sequences(root):
             return {
                 name: [entry for subject, entry in recordings if subject in subjects]
-                for name, subjects in (("train", layout.TRAIN), ("test", layout.TEST))
+                for name, subjects in (("train", reader.TRAIN), ("test", reader.TEST))
             }
     raise FileNotFoundError(
         f"{root}: neither Human3.6M (S1/Directions-1/imageSequence, by h36m-fetch) nor Rat7M "
