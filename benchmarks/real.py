@@ -31,7 +31,7 @@ from bkind3d_lite.evaluation import BarycentricRegressor, mpjpe
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.recipes import Recipe
 from bkind3d_lite.training import load, track
-from bkind3d_lite.viz.overlays import closeups
+from bkind3d_lite.viz import closeups
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from real_recordings import arranged

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from .training.memory_planner import plan
     from .training.tracking import track
     from .viz.overlays import overlay
-    from .viz.scenes import movie, save_html, scene
+    from .viz.player import movie
+    from .viz.scenes import save_html, scene
 
 _PLACES = {
     "CameraRig": "cameras",
@@ -57,7 +58,7 @@ _PLACES = {
     "KeypointRegressor": "evaluation",
     "scores": "evaluation",
     "overlay": "viz.overlays",
-    "movie": "viz.scenes",
+    "movie": "viz.player",
     "save_html": "viz.scenes",
     "scene": "viz.scenes",
     "check": "lab.checks",

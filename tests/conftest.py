@@ -8,6 +8,7 @@ import torch
 
 from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.clips.synthetic import figure
+from bkind3d_lite.clips.tracks import Track
 from bkind3d_lite.clips.videos import write_video
 from bkind3d_lite.model import placed
 from bkind3d_lite.recipes import Recipe
@@ -45,6 +46,13 @@ def tiny(clip):
         ),
         clip.rig,
     )
+
+
+@pytest.fixture(scope="session")
+def tracked(clip):
+    """The synthetic clip and its own truth as a track."""
+    confidence = torch.linspace(0, 1, 8).expand(len(clip), 8)
+    return clip, Track(clip.truth.clone(), confidence, clip.skeleton, clip.fps)
 
 
 @pytest.fixture(scope="session")

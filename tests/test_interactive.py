@@ -11,6 +11,7 @@ from bkind3d_lite.clips import Skeleton, Track
 from bkind3d_lite.model import build
 from bkind3d_lite.model.edges import edge_maps
 from bkind3d_lite.viz import interactive
+from bkind3d_lite.viz.interactive import edge_drawing
 from bkind3d_lite.viz.skeleton_edits import Editing
 from bkind3d_lite.volumes import Grid
 
@@ -64,7 +65,7 @@ def test_the_drawing_is_the_library_drawing(clip, monkeypatch):
     ndc, pairs = clip.rig.ndc_from_world(clip.truth[3]), torch.tensor([[0, 1], [1, 2], [2, 3]])
     weights, seen = torch.tensor([0.2, 1.0, 0.5]), []
     monkeypatch.setattr(
-        interactive,
+        edge_drawing,
         "heat",
         lambda maps, *_: seen.append(maps) or np.zeros((*maps.shape, 3), np.uint8),
     )

@@ -75,7 +75,7 @@ def test_the_verb_writes_what_there_is_data_for(clip, monkeypatch, tmp_path, cap
     from bkind3d_lite.training import begin, save
 
     save(begin(tiny, clip), tmp_path / "tiny.safetensors", whole=False)
-    monkeypatch.setattr(paper_figures, "_parts", lambda folder: (clip, clip))
+    monkeypatch.setattr(paper_figures.writer, "_parts", lambda folder: (clip, clip))
     (tmp_path / "losses.csv").write_text("step,reconstruct\n1,0.5\n2,0.4\n3,0.3\n")
     assert (
         main(

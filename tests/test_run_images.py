@@ -1,4 +1,4 @@
-"""Sheets: the volume stands in the pictures where it stands in the world, and a flat reconstruction looks flat."""
+"""Run images: the volume stands where it stands in the world, and what is flat looks flat."""
 
 from dataclasses import replace
 
@@ -12,14 +12,14 @@ from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.model import build, placed
 from bkind3d_lite.recipes import Recipe, variant
-from bkind3d_lite.viz.overlays import rgb
+from bkind3d_lite.viz.colours import rgb
 from bkind3d_lite.viz.run_images import (
     VOLUME,
     contact_sheet,
-    volume_place,
     placement,
     placement_sheet,
     save_sheet,
+    volume_place,
 )
 
 ROOM = Recipe("room").with_(
@@ -57,7 +57,10 @@ def test_the_volume_goes_where_the_animal_is(clip, seen):
         given.volume.side == 800.0
         and (torch.tensor(given.volume.centre) - clip.truth.mean((0, 1))).norm() < 120
     )
-    assert volume_place(placed(TINY, clip.rig), seen)[1] == TINY.volume.crop and volume_place(given)[1] == 800.0
+    assert (
+        volume_place(placed(TINY, clip.rig), seen)[1] == TINY.volume.crop
+        and volume_place(given)[1] == 800.0
+    )
 
 
 def test_the_volume_is_drawn_where_it_projects(clip, seen):

@@ -1,4 +1,4 @@
-"""Editing: what a person decides about keypoints reaches every export, and comes back from its file."""
+"""Editing: what a person decides about keypoints reaches exports, and comes back from its file."""
 
 import csv
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bkind3d_lite.clips import Skeleton, Track
-from bkind3d_lite.viz import overlays, scenes
+from bkind3d_lite.viz import drawn_frames, movie, palette
 from bkind3d_lite.viz.skeleton_edits import Editing, load_editing
 
 CHOICE = Editing({"k0": "snout", "k3": "tail"}, {"k0": "#FF0000"}, (("k1", "k2"),), ("k4",))
@@ -45,7 +45,7 @@ def test_merged_is_the_mean_by_confidence_and_edges_follow(track):
     assert made.skeleton.names == ("snout", "k1", "tail")
     assert made.skeleton.edges == ((0, 1), (1, 2))  # 1-2 fell into itself, 3-4 went with k4
     assert made.skeleton.colours[0] == "#ff0000" and made.skeleton.colours[1:] == tuple(
-        overlays.palette(5)[k] for k in (1, 3)
+        palette(5)[k] for k in (1, 3)
     )
     w = track.confidence[:, 1:3]
     by_hand = (w[:, :1] * track.world[:, 1] + w[:, 1:] * track.world[:, 2]) / w.sum(1, keepdim=True)
@@ -71,13 +71,13 @@ def test_exports_and_pictures_use_it(track, clip, tmp_path):
             "tail_x",
         ]
     assert list(np.load(made.save(tmp_path / "k.npz"))["names"]) == ["snout", "k1", "tail"]
-    film = scenes.movie(made)
+    film = movie(made)
     assert "snout" in film.data[0].text and film.data[0].line.colorscale[0][1] == "#ff0000"
     few = Track(
         clip.truth[:2] * 0 + torch.tensor([0.0, 0, 50]), torch.ones(2, 8), clip.skeleton, clip.fps
     )
     red = Editing({}, dict.fromkeys(clip.skeleton.names, "#ff0000")).applied(few)
-    drawn = next(overlays.drawn_frames(clip, red, [0, 1])).astype(int)
+    drawn = next(drawn_frames(clip, red, [0, 1])).astype(int)
     assert ((drawn[..., 0] > 240) & (drawn[..., 1:].max(-1) < 15)).sum() > 20
 
 

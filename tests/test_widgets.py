@@ -1,4 +1,4 @@
-"""Widgets: thin shells - a moved slider shows what the plain function draws; with and without a live figure."""
+"""Widgets: thin shells - a moved slider shows what the plain function draws, live or drawn anew."""
 
 import sys
 
@@ -49,7 +49,7 @@ def test_traces_come_and_go(clip):
 def test_without_a_live_figure_it_is_drawn_anew(clip, monkeypatch):
     shown = []
     monkeypatch.setitem(sys.modules, "google.colab", object())
-    monkeypatch.setattr(widgets, "display", shown.append)
+    monkeypatch.setattr(widgets.shell, "display", shown.append)
     box = widgets.volume_placer(clip.rig)
     named(box, "side (mm)").value = named(box, "side (mm)").min
     assert len(shown) == 2 and all(type(f) is go.Figure for f in shown)

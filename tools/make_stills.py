@@ -12,7 +12,7 @@ from PIL import Image
 
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.training import load, track
-from bkind3d_lite.viz.overlays import closeups
+from bkind3d_lite.viz import closeups
 from bkind3d_lite.viz.report_page import stills
 from bkind3d_lite.workflows.quickstart import QUICK_RECIPES, opened, shipped
 

@@ -1,19 +1,15 @@
-"""Pictures: on images (`overlays`), in space (`traces`, `scenes`), in notebooks (`interactive`, `widgets`), of runs and for papers."""
+"""Pictures: on images, in space, in notebooks, of runs and for papers.
 
-from .overlays import (
-    closeups,
-    drawn_frames,
-    filmstrip,
-    keypoint_colours,
-    loss_curves,
-    mosaic,
-    overlay,
-    overlay_video,
-    palette,
-    strip,
-    stroke,
-)
-from .scenes import movie, picture, save_html, scene
+`overlays`, `films` and `plots` draw on images; `traces`, `scenes` and `player` in space;
+`interactive`, `widgets` and `dashboard` are for notebooks.
+"""
+
+from .colours import keypoint_colours, palette
+from .films import closeups, drawn_frames, filmstrip, overlay_video
+from .overlays import mosaic, overlay, stroke
+from .player import movie
+from .plots import loss_curves, strip
+from .scenes import picture, save_html, scene
 from .traces import bones, cube, rays, rig_traces, slices, trail, volume_trace
 
 __all__ = [

@@ -1,86 +1,27 @@
-"""Overlays: keypoints and edges drawn into images, exactly where they project; and small matplotlib helpers."""
+"""Overlays: keypoints and edges drawn into images, exactly where they project."""
 
 from __future__ import annotations
 
 import base64
 import io
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..cameras import CameraRig
-from ..clips.clip import MultiViewClip
-from ..clips.foreground import footprint
-from ..clips.tracks import Track
-from ..clips.videos import write_video
 from ..shapes import segment_distance2, shaped
+from .colours import palette, rgb
 
-GREY = "#8c8c8c"  # the truth, and whatever must not compete with the keypoints
-SAFE = (
-    "#e69f00",
-    "#56b4e9",
-    "#009e73",
-    "#f0e442",
-    "#0072b2",
-    "#d55e00",
-    "#cc79a7",
-    "#882255",
-)  # Okabe and Ito 2008; wine for their black
-SIDES = {
-    "left": ("#0072b2", "#56b4e9"),
-    "right": ("#d55e00", "#e69f00"),
-    "": ("#009e73", "#66c5ab"),
-}
-LOST = 8.0  # |ndc| beyond which a projection is not drawn: behind the camera, or so far out that its edges would only cross the image
+# |ndc| beyond which a projection is not drawn: behind the camera, or so far out that its edges
+# would only cross the image
+LOST = 8.0
+Edges = Sequence[tuple[int, int]]
 
 
-def palette(count: int) -> list[str]:
-    """`count` colours as #rrggbb. The first 8 are told apart by colour-blind eyes and on light and dark; then come their tints and shades."""
-    mixes = [0.0, 0.5, -0.4, 0.25, -0.2, 0.7, -0.6]  # towards white, towards black
-    colours = []
-    for k in range(count):
-        mix = mixes[k // len(SAFE) % len(mixes)]
-        base, end = rgb(SAFE[k % len(SAFE)]), 255.0 if mix > 0 else 0.0
-        colours.append("#" + "".join(f"{round(c + abs(mix) * (end - c)):02x}" for c in base))
-    return colours
-
-
-def side_of(name: str) -> str:
-    """'left', 'right' or '': what a name says of its side, by its beginning or end (left_knee, LeftKnee, l_knee, knee.l)."""
-    for side in ("left", "right"):
-        if re.search(f"^{side}|{side}$|^{side[0]}[_. -]|[_. -]{side[0]}$", name, re.IGNORECASE):
-            return side
-    return ""
-
-
-def keypoint_colours(names: Sequence[str], chosen: Sequence[str] = ()) -> list[str]:
-    """A colour per point: the `chosen` ones; or, where names tell sides, blues left, oranges right and greens between; or the `palette`."""
-    if chosen:
-        return list(chosen)
-    sides = [side_of(name) for name in names]
-    if not any(sides):
-        return palette(len(names))
-    seen, colours = dict.fromkeys(SIDES, 0), []
-    for side in sides:
-        colours.append(SIDES[side][seen[side] % len(SIDES[side])])
-        seen[side] += 1
-    return colours
-
-
-def rgb(colour: str) -> tuple[int, int, int]:
-    """#rrggbb -> red, green, blue in 0..255."""
-    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
-
-
-# ---- drawing -----------------------------------------------------------------------------------------------------
+# ---- one image -----------------------------------------------------------------------------------
 def stroke(
     image: Tensor,
     a: Tensor,
@@ -88,11 +29,22 @@ def stroke(
     radius: float,
     colour: str,
     alpha: float = 1.0,
+    *,
     hollow: float = 0.0,
 ) -> None:
-    """Blend a capsule from `a` to `b` (2) into `image` (H, W, 3) float, in place; a = b is a disc, `hollow` > 0 a ring so thick.
+    """Blend a capsule from `a` to `b` into an image, in place; a = b is a disc.
 
-    Corner-origin pixels; a pixel's share of colour falls from 1 to 0 over the one pixel about the rim (antialiasing).
+    Corner-origin pixels; a pixel's share of colour falls from 1 to 0 over the one pixel about the
+    rim (antialiasing).
+
+    Args:
+        image: (H, W, 3) float, 0..255.
+        a: (2) one end, in pixels.
+        b: (2) the other end.
+        radius: in pixels.
+        colour: as #rrggbb.
+        alpha: share of the colour, 0..1.
+        hollow: thickness in pixels of the rim that is left of it; 0: filled.
     """
     H, W = image.shape[:2]
     (ax, ay), (bx, by), r = a.tolist(), b.tolist(), radius + 1
@@ -110,117 +62,170 @@ def stroke(
     patch += alpha * cover[..., None] * (torch.tensor(rgb(colour)) - patch)
 
 
-def _skeleton(
-    image: Tensor,
-    px: Tensor,
-    shown: Tensor,
-    edges,
+def canvas_of(image: np.ndarray, scale: int) -> Tensor:
+    """An image grown by `scale`, to draw on with crisp lines.
+
+    Args:
+        image: (H, W, 3) uint8.
+        scale: a whole number.
+
+    Returns:
+        (scale H, scale W, 3) float, 0..255.
+    """
+    H, W = image.shape[:2]
+    grown = Image.fromarray(image).resize((W * scale, H * scale), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(grown)).float()
+
+
+def picture_of(canvas: Tensor) -> np.ndarray:
+    """What was drawn on a canvas.
+
+    Args:
+        canvas: (H, W, 3) float, 0..255.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    return canvas.round().clamp(0, 255).byte().numpy()
+
+
+def _draw_skeleton(
+    canvas: Tensor,
+    ndc: Tensor,
+    edges: Edges,
     colours: Sequence[str],
     confidence: Tensor,
-    unit: float,
+    *,
     sure: float,
 ) -> None:
-    """Edges, then keypoints: a filled disc with a dark rim, or where the confidence is below `sure` a thin ring."""
+    """Edges, then keypoints: a disc with a dark rim, or where they are not `sure` a thin ring."""
+    H, W = canvas.shape[:2]
+    drawable, px = (ndc.abs() < LOST).all(-1), (ndc + 1) / 2 * torch.tensor([W, H])
+    unit = _unit(canvas)
     for i, j in edges:
-        if shown[i] and shown[j]:
+        if drawable[i] and drawable[j]:
             middle = (px[i] + px[j]) / 2
             alpha = 0.3 + 0.6 * float(torch.minimum(confidence[i], confidence[j]))
-            stroke(image, px[i], middle, 1.1 * unit, colours[i], alpha)
-            stroke(image, middle, px[j], 1.1 * unit, colours[j], alpha)
-    for k in range(len(px)):
-        if shown[k] and confidence[k] >= sure:
-            stroke(image, px[k], px[k], 3.0 * unit, "#000000", 0.7)
-            stroke(image, px[k], px[k], 2.4 * unit, colours[k])
-        elif shown[k]:
-            stroke(image, px[k], px[k], 2.4 * unit, colours[k], 0.75, 0.9 * unit)
+            stroke(canvas, px[i], middle, 1.1 * unit, colours[i], alpha=alpha)
+            stroke(canvas, middle, px[j], 1.1 * unit, colours[j], alpha=alpha)
+    for k, at in enumerate(px):
+        if drawable[k] and confidence[k] >= sure:
+            stroke(canvas, at, at, 3.0 * unit, "#000000", alpha=0.7)
+            stroke(canvas, at, at, 2.4 * unit, colours[k])
+        elif drawable[k]:
+            stroke(canvas, at, at, 2.4 * unit, colours[k], alpha=0.75, hollow=0.9 * unit)
 
 
-def _label(image: np.ndarray, text: str) -> np.ndarray:
-    canvas = Image.fromarray(image)
-    size = max(11, image.shape[0] // 26)
-    edge = dict(stroke_width=max(1, size // 8), stroke_fill="black")
-    ImageDraw.Draw(canvas).text(
-        (size // 2, size // 3), text, "white", ImageFont.load_default(size), **edge
+def _draw_truth(canvas: Tensor, px: Tensor, edges: Edges) -> None:
+    drawable, unit = (px.abs() < LOST * max(canvas.shape[:2])).all(-1), _unit(canvas)
+    for i, j in edges:
+        if drawable[i] and drawable[j]:
+            stroke(canvas, px[i], px[j], 0.7 * unit, "#ffffff", alpha=0.6)
+    for k, at in enumerate(px):
+        if drawable[k]:
+            stroke(canvas, at, at, 1.3 * unit, "#ffffff", alpha=0.8)
+
+
+def _unit(canvas: Tensor) -> float:
+    """Width of a line in pixels: it follows the picture's size."""
+    return max(1.0, min(canvas.shape[:2]) / 300)
+
+
+def _captioned(image: np.ndarray, text: str) -> np.ndarray:
+    picture, size = Image.fromarray(image), max(11, image.shape[0] // 26)
+    font, width = ImageFont.load_default(size), max(1, size // 8)
+    ImageDraw.Draw(picture).text(
+        (size // 2, size // 3), text, "white", font, stroke_width=width, stroke_fill="black"
     )
-    return np.asarray(canvas)
+    return np.asarray(picture)
 
 
+# ---- all views -----------------------------------------------------------------------------------
 def overlay(
     images: Tensor,
     ndc: Tensor | None,
-    edges: Sequence[tuple[int, int]] = (),
+    edges: Edges = (),
     colours: Sequence[str] | None = None,
+    *,
     frame: int | None = None,
     scale: int = 2,
     truth_px: Tensor | None = None,
-    truth_edges: Sequence[tuple[int, int]] = (),
+    truth_edges: Edges = (),
     confidence: Tensor | None = None,
     names: Sequence[str] = (),
     columns: int | None = None,
     sure: float = 0.3,
 ) -> np.ndarray:
-    """All views in a grid, keypoints `ndc` (V, K, 2) and edges drawn in: images (V, H, W, 3) uint8 -> one uint8 RGB image.
+    """All views in a grid, keypoints and edges drawn in.
 
-    The images grow by `scale`, so lines are crisp. truth_px (V, J, 2) in pixels of `images`, in white below. confidence (V, K) or (K) in
-    [0, 1]: below `sure` a keypoint is a ring. Names and the frame number are written into the picture.
+    Args:
+        images: (V, H, W, 3) uint8.
+        ndc: (V, K, 2) projected keypoints, or None.
+        edges: pairs of keypoints that are joined.
+        colours: of the keypoints (default: the `palette`).
+        frame: number that is written into the first view.
+        scale: the images grow by it, so lines are crisp.
+        truth_px: (V, J, 2) true joints in pixels of `images`, drawn below in white.
+        truth_edges: pairs of true joints that are joined.
+        confidence: (V, K) or (K) in [0, 1]; pales edges.
+        names: of the views, written into them.
+        columns: of the grid (default: as `mosaic`).
+        sure: confidence below which a keypoint is a ring.
+
+    Returns:
+        One RGB image, uint8.
     """
-    V, H, W, _ = shaped(torch.as_tensor(images), "V H W 3", "images").shape
+    V = len(shaped(torch.as_tensor(images), "V H W 3", "images"))
     K = 0 if ndc is None else shaped(ndc, "V K 2", "ndc").shape[1]
-    colours = palette(K) if colours is None else list(colours)
-    ndc = torch.zeros(V, 0, 2) if ndc is None else ndc.detach().cpu()
-    confidence = (
-        torch.ones(V, K)
-        if confidence is None
-        else torch.as_tensor(confidence).detach().cpu().expand(V, K)
-    )
-    grown = torch.tensor([W * scale, H * scale])
+    colours = palette(K) if colours is None else colours
+    confidence = _by_view(confidence, V, K)
     tiles = []
     for v, image in enumerate(np.asarray(images)):
-        canvas = torch.from_numpy(
-            np.array(
-                Image.fromarray(image).resize((W * scale, H * scale), Image.Resampling.BICUBIC)
-            )
-        ).float()
-        unit = max(1.0, min(H, W) * scale / 300)  # line widths follow the picture's size
+        canvas = canvas_of(image, scale)
         if truth_px is not None:
-            _truth(canvas, truth_px[v] * scale, truth_edges, unit)
-        shown = (ndc[v].abs() < LOST).all(-1)  # False for NaN, too
-        _skeleton(
-            canvas,
-            (ndc[v] + 1) / 2 * grown,
-            shown,
-            edges if K else (),
-            colours,
-            confidence[v],
-            unit,
-            sure,
-        )
-        text = "  ".join(
-            ([names[v]] if len(names) else [])
-            + ([f"frame {frame}"] if frame is not None and v == 0 else [])
-        )
-        tiles.append(_label(canvas.round().clamp(0, 255).byte().numpy(), text))
+            _draw_truth(canvas, truth_px[v] * scale, truth_edges)
+        if ndc is not None and K:
+            at = ndc[v].detach().cpu()
+            _draw_skeleton(canvas, at, edges, colours, confidence[v], sure=sure)
+        words = [names[v]] if len(names) else []
+        words += [f"frame {frame}"] if frame is not None and v == 0 else []
+        tiles.append(_captioned(picture_of(canvas), "  ".join(words)))
     return mosaic(tiles, columns)
 
 
-def _truth(image: Tensor, px: Tensor, edges, unit: float) -> None:
-    shown = (px.abs() < LOST * max(image.shape[:2])).all(-1)
-    for i, j in edges:
-        if shown[i] and shown[j]:
-            stroke(image, px[i], px[j], 0.7 * unit, "#ffffff", 0.6)
-    for k in range(len(px)):
-        if shown[k]:
-            stroke(image, px[k], px[k], 1.3 * unit, "#ffffff", 0.8)
+def _by_view(confidence: Tensor | None, views: int, keypoints: int) -> Tensor:
+    """Confidence of every keypoint in every view, (V, K); None: sure of all."""
+    if confidence is None:
+        return torch.ones(views, keypoints)
+    return torch.as_tensor(confidence).detach().cpu().expand(views, keypoints)
+
+
+def grid_shape(count: int, columns: int | None = None) -> tuple[int, int]:
+    """Rows and columns for pictures: up to 3 side by side, 4 as 2 x 2, 6 as 3 x 2, 12 as 4 x 3.
+
+    Args:
+        count: how many pictures.
+        columns: so many side by side, whatever their number.
+
+    Returns:
+        Rows, columns.
+    """
+    if columns is None:
+        columns = count if count <= 3 else math.ceil(math.sqrt(count))
+    return math.ceil(count / columns), columns
 
 
 def mosaic(tiles: Sequence[np.ndarray], columns: int | None = None) -> np.ndarray:
-    """Equal pictures (H, W, 3) in rows: up to three side by side, 4 as 2 x 2, 6 as 3 x 2, 12 as 4 x 3; empty places are black."""
-    columns = (
-        (len(tiles) if len(tiles) <= 3 else math.ceil(math.sqrt(len(tiles))))
-        if columns is None
-        else columns
-    )
-    rows = math.ceil(len(tiles) / columns)
+    """Equal pictures in rows, as `grid_shape` says; empty places are black.
+
+    Args:
+        tiles: pictures (H, W, 3) uint8.
+        columns: so many side by side (default: by their number).
+
+    Returns:
+        One picture (rows H, columns W, 3) uint8.
+    """
+    rows, columns = grid_shape(len(tiles), columns)
     H, W, _ = tiles[0].shape
     sheet = np.zeros((rows * H, columns * W, 3), np.uint8)
     for n, tile in enumerate(tiles):
@@ -229,263 +234,16 @@ def mosaic(tiles: Sequence[np.ndarray], columns: int | None = None) -> np.ndarra
     return sheet
 
 
-def drawn_frames(
-    clip: MultiViewClip,
-    track: Track,
-    times: Sequence[int] | None = None,
-    truth: bool = False,
-    **style,
-) -> Iterator[np.ndarray]:
-    """The clip's frames at `times` (default: all) with the track projected into them by the clip's own rig, distortion included.
-
-    The track has a row for each frame of the clip, or for each of `times`. truth: draw the clip's truth below, in white.
-    """
-    style = dict(colours=keypoint_colours(track.skeleton.names, track.skeleton.colours)) | style
-    for row, t in _rows(clip, track, times):
-        known = clip.rig.px_from_world(clip.truth[t]) if truth and clip.truth is not None else None
-        yield overlay(
-            clip.frames[t],
-            clip.rig.ndc_from_world(track.world[row]),
-            track.skeleton.edges,
-            frame=t,
-            truth_px=known,
-            truth_edges=clip.skeleton.edges if clip.skeleton else (),
-            confidence=track.confidence[row],
-            names=clip.rig.names,
-            **style,
-        )
-
-
-def _rows(clip: MultiViewClip, track: Track, times: Sequence[int] | None) -> list[tuple[int, int]]:
-    """Pairs (row of the track, frame of the clip)."""
-    times = range(len(clip)) if times is None else [int(t) for t in times]
-    if len(track.world) not in (len(clip), len(times)):
-        raise ValueError(
-            f"a track of {len(track.world)} frames fits neither the clip's {len(clip)} nor the {len(times)} asked for"
-        )
-    return [(t if len(track.world) == len(clip) else i, t) for i, t in enumerate(times)]
-
-
-def cutouts(
-    clip: MultiViewClip,
-    track: Track,
-    row: int,
-    time: int,
-    views: Sequence[int],
-    side: float,
-    pixels: int,
-) -> tuple[Tensor, CameraRig]:
-    """Views cut to the square that a ball of diameter `side` about the keypoints of `row` fills: images (V, pixels, pixels, 3) uint8, their rig (1, V)."""
-    whole = clip.rig.take(list(views)).batched(1)
-    middle = (track.world[row].amax(0) + track.world[row].amin(0))[None] / 2
-    corner, window = footprint(whole, middle, side)
-    boxes = torch.cat([corner, corner + window], -1)[0].tolist()
-    cut = [
-        Image.fromarray(np.asarray(clip.frames[time][v])).transform(
-            (pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC
-        )
-        for v, box in zip(views, boxes)
-    ]
-    return torch.from_numpy(np.stack(cut)), whole.cropped(corner, window, (pixels, pixels))
-
-
-def track_extent(track: Track) -> float:
-    """Diameter of a ball that usually holds all keypoints with some room, in world units."""
-    return 1.2 * float((track.world.amax(1) - track.world.amin(1)).amax(-1).nanmedian())
-
-
-def closeups(
-    clip: MultiViewClip,
-    track: Track,
-    times: Sequence[int],
-    side: float | None = None,
-    views: Sequence[int] | None = None,
-    pixels: int = 240,
-) -> np.ndarray:
-    """A row per time, a column per view, each cut to the square that a ball of diameter `side` about the keypoints fills.
-
-    side: world units (default: `extent(track)`). `pixels`: width of each picture. One RGB image.
-    """
-    views = list(range(clip.rig.views)) if views is None else list(views)
-    side, sheets = track_extent(track) if side is None else side, []
-    for row, t in _rows(clip, track, times):
-        cut, near = cutouts(clip, track, row, t, views, side, pixels)
-        sheets.append(
-            overlay(
-                cut,
-                near.ndc_from_world(track.world[row][None])[0],
-                track.skeleton.edges,
-                frame=t,
-                scale=1,
-                confidence=track.confidence[row],
-                names=near.names,
-                columns=len(views),
-                colours=keypoint_colours(track.skeleton.names, track.skeleton.colours),
-            )
-        )
-    return np.concatenate(sheets)
-
-
 def data_uri(image: np.ndarray, quality: int = 78) -> str:
-    """An RGB image (H, W, 3) uint8 as a JPEG inside an address: pages and Plotly figures carry it along."""
+    """An image inside an address: pages and Plotly figures carry it along.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        quality: of the JPEG, to 95.
+
+    Returns:
+        `data:image/jpeg;base64,...`.
+    """
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(image)).save(buffer, "JPEG", quality=quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def filmstrip(
-    clip: MultiViewClip,
-    track: Track,
-    times: Sequence[int],
-    views: Sequence[int],
-    pixels: int = 112,
-    total: int = 2_000_000,
-) -> tuple[list[str], Tensor, tuple[int, int]]:
-    """Small pictures of some views that stand still around all the places where the animal goes: for players in a page.
-
-    Returns a JPEG address per time (the views as one mosaic), the keypoints in the mosaic's pixels (T, V, K, 2), NaN where they
-    leave their view, and the mosaic's (rows, columns). Each view is cut to a square and is `pixels` wide.
-    total: characters that all addresses may take together; the JPEG quality is the best that keeps to it.
-    """
-    rows = [row for row, _ in _rows(clip, track, times)]
-    px = (
-        clip.rig.take(list(views))
-        .px_from_world(track.world[rows].flatten(0, 1))
-        .unflatten(1, (len(rows), -1))
-    )  # (V, T, K, 2)
-    bounds = torch.tensor([0.02, 0.98])
-    low, high = px.flatten(1, 2).nan_to_num().quantile(bounds, 1)
-    side = (1.35 * (high - low).amax(-1, keepdim=True)).clamp(min=16)
-    corner = (low + high - side) / 2
-    boxes = torch.cat([corner, corner + side], -1).tolist()
-    small = ((px - corner[:, None, None]) / side[:, None, None] * pixels).movedim(0, 1)
-    small[((small < 0) | (small > pixels)).any(-1)] = torch.nan
-    shape = mosaic([np.zeros((1, 1, 3), np.uint8)] * len(boxes)).shape[:2]
-    small = (
-        small
-        + pixels * torch.tensor([[n % shape[1], n // shape[1]] for n in range(len(boxes))])[:, None]
-    )
-
-    def sheet(t: int) -> np.ndarray:
-        cut = [
-            Image.fromarray(np.asarray(clip.frames[int(t)][v])).transform(
-                (pixels, pixels), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC
-            )
-            for v, box in zip(views, boxes)
-        ]
-        return mosaic([np.asarray(c) for c in cut])
-
-    trial = [sheet(times[n]) for n in {0, len(times) // 2, len(times) - 1}]
-    room = 0.95 * total / len(times)
-    quality = next(
-        (q for q in range(80, 5, -5) if max(len(data_uri(image, q)) for image in trial) <= room), 5
-    )
-    return [data_uri(sheet(t), quality) for t in times], small, shape
-
-
-def overlay_video(
-    clip: MultiViewClip,
-    track: Track,
-    path: str | Path,
-    times: Sequence[int] | None = None,
-    fps: float | None = None,
-    **style,
-) -> Path:
-    """Write `drawn_frames` as an H.264 mp4; `fps` of the film (default: the clip's)."""
-    return write_video(
-        path, drawn_frames(clip, track, times, **style), clip.fps if fps is None else fps
-    )
-
-
-# ---- matplotlib --------------------------------------------------------------------------------------------------
-def strip(
-    images: Tensor,
-    ndc: Tensor | None = None,
-    edges: Sequence[tuple[int, int]] = (),
-    ax: Axes | None = None,
-    **style,
-) -> Axes:
-    """A row of views (V, H, W, 3) uint8 in one matplotlib axes, with keypoints `ndc` (V, K, 2); `style` as in `overlay`."""
-    picture = overlay(images, ndc, edges, **dict(columns=len(images)) | style)
-    ax = (
-        plt.subplots(figsize=(12, 12 * picture.shape[0] / picture.shape[1]), layout="constrained")[
-            1
-        ]
-        if ax is None
-        else ax
-    )
-    ax.imshow(picture)
-    ax.set_axis_off()
-    return ax
-
-
-def pose(
-    ax: Axes,
-    points,
-    edges: Sequence[tuple[int, int]],
-    colours: Sequence[str],
-    width: float = 2,
-    size: float = 22,
-) -> None:
-    """Keypoints (K, D) and bones in axes of D = 2 or 3 dimensions, each half of a bone in its end's colour; unknown points are left out."""
-    points = np.asarray(points.detach().cpu() if isinstance(points, Tensor) else points, np.float64)
-    for i, j in edges:
-        middle = (points[i] + points[j]) / 2
-        for a, b, colour in ((points[i], middle, colours[i]), (middle, points[j], colours[j])):
-            ax.plot(*zip(a, b), color=colour, linewidth=width, solid_capstyle="round")
-    depth = dict(depthshade=False) if points.shape[1] == 3 else dict(zorder=3)
-    ax.scatter(*points.T, c=list(colours), s=size, linewidths=0, **depth)
-
-
-def boxed(ax: Axes, middle, half: float, unit: str) -> Axes:
-    """Equal 3D axes: a cube of `half` a side about `middle`, its unit in the labels, seen from above and aside."""
-    for axis, c in zip("xyz", np.asarray(middle, np.float64)):
-        ax.set(**{f"{axis}lim": (c - half, c + half)})
-        ax.set(**{f"{axis}label": f"{axis} ({unit})"})
-        getattr(ax, f"{axis}axis").set_major_locator(plt.MaxNLocator(4))
-    ax.set_box_aspect((1, 1, 1), zoom=0.85)
-    ax.view_init(25, -60)
-    ax.tick_params(labelsize=7, pad=-1)
-    return ax
-
-
-def loss_curves(
-    rows: Sequence[Mapping],
-    ax: Axes | None = None,
-    skip: Sequence[str] = ("step", "seconds", "rate"),
-) -> Axes:
-    """One curve a term from the rows of losses.csv (`step` and a column per term; text is read as numbers), smoothed over 2 % of the rows.
-
-    A logarithmic axis where values are positive; terms that are still zero (a warm-up) begin where they begin.
-    """
-    ax = plt.subplots(figsize=(7, 3.6), layout="constrained")[1] if ax is None else ax
-    terms = [
-        key for key in dict.fromkeys(k for row in rows for k in row) if key not in skip
-    ]  # some begin after a warm-up
-    steps = np.array([float(row["step"]) for row in rows])
-    for term, colour in zip(
-        terms, (c for c in palette(len(terms) + 1) if c != SAFE[3])
-    ):  # yellow is lost on white
-        values = np.array(
-            [float(row[term] or "nan") if row.get(term) is not None else np.nan for row in rows]
-        )
-        values[values <= 0] = np.nan
-        ax.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-        ax.plot(
-            steps, _smooth(values, max(1, len(rows) // 50)), color=colour, linewidth=1.8, label=term
-        )
-    ax.set(xlabel="step", ylabel="loss (weighted)", yscale="log")
-    ax.spines[["top", "right"]].set_visible(False)
-    if terms:
-        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    return ax
-
-
-def _smooth(values: np.ndarray, width: int) -> np.ndarray:
-    """Centred mean over 2 `width` + 1 values, NaN left out and kept."""
-    known = np.isfinite(values)
-    kernel = np.ones(min(2 * width + 1, len(values)))
-    total, count = (
-        np.convolve(a, kernel, "same") for a in (np.where(known, values, 0.0), known.astype(float))
-    )
-    return np.where(known, total / np.maximum(count, 1), np.nan)

@@ -1,4 +1,4 @@
-"""Sheets: pictures of a run under way - where the volume stands before the first step, and what the network sees and draws."""
+"""Run images: a run under way - where the volume stands, and what the network sees and draws."""
 
 from __future__ import annotations
 
@@ -13,131 +13,168 @@ from torch import Tensor
 from ..clips.clip import Batch, MultiViewClip, Survey
 from ..files import write_atomically
 from ..model.discoverer import Discoverer, Discovery
-from ..model.edges import strongest_edges
-from ..model.losses import lengths
 from ..recipes import Recipe
-from ..volumes import Grid
-from .overlays import LOST, mosaic, overlay, stroke
+from .model_images import learned_edges
+from .overlays import LOST, mosaic, overlay, picture_of, stroke
 from .scenes import scene
-from .traces import CUBE, cube, rig_traces, trail
+from .traces import CUBE, cube, cube_corners, rig_traces, trail
 
 VOLUME = "#e69f00"  # bright on dark ground and on pale
 
 
+# ---- where the volume stands ---------------------------------------------------------------------
 def volume_place(recipe: Recipe, survey: Survey | None = None) -> tuple[Tensor, float]:
-    """Centre (3) and side of a placed recipe's volume; of one that follows the animal, at its usual place."""
-    if recipe.volume.crop is not None and survey is not None:
-        return survey.centre.median(0).values, recipe.volume.crop
-    return torch.tensor(recipe.volume.centre, dtype=torch.float32), float(
-        recipe.volume.crop or recipe.volume.side
-    )
+    """Where a recipe's volume stands; one that follows the animal, at its usual place.
+
+    Args:
+        recipe: placed.
+        survey: of the clip, which knows where the animal is.
+
+    Returns:
+        Centre (3) and side, world units.
+
+    Raises:
+        ValueError: the recipe is not placed.
+    """
+    volume = recipe.volume
+    if volume.crop is not None and survey is not None:
+        return survey.centre.median(0).values, volume.crop
+    side = volume.crop or volume.side
+    if volume.centre is None or side is None:
+        raise ValueError("the volume stands nowhere yet; `placed(recipe, rig, survey)` places it")
+    return torch.tensor(volume.centre, dtype=torch.float32), float(side)
 
 
 def placement(clip: MultiViewClip, recipe: Recipe, survey: Survey | None = None) -> go.Figure:
-    """The volume in 3D with the rig, its frusta and first images, and where the animal goes."""
+    """The volume in 3D with the rig, its frusta and first images, and where the animal goes.
+
+    Args:
+        clip: what is shown.
+        recipe: placed.
+        survey: of the clip, which knows where the animal is.
+
+    Returns:
+        The figure.
+    """
     centre, side = volume_place(recipe, survey)
-    path = [] if survey is None else [trail(survey.centre, "where the animal goes")]
-    title = f"volume: side {side:.4g} {clip.rig.unit}" + (
-        ", follows the animal" if recipe.volume.crop else ""
-    )
+    follows = ", follows the animal" if recipe.volume.crop else ""
     return scene(
         rig_traces(clip.rig, images=clip.frames[0]),
         cube(centre, side),
-        path,
+        [] if survey is None else trail(survey.centre, "where the animal goes"),
         unit=clip.rig.unit,
-        title=title,
+        title=f"volume: side {side:.4g} {clip.rig.unit}{follows}",
     )
 
 
 def placement_sheet(
     clip: MultiViewClip, recipe: Recipe, survey: Survey | None = None, time: int = 0
 ) -> np.ndarray:
-    """Every view at `time` with the volume's edges drawn in and its centre as a dot, one RGB image."""
+    """Every view with the volume's edges drawn in and its centre as a dot.
+
+    Args:
+        clip: what is shown.
+        recipe: placed.
+        survey: of the clip, which knows where the animal is.
+        time: frame of the clip; a volume that follows the animal stands where it is then.
+
+    Returns:
+        One RGB image.
+    """
     centre, side = volume_place(recipe, survey)
-    centre = (
-        survey.centre[time] if recipe.volume.crop is not None and survey is not None else centre
-    )
-    corners = Grid(centre, 2 * side, 2).points.reshape(
-        -1, 3
-    )  # cell centres of a grid twice as wide: the cube's own corners
-    along = torch.linspace(0, 1, 17)[:, None]
-    lines = torch.stack(
-        [corners[i] + along * (corners[j] - corners[i]) for i, j in CUBE]
-    )  # lenses bend them: many short strokes
-    px = clip.rig.px_from_world(lines.flatten(0, 1)).unflatten(1, lines.shape[:2])  # (V, 12, 17, 2)
+    if recipe.volume.crop is not None and survey is not None:
+        centre = survey.centre[time]
+    px = clip.rig.px_from_world(_cube_lines(centre, side).flatten(0, 1))
     middle, tiles = clip.rig.px_from_world(centre[None])[:, 0], []
     for v, image in enumerate(clip.frames[time].float()):
-        unit, far = max(1.0, min(image.shape[:2]) / 300), LOST * max(image.shape[:2])
-        for a, b in zip(px[v, :, :-1].flatten(0, 1), px[v, :, 1:].flatten(0, 1)):
-            if a.abs().max() < far and b.abs().max() < far:
-                stroke(image, a, b, unit, VOLUME)
+        unit = max(1.0, min(image.shape[:2]) / 300)
+        _draw_lines(image, px[v].unflatten(0, (len(CUBE), -1)), unit)
         stroke(image, middle[v], middle[v], 3 * unit, VOLUME)
-        tiles.append(
-            overlay(image.round().byte()[None], None, names=clip.rig.names[v : v + 1], scale=1)
-        )
+        named = overlay(image.round().byte()[None], None, names=clip.rig.names[v : v + 1], scale=1)
+        tiles.append(named)
     return mosaic(tiles)
 
 
+def _cube_lines(centre: Tensor, side: float) -> Tensor:
+    """Points along the edges of a cube, (12, 17, 3): lenses bend them, so many short strokes."""
+    corners, along = cube_corners(centre, side), torch.linspace(0, 1, 17)[:, None]
+    return torch.stack([corners[i] + along * (corners[j] - corners[i]) for i, j in CUBE])
+
+
+def _draw_lines(image: Tensor, px: Tensor, width: float) -> None:
+    """Lines through pixels (L, P, 2) of one view, where they are near enough to be true."""
+    far = LOST * max(image.shape[:2])
+    for a, b in zip(px[:, :-1].flatten(0, 1), px[:, 1:].flatten(0, 1)):
+        if a.abs().max() < far and b.abs().max() < far:
+            stroke(image, a, b, width, VOLUME)
+
+
+# ---- what the network sees and draws -------------------------------------------------------------
 def contact_sheet(
     batch: Batch, out: Discovery, model: Discoverer, target: Tensor, width: int = 192, item: int = 0
 ) -> np.ndarray:
-    """One row a view: the frame with keypoints and strongest edges, the target, its reconstruction, the drawing; one RGB image.
+    """One row a view: frame with keypoints and strongest edges, target, reconstruction, drawing.
 
-    target and `out.recon` (B, V, C, h, w) share one grey scale, so that a flat reconstruction looks flat; `width` of each picture.
+    Target and reconstruction share one grey scale, so that a flat reconstruction looks flat.
+
+    Args:
+        batch: what the model was shown.
+        out: what it says of that.
+        model: whose edges are drawn.
+        target: (B, V, C, h, w), as `out.recon`.
+        width: of each picture in pixels.
+        item: sample of the batch.
+
+    Returns:
+        One RGB image.
     """
     H, W = batch.now.shape[-2:]
     wh = (width, round(width * H / W))
-    frames = (255 * batch.now[item, :, :3]).movedim(1, -1).round().clamp(0, 255).byte().cpu()
-    frames = torch.from_numpy(
-        np.stack(
-            [
-                np.asarray(Image.fromarray(f.numpy()).resize(wh, Image.Resampling.BICUBIC))
-                for f in frames
-            ]
-        )
-    )
-    pairs, weights, found = (
-        model.edges.pairs.cpu(),
-        model.edges.weights.detach().cpu(),
-        out.now.world,
-    )
-    typical = None if found is None else lengths(found.detach().cpu(), pairs).mean(0)
-    edges = strongest_edges(pairs, weights, out.now.ndc.shape[2], length=typical).edges
+    edges = learned_edges(model, out.now)
     most = float(target[item].quantile(0.995).clamp(min=1e-6))
     columns = [
         _grey(target[item], most, wh),
         _grey(out.recon[item], most, wh),
         _grey(out.edges[0][-1][item], None, wh),
     ]
-    rows = []
-    for v, frame in enumerate(frames):
-        confidence = out.now.confidence[item, v : v + 1].detach()
+    tiles = []
+    for v, frame in enumerate(picture_of(255 * batch.now[item, :, :3].movedim(1, -1).cpu())):
         drawn = overlay(
-            frame[None],
+            torch.from_numpy(_resized(frame, wh, Image.Resampling.BICUBIC))[None],
             out.now.ndc[item, v : v + 1],
             edges,
-            confidence=confidence,
+            confidence=out.now.confidence[item, v : v + 1].detach(),
             names=batch.rig.names[v : v + 1],
             scale=1,
         )
-        rows += [drawn, *(column[v] for column in columns)]
-    return mosaic(rows, 1 + len(columns))
+        tiles += [drawn, *(column[v] for column in columns)]
+    return mosaic(tiles, 1 + len(columns))
 
 
 def _grey(maps: Tensor, most: float | None, wh: tuple[int, int]) -> list[np.ndarray]:
-    """(V, C, h, w) -> V pictures of `wh` = (W, H): 0 is black, `most` (None: the largest value) white; colours stay colours."""
+    """(V, C, h, w) -> V pictures of `wh` = (W, H); colours stay colours.
+
+    0 is black, `most` (None: the largest value) white.
+    """
     maps = maps.detach().float().cpu()
     maps = maps if maps.shape[1] == 3 else maps.amax(1, keepdim=True).expand(-1, 3, -1, -1)
     most = float(maps.amax().clamp(min=1e-6)) if most is None else most
-    pictures = (255 * (maps / most).clamp(0, 1)).round().byte().movedim(1, -1).numpy()
-    return [
-        np.asarray(Image.fromarray(np.ascontiguousarray(p)).resize(wh, Image.Resampling.BILINEAR))
-        for p in pictures
-    ]
+    tiles = (255 * (maps / most).clamp(0, 1)).round().byte().movedim(1, -1).numpy()
+    return [_resized(tile, wh, Image.Resampling.BILINEAR) for tile in tiles]
+
+
+def _resized(image: np.ndarray, wh: tuple[int, int], how: Image.Resampling) -> np.ndarray:
+    return np.array(Image.fromarray(np.ascontiguousarray(image)).resize(wh, how))
 
 
 def save_sheet(sheet: np.ndarray, path: str | Path) -> Path:
-    """Write an RGB image as the suffix says, `.jpg` or `.png`, whole or not at all."""
-    return write_atomically(
-        path, lambda temporary: Image.fromarray(sheet).save(temporary, quality=88)
-    )
+    """Write an image, whole or not at all.
+
+    Args:
+        sheet: (H, W, 3) uint8, RGB.
+        path: `.jpg` or `.png`.
+
+    Returns:
+        The path.
+    """
+    return write_atomically(path, lambda file: Image.fromarray(sheet).save(file, quality=88))

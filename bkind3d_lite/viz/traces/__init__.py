@@ -1,0 +1,27 @@
+"""Traces: every type has a picture, and pictures add up.
+
+A function here returns Plotly traces; `scenes.scene` makes the figure. World units are the rig's.
+Colours are told apart by colour-blind eyes; left is blue and right is orange where names say which.
+"""
+
+from .cameras import rays, rig_radius, rig_traces
+from .points import Points, array, bones, moving, outline, trail, walk
+from .volumes import CUBE, cube, cube_corners, slices, volume_trace
+
+__all__ = [
+    "CUBE",
+    "Points",
+    "array",
+    "bones",
+    "cube",
+    "cube_corners",
+    "moving",
+    "outline",
+    "rays",
+    "rig_radius",
+    "rig_traces",
+    "slices",
+    "trail",
+    "volume_trace",
+    "walk",
+]
