@@ -187,7 +187,8 @@ class Diagnostics:
         row = {"step": step.index} | signals(step, self.run)
         local, confidence = _local(step, self.run), step.output.now.confidence.detach().mean(1)
         local = None if local is None else local.cpu()
-        self.samples.append(Sample(row, local, confidence.cpu(), step.batch.index.cpu()))
+        times = step.batch.index.cpu()
+        self.samples.append(Sample(row, local, confidence=confidence.cpu(), times=times))
         complaints = self._judged(row) if len(self.samples) == WINDOW else []
         return row, complaints + self._stalled()
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CLIP = "folder with one video per camera and a calibration"
-CHECKPOINT = "a .safetensors file, or a run's folder"
+_CLIP = "folder with one video per camera and a calibration"
+_CHECKPOINT = "a .safetensors file, or a run's folder"
 
 
 def command_parser() -> ArgumentParser:
@@ -33,7 +33,7 @@ def _quickstart(verb: ArgumentParser) -> None:
 
 def _train(verb: ArgumentParser) -> None:
     add = verb.add_argument
-    add("--clip", required=True, help=CLIP)
+    add("--clip", required=True, help=_CLIP)
     add("--recipe", help="a preset's name, or a TOML file")
     _words(verb, "--set", "KEY=VALUE", "change the recipe")
     add("--out", required=True, help="the run's folder")
@@ -59,8 +59,8 @@ def _train(verb: ArgumentParser) -> None:
 
 
 def _track(verb: ArgumentParser) -> None:
-    verb.add_argument("--checkpoint", required=True, help=CHECKPOINT)
-    verb.add_argument("--clip", required=True, help=CLIP)
+    verb.add_argument("--checkpoint", required=True, help=_CHECKPOINT)
+    verb.add_argument("--clip", required=True, help=_CLIP)
     verb.add_argument("--out", required=True, help="output folder")
     add_opening(verb)
     turns = "average over so many turns of the volume (default 1)"
@@ -70,7 +70,7 @@ def _track(verb: ArgumentParser) -> None:
 
 
 def _evaluate(verb: ArgumentParser) -> None:
-    verb.add_argument("--checkpoint", required=True, help=CHECKPOINT)
+    verb.add_argument("--checkpoint", required=True, help=_CHECKPOINT)
     train = "clip folder with truth.npz, to fit the regression"
     verb.add_argument("--train", required=True, help=train)
     verb.add_argument("--test", required=True, help="clip folder with truth.npz, to score on")
@@ -80,7 +80,7 @@ def _evaluate(verb: ArgumentParser) -> None:
 
 
 def _doctor(verb: ArgumentParser) -> None:
-    verb.add_argument("folder", help=CLIP)
+    verb.add_argument("folder", help=_CLIP)
     verb.add_argument("--out", default="doctor.html", help="the page (default: doctor.html)")
     add_opening(verb)
 

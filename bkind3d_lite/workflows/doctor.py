@@ -221,7 +221,8 @@ def planned(diagnosis: Diagnosis, folder: str) -> Check:
     try:
         plan = diagnosis.prescribed = prescribe(clip, survey)
     except ValueError as error:
-        return Check("plan", WARN, str(error), "choose another recipe, or a longer recording")
+        remedy = "choose another recipe, or a longer recording"
+        return Check("plan", WARN, str(error), remedy=remedy)
     return Check(
         name="plan",
         state=PASS if plan.fits else WARN,

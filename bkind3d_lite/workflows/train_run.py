@@ -22,7 +22,6 @@ from tqdm.auto import tqdm
 
 from .. import distributed
 from ..clips.clip import MultiViewClip, SurveyedClip, open_clip
-from ..clips.recording_checks import Check
 from ..clips.survey import survey as survey_clip
 from ..clips.survey import thumb_size
 from ..model.builder import placed
@@ -64,8 +63,8 @@ def fit(
 ) -> float:
     """Train with a progress bar; everything that happens is written to a folder.
 
-    Ctrl-C and SIGTERM let the step end and write a checkpoint. On any other error the last
-    checkpoint stands. Under torchrun all ranks call this; the first one writes.
+    Ctrl-C and SIGTERM let the step end and write a checkpoint; on any other error the last one
+    stands. Under torchrun all ranks call this; the first one writes.
 
     Args:
         run: to be trained, in place.
@@ -82,7 +81,6 @@ def fit(
         KeyboardInterrupt: stopped before the last step, with a word on how to go on.
     """
     out, steps, start = Path(out), steps or run.recipe.optim.steps, time.perf_counter()
-    stopped = False
     with (
         interrupts() as asked,
         _logbook(run, part, out, pictures_every) as logbook,
@@ -93,13 +91,12 @@ def fit(
                 logbook.write(step)
             bar.update()
             bar.set_postfix(reconstruct=f"{step.losses['reconstruct']:.3f}", refresh=False)
-            stopped = distributed.any_rank(bool(asked))
-            last = stopped or step.index >= steps
+            last = distributed.any_rank(bool(asked)) or step.index >= steps
             if logbook is not None and (last or step.index % checkpoint_every == 0):
                 save(run, out / CHECKPOINT)
             if last:
                 break
-    if stopped and run.step < steps:
+    if run.step < steps:
         raise KeyboardInterrupt(
             f"stopped after step {run.step} of {steps}; the checkpoint is in {out}, "
             "continue with --resume"
@@ -111,7 +108,9 @@ def _logbook(
     run: Run, part: SurveyedClip, out: Path, pictures_every: int
 ) -> Logbook | nullcontext[None]:
     """The first rank's logbook; the others write nothing."""
-    return Logbook(run, part, out, pictures_every) if distributed.rank() == 0 else nullcontext()
+    if distributed.rank() > 0:
+        return nullcontext()
+    return Logbook(run, part, out, pictures_every=pictures_every)
 
 
 def _bar(run: Run, steps: int) -> tqdm:
@@ -181,9 +180,6 @@ def train_folder(
 ) -> Run:
     """Train a recipe on a clip's folder, or go on where `out` stands.
 
-    A recording that the doctor finds unfit is refused before the first step. Of a long one,
-    unbroken stretches spread over it are trained on (`_opened`).
-
     Args:
         clip: the recording's folder.
         recipe: a preset's name or a TOML file; None: the checkpoint's, to resume.
@@ -195,8 +191,8 @@ def train_folder(
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         checkpoint_every: steps between checkpoints.
         pictures_every: steps between contact sheets; 0: none.
-        force: train on an unfit recording, too.
-        most_frames: that are trained on.
+        force: train although the doctor finds the recording unfit.
+        most_frames: of a longer recording, stretches spread over it are trained on.
         cache: folder in which frames are kept decoded, as large as the network needs them.
         **how: as for `open_clip`.
 
@@ -204,17 +200,14 @@ def train_folder(
         The finished run.
     """
     out = Path(out)
-    words = [*sets, *([f"steps={steps}"] if steps else [])]
+    words = [*sets, f"steps={steps}"] if steps else sets
     with distributed.joined(device) as device:
         opened = _opened(clip, most_frames, **how)
         if _goes_on(out, resume):
             run, part = _resumed(out / CHECKPOINT, opened, recipe, words, cache, device)
         else:
-            chosen = _first_recipe(out, recipe, words, resume)
-            part, chosen = _prepared(opened, chosen, cache)
-            run = begin(chosen, part.clip, seed, device)
-        if run.step == 0:
-            _refuse_unfit(clip, obstacles(opened, part.survey), force)
+            run, part = _begun(opened, _new_recipe(out, recipe, words, resume), cache, seed, device)
+        _refuse_unfit(run, opened, part, force)
         _write_beginning(run, part, out)
         fit(run, part, out, checkpoint_every=checkpoint_every, pictures_every=pictures_every)
     return run
@@ -274,13 +267,21 @@ def _goes_on(out: Path, resume: bool) -> bool:
     return path.is_file()
 
 
-def _first_recipe(out: Path, recipe: str | None, words: Sequence[str], resume: bool) -> Recipe:
+def _new_recipe(out: Path, recipe: str | None, words: Sequence[str], resume: bool) -> Recipe:
     """The recipe of a run that begins."""
     if recipe is not None:
         return altered(find_recipe(recipe), words)
     if resume:
         raise ValueError(f"{out / CHECKPOINT}: no run to resume here; give --recipe to begin one")
     raise ValueError("give --recipe to begin a run")
+
+
+def _begun(
+    clip: MultiViewClip, recipe: Recipe, cache: str | Path | None, seed: int, device: str
+) -> tuple[Run, SurveyedClip]:
+    """A run before its first step, and the clip it begins with."""
+    part, recipe = _prepared(clip, recipe, cache)
+    return begin(recipe, part.clip, seed, device), part
 
 
 def _resumed(
@@ -327,13 +328,16 @@ def _changes(
     return new
 
 
-def _refuse_unfit(clip: str | Path, failed: Sequence[Check], force: bool) -> None:
-    """Raise a `ValueError` that names the first failed check, or, if forced, only warn."""
-    for check in failed:
+def _refuse_unfit(run: Run, clip: MultiViewClip, part: SurveyedClip, force: bool) -> None:
+    """Before the first step, refuse what the doctor finds unfit, or, if forced, only warn.
+
+    clip: as it was opened; its frames may be larger than those of `part`.
+    """
+    for check in obstacles(clip, part.survey) if run.step == 0 else ():
         if not force:
             raise ValueError(
-                f"{clip}: {check.name}: {check.said}; {check.remedy}. See `python -m bkind3d_lite "
-                f"doctor {clip}`, or train all the same with --force"
+                f"{clip.name}: {check.name}: {check.said}; {check.remedy}. See `python -m "
+                f"bkind3d_lite doctor {clip.name}`, or train all the same with --force"
             )
         log.warning("warning: %s: %s; %s", check.name, check.said, check.remedy)
 
