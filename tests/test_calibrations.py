@@ -61,7 +61,7 @@ def same(found, rig, scale=1.0):
     )
 
 
-# ---- Anipose and its family ----------------------------------------------------------------------------------------
+# ---- Anipose and its family ----------------------------------------------------------------------
 def table(name="a", **change):
     values = (
         dict(
@@ -261,7 +261,7 @@ def test_caliscope_writes_matrices_and_metres(tmp_path, nested):
         load_calibration(path)
 
 
-# ---- MATLAB --------------------------------------------------------------------------------------------------------
+# ---- MATLAB --------------------------------------------------------------------------------------
 def dannce(rig):
     cells = np.empty((rig.views, 1), object)
     for v, (_, K, R, t, d) in enumerate(parts(rig)):
@@ -342,7 +342,7 @@ def test_rat7m_reads_cameras_by_name_whatever_their_order(tmp_path):
     )
 
 
-# ---- OpenCV YAML ---------------------------------------------------------------------------------------------------
+# ---- OpenCV YAML ---------------------------------------------------------------------------------
 def opencv(key, value):
     value = np.atleast_2d(value)
     numbers = ", ".join(repr(float(x)) for x in value.ravel())
@@ -405,7 +405,7 @@ def test_yaml_constructs_nothing(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-# ---- motion capture ------------------------------------------------------------------------------------------------
+# ---- motion capture ------------------------------------------------------------------------------
 def attributes(**values):
     return " ".join(f"{k}={quoteattr(str(v))}" for k, v in values.items())
 
@@ -470,7 +470,7 @@ def test_a_document_type_is_refused(tmp_path):
         load_calibration(tmp_path / "bomb.xcp")
 
 
-# ---- Human3.6M -----------------------------------------------------------------------------------------------------
+# ---- Human3.6M -----------------------------------------------------------------------------------
 H36M = ("54138969", "55011271", "58860488", "60457274")
 
 
@@ -550,7 +550,7 @@ def test_human36m_h5(tmp_path):
     )
 
 
-# ---- plain ---------------------------------------------------------------------------------------------------------
+# ---- plain ---------------------------------------------------------------------------------------
 def test_json_by_field_in_several_spellings(tmp_path):
     rig = reference()
     spelled = [
@@ -651,7 +651,7 @@ def test_an_unknown_dialect(tmp_path):
         load_calibration(tmp_path / "calibration.docx")
 
 
-# ---- real files ----------------------------------------------------------------------------------------------------
+# ---- real files ----------------------------------------------------------------------------------
 def test_a_real_rig_is_the_same_from_json_and_toml(shared):
     folder = shared / "realdata" / "mouse5_dev"
     if not folder.is_dir():
@@ -666,7 +666,7 @@ def test_a_real_rig_is_the_same_from_json_and_toml(shared):
     assert_close(b.take(order).px_from_world(points), a.px_from_world(points), atol=1e-2, rtol=0)
 
 
-# ---- finding -------------------------------------------------------------------------------------------------------
+# ---- finding -------------------------------------------------------------------------------------
 def test_a_calibration_is_found_there_or_one_level_up_and_two_are_refused(tmp_path):
     clip = tmp_path / "session" / "trial"
     clip.mkdir(parents=True)
@@ -684,7 +684,7 @@ def test_a_calibration_is_found_there_or_one_level_up_and_two_are_refused(tmp_pa
         find_calibration(clip)
 
 
-# ---- fuzz ----------------------------------------------------------------------------------------------------------
+# ---- fuzz ----------------------------------------------------------------------------------------
 def originals(folder):
     rig = reference((-0.2, 0.05, 0.0, 0.0, 0.01))
     save_calibration(rig, folder / "calibration.toml")

@@ -1,7 +1,8 @@
-"""Calibrations: whatever tool wrote the file, one `CameraRig`. One small module per family of dialects."""
+"""Calibrations: whatever tool wrote the file, one `CameraRig`; a module a family of dialects."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..cameras import CameraRig
@@ -41,11 +42,8 @@ READERS = {
     ".txt": read_qualisys,
     ".npz": read_npz,
 }
-BY_SUBJECT = {
-    ".json": read_json,
-    ".xml": read_metadata,
-    ".h5": read_h5,
-}  # Human3.6M: one file, a rig for each subject
+# Human3.6M: one file, a rig for each subject.
+BY_SUBJECT = {".json": read_json, ".xml": read_metadata, ".h5": read_h5}
 PICKLES = (".pickle", ".pkl", ".npy", ".pt", ".pth")
 LARGEST = 1 << 28  # bytes; no calibration is as large, a video renamed by mistake is
 
@@ -53,39 +51,36 @@ LARGEST = 1 << 28  # bytes; no calibration is as large, a video renamed by mista
 def load_calibration(
     path: str | Path, wh: tuple[int, int] | None = None, subject: str | int | None = None
 ) -> CameraRig:
-    """Read a calibration of any known dialect into a float32 `CameraRig`; the dialect is recognised by the file itself.
+    """Read a calibration of any known dialect; the dialect is recognised by the file itself.
 
-    Anipose and its family, Pose2Sim, Caliscope (`.toml`); DANNCE, Label3D, Rat7M (`.mat`); EasyMocap, JARVIS (`.yml`); Qualisys (`.qca.txt`);
-    Vicon (`.xcp`); Human3.6M (`metadata.xml`, `camera-parameters.json`, `cameras.h5`, which need `subject`); plain JSON or NPZ with K, R, t or
-    projection matrices. `wh` = (W, H) is needed where the format holds none. Lengths stay in the file's unit, named in `rig.unit`
-    ("unknown" where nothing tells). Lens models other than OpenCV's five coefficients, mirrors and pickles are refused by name.
-    Raises `FileNotFoundError` or `ValueError` with the file, the value and the remedy.
+    Anipose and its family, Pose2Sim, Caliscope (`.toml`); DANNCE, Label3D, Rat7M (`.mat`);
+    EasyMocap, JARVIS (`.yml`); Qualisys (`.qca.txt`); Vicon (`.xcp`); Human3.6M (`metadata.xml`,
+    `camera-parameters.json`, `cameras.h5`); plain JSON or NPZ with K, R, t or projection matrices.
+    Lens models other than OpenCV's five coefficients, mirrors and pickles are refused by name.
+
+    Args:
+        path: the file.
+        wh: (W, H) in pixels, needed where the format holds none.
+        subject: `S1` or 1, needed by Human3.6M's files.
+
+    Returns:
+        A float32 rig. Lengths stay in the file's unit, named in `rig.unit` ("unknown" where nothing
+        tells).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read; names the file, the value and the remedy.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no calibration here; expected for example an Anipose calibration.toml"
-        )
-    suffix = path.suffix.lower()
-    if suffix in PICKLES:
-        raise ValueError(
-            f"{path}: a pickle can run code when it is read, so it is not; load it where you trust it and save K, R, t, distortion, "
-            "size, names with numpy.savez (.npz) or as JSON"
-        )
-    if path.stat().st_size > LARGEST:
-        raise ValueError(
-            f"{path}: {path.stat().st_size >> 20} MB; no calibration is that large: is it the right file?"
-        )
-    if suffix not in READERS and suffix not in BY_SUBJECT:
-        raise ValueError(
-            f"{path}: no calibration dialect ends in {suffix or 'nothing'}; known: {', '.join(sorted((*READERS, *BY_SUBJECT)))}"
-        )
+    suffix = _suffix(path)
     try:
-        tables, unit = (
-            READERS[suffix](path) if suffix in READERS else BY_SUBJECT[suffix](path, subject)
-        )
+        if suffix in READERS:
+            tables, unit = READERS[suffix](path)
+        else:
+            tables, unit = BY_SUBJECT[suffix](path, subject)
         return rig_of(tables, path, unit, wh)
-    except Exception as error:  # of a broken file anything can come, from five parsers; the user gets one kind of error
+    except Exception as error:
+        # Of a broken file anything can come, from five parsers; the user gets one kind of error.
         if isinstance(error, ValueError) and str(path.parent) in str(error):
             raise
         raise ValueError(
@@ -94,28 +89,61 @@ def load_calibration(
         ) from error
 
 
-def find_calibration(folder: str | Path) -> Path:
-    """The calibration of a folder of videos: there, in a folder `calibration` there, or the same one level up.
+def _suffix(path: Path) -> str:
+    """How the file's name ends, if it may be a calibration that can be read."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no calibration here; expected for example an Anipose calibration.toml"
+        )
+    suffix = path.suffix.lower()
+    if suffix in PICKLES:
+        raise ValueError(
+            f"{path}: a pickle can run code when it is read, so it is not; load it where you trust "
+            "it and save K, R, t, distortion, size, names with numpy.savez (.npz) or as JSON"
+        )
+    if path.stat().st_size > LARGEST:
+        raise ValueError(
+            f"{path}: {path.stat().st_size >> 20} MB; no calibration is that large: "
+            "is it the right file?"
+        )
+    if suffix not in READERS and suffix not in BY_SUBJECT:
+        raise ValueError(
+            f"{path}: no calibration dialect ends in {suffix or 'nothing'}; "
+            f"known: {', '.join(sorted((*READERS, *BY_SUBJECT)))}"
+        )
+    return suffix
 
-    Raises `FileNotFoundError` if there is none, `ValueError` if several fit alike.
+
+def find_calibration(folder: str | Path) -> Path:
+    """The calibration of a folder of videos.
+
+    Args:
+        folder: it lies there, in a folder `calibration` there, or the same one level up.
+
+    Returns:
+        The first file of a usual name.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: several fit alike.
     """
     folder = Path(folder)
-    for place in (
-        folder,
-        folder / "calibration",
-        folder / "Calibration",
-        folder.parent,
-        folder.parent / "calibration",
-        folder.parent / "Calibration",
-    ):
+    for place in _places(folder):
         for pattern in USUAL_NAMES if place.is_dir() else ():
-            found = sorted(p for p in place.glob(pattern) if p.is_file())
-            if len(found) > 1:
+            files = sorted(p for p in place.glob(pattern) if p.is_file())
+            if len(files) > 1:
                 raise ValueError(
-                    f"{place}: {', '.join(p.name for p in found)} could each be the calibration; keep one of them"
+                    f"{place}: {', '.join(p.name for p in files)} could each be the calibration; "
+                    "keep one of them"
                 )
-            if found:
-                return found[0]
+            if files:
+                return files[0]
     raise FileNotFoundError(
-        f"{folder}: no calibration.toml here or one level up, nor a calibration of another known name ({', '.join(USUAL_NAMES[1:])})"
+        f"{folder}: no calibration.toml here or one level up, nor a calibration of another known "
+        f"name ({', '.join(USUAL_NAMES[1:])})"
     )
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    for place in (folder, folder.parent):
+        yield from (place, place / "calibration", place / "Calibration")

@@ -1,15 +1,19 @@
-"""Human3.6M: the original `metadata.xml`, the widespread `camera-parameters.json`, and `cameras.h5`. Millimetres, one rig a subject.
+"""Human3.6M: `metadata.xml` (the original), `camera-parameters.json` (widespread), `cameras.h5`.
 
-The data set's own tangential terms lack OpenCV's factor 2 on the cross terms; read as OpenCV's they are up to about a pixel off in the corners.
+Millimetres, one rig a subject. The data set's own tangential terms lack OpenCV's factor 2 on the
+cross terms; read as OpenCV's they are up to about a pixel off in the corners.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from .entry import Tables
 from .isolated_parser import contents
 from .mocap import parse
 
@@ -18,17 +22,20 @@ SIZES = {"54138969": (1000, 1002), "60457274": (1000, 1002)}
 SUBJECTS = (1, 5, 6, 7, 8, 9, 11)
 
 
-def _number(subject: str | int | None, path: Path, known=SUBJECTS) -> int:
+def _number(subject: str | int | None, path: Path, subjects: Collection[int] = SUBJECTS) -> int:
     """11 from `S11`, `11` or 11."""
     digits = str(subject).upper().removeprefix("S")
-    if not digits.isdigit() or int(digits) not in known:
+    if not digits.isdigit() or int(digits) not in subjects:
         raise ValueError(
-            f"{path}: subject = {subject}; this file holds one rig for each of {', '.join(f'S{n}' for n in known)}: say subject='S1'"
+            f"{path}: subject = {subject}; this file holds one rig for each of "
+            f"{', '.join(f'S{n}' for n in subjects)}: say subject='S1'"
         )
     return int(digits)
 
 
-def _table(name: str, intrinsics, R: np.ndarray, t: np.ndarray, distortion) -> dict:
+def _table(
+    name: str, intrinsics: Iterable, R: np.ndarray, t: np.ndarray, distortion: Sequence
+) -> dict[str, Any]:
     fx, fy, cx, cy = intrinsics
     return dict(
         name=name,
@@ -40,65 +47,93 @@ def _table(name: str, intrinsics, R: np.ndarray, t: np.ndarray, distortion) -> d
     )
 
 
-def read_metadata(path: Path, subject=None) -> tuple[dict, str]:
-    """`w0` of metadata.xml: 4 x 11 x (three angles, camera centre), then 4 x (fx, fy, cx, cy, k1, k2, k3, p1, p2)."""
+def read_metadata(path: Path, subject: str | int | None = None) -> tuple[Tables, str]:
+    """Cameras from `w0` of metadata.xml.
+
+    It holds 4 x 11 x (three angles, camera centre), then 4 x (fx, fy, cx, cy, k1, k2, k3, p1, p2).
+
+    Args:
+        path: the file.
+        subject: whose rig.
+
+    Returns:
+        The cameras, and the unit.
+
+    Raises:
+        ValueError: it is another file, or the subject is none of its own.
+    """
     text = next((e.text for e in parse(path).iter("w0")), None)
     w0 = np.array([float(x) for x in (text or "").strip().strip("[]").replace(",", " ").split()])
     if w0.size != 300:
         raise ValueError(
             f"{path}: {w0.size} numbers in w0, expected the 300 of Human3.6M's metadata.xml"
         )
-    outside, inside = (
-        w0[:264].reshape(4, 11, 6)[:, _number(subject, path, range(1, 12)) - 1],
-        w0[264:].reshape(4, 9),
-    )
+    outer = w0[:264].reshape(4, 11, 6)[:, _number(subject, path, range(1, 12)) - 1]
+    inner = w0[264:].reshape(4, 9)
     tables = {}
-    for name, (rx, ry, rz, *centre), (fx, fy, cx, cy, k1, k2, k3, p1, p2) in zip(
-        CAMERAS, outside, inside
-    ):
-        R = (
-            Rotation.from_euler("x", rx)
-            * Rotation.from_euler("y", ry)
-            * Rotation.from_euler("z", rz)
-        ).as_matrix()
-        tables[name] = _table(
-            name, (fx, fy, cx, cy), R, -R @ np.array(centre), (k1, k2, p1, p2, k3)
-        )
+    for name, (*angles, cx, cy, cz), lens in zip(CAMERAS, outer, inner):
+        turns = [Rotation.from_euler(axis, angle) for axis, angle in zip("xyz", angles)]
+        R = (turns[0] * turns[1] * turns[2]).as_matrix()
+        k1, k2, k3, p1, p2 = lens[4:]
+        t = -R @ np.array([cx, cy, cz])
+        tables[name] = _table(name, lens[:4], R, t, (k1, k2, p1, p2, k3))
     return tables, "mm"
 
 
-def read_parameters(root: dict, path: Path, subject=None) -> tuple[dict, str]:
-    """`intrinsics[camera]` and `extrinsics[subject][camera]`: OpenCV, world to camera."""
-    known = sorted(int(key[1:]) for key in root["extrinsics"])
-    outside = root["extrinsics"][f"S{_number(subject, path, known)}"]
+def read_parameters(
+    root: dict[str, Any], path: Path, subject: str | int | None = None
+) -> tuple[Tables, str]:
+    """Cameras from camera-parameters.json: OpenCV's convention, world to camera.
+
+    Args:
+        root: its contents, `intrinsics[camera]` and `extrinsics[subject][camera]`.
+        path: the file, for messages.
+        subject: whose rig.
+
+    Returns:
+        The cameras, and the unit.
+    """
+    subjects = sorted(int(key[1:]) for key in root["extrinsics"])
+    outer = root["extrinsics"][f"S{_number(subject, path, subjects)}"]
     tables = {}
-    for name, inside in root["intrinsics"].items():
-        size = SIZES.get(name, (1000, 1000))
+    for name, inner in root["intrinsics"].items():
         tables[name] = dict(
             name=name,
-            size=size,
-            matrix=inside["calibration_matrix"],
-            distortions=inside["distortion"],
-            rotation=outside[name]["R"],
-            translation=np.ravel(outside[name]["t"]),
+            size=SIZES.get(name, (1000, 1000)),
+            matrix=inner["calibration_matrix"],
+            distortions=inner["distortion"],
+            rotation=outer[name]["R"],
+            translation=np.ravel(outer[name]["t"]),
         )
     return tables, "mm"
 
 
-def read_h5(path: Path, subject=None) -> tuple[dict, str]:
-    """cameras.h5: `subject{n}/camera{i}` with R stored transposed, the centre T, f, c, k (3), p (2), the name as character codes."""
+def read_h5(path: Path, subject: str | int | None = None) -> tuple[Tables, str]:
+    """Cameras from cameras.h5, groups `subject{n}/camera{i}`.
+
+    They hold R (transposed), the centre T, f, c, k (3), p (2), and the name as character codes.
+
+    Args:
+        path: the file.
+        subject: whose rig.
+
+    Returns:
+        The cameras, and the unit.
+
+    Raises:
+        ValueError: it is another file, or the subject is none of its own.
+    """
     root = contents(path)
-    known = sorted(int(key.removeprefix("subject")) for key in root if key.startswith("subject"))
-    if not known:
+    subjects = sorted(int(key.removeprefix("subject")) for key in root if key.startswith("subject"))
+    if not subjects:
         raise ValueError(f"{path}: no subjects in it; expected Human3.6M's cameras.h5")
-    group, tables = root[f"subject{_number(subject, path, known)}"], {}
+    group = root[f"subject{_number(subject, path, subjects)}"]
+    tables = {}
     for camera in (group[key] for key in sorted(group)):
-        R, T, f, c, k, p = (
-            np.array(camera[key], np.float64).T for key in ("R", "T", "f", "c", "k", "p")
-        )  # not MATLAB's: as it stands
+        fields = (np.array(camera[key], np.float64) for key in ("R", "T", "f", "c", "k", "p"))
+        R, T, f, c, k, p = (x.T for x in fields)  # not MATLAB's: as it stands
         name = "".join(chr(int(code)) for code in np.ravel(camera["Name"]))
-        k1, k2, k3 = k.ravel()
-        tables[name] = _table(
-            name, (*f.ravel(), *c.ravel()), R.T, -R.T @ T.ravel(), (k1, k2, *p.ravel(), k3)
-        )
+        (k1, k2, k3), centre = k.ravel(), T.ravel()
+        intrinsics = (*f.ravel(), *c.ravel())
+        tables[name] = _table(name, intrinsics, R.T, -R.T @ centre, (k1, k2, *p.ravel(), k3))
     return tables, "mm"

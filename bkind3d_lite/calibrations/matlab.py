@@ -1,15 +1,17 @@
 """MATLAB: DANNCE and Label3D `*dannce.mat` (v5 and v7.3), Rat7M `mocap-s*-d*.mat`.
 
-MATLAB's convention is row vectors, [u v 1] ~ [X 1] [r; t] K, and pixels from 1: K and r are transposed, the principal point moves by -1.
+MATLAB's convention is row vectors, [u v 1] ~ [X 1] [r; t] K, and pixels from 1: K and r are
+transposed, the principal point moves by -1.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .entry import natural
+from .entry import Tables, natural
 from .isolated_parser import contents
 
 FIELDS = {
@@ -21,31 +23,48 @@ FIELDS = {
 }
 
 
-def read_mat(path: Path) -> tuple[dict, str]:
-    """Cameras of a DANNCE or Label3D file (cell `params`, names in `camnames`) or a Rat7M one (struct `cameras`), in mm."""
+def read_mat(path: Path) -> tuple[Tables, str]:
+    """Cameras of a DANNCE or Label3D file, or of a Rat7M one.
+
+    The former have a cell `params` and names in `camnames`, the latter a struct `cameras`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The cameras, and the unit, mm.
+
+    Raises:
+        ValueError: it is another file, or names and cameras do not agree.
+    """
     root = contents(path)
     if isinstance(root.get("cameras"), dict):
-        found = {
-            name: root["cameras"][name] for name in sorted(root["cameras"], key=natural)
-        }  # by name: the field order is arbitrary
+        # By name: the order of a struct's fields is arbitrary.
+        cameras = {name: root["cameras"][name] for name in sorted(root["cameras"], key=natural)}
     elif "params" in root:
-        cameras = root["params"] if isinstance(root["params"], list) else [root["params"]]
-        names = [str(n) for n in root.get("camnames", [])] or [
-            f"Camera{i + 1}" for i in range(len(cameras))
-        ]
-        if len(names) != len(cameras):
-            raise ValueError(
-                f"{path}: {len(cameras)} cameras in params, {len(names)} names in camnames; they must agree"
-            )
-        found = dict(zip(names, cameras))
+        cameras = _by_name(root, path)
     else:
         raise ValueError(
-            f"{path}: neither params (DANNCE, Label3D) nor cameras (Rat7M) in it, but {', '.join(sorted(root)) or 'nothing'}"
+            f"{path}: neither params (DANNCE, Label3D) nor cameras (Rat7M) in it, "
+            f"but {', '.join(sorted(root)) or 'nothing'}"
         )
-    return {name: _camera(name, camera, path) for name, camera in found.items()}, "mm"
+    return {name: _camera(name, camera, path) for name, camera in cameras.items()}, "mm"
 
 
-def _camera(name: str, fields: dict, path: Path) -> dict:
+def _by_name(root: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The cameras of a cell `params`, by their names in `camnames`."""
+    cameras = root["params"] if isinstance(root["params"], list) else [root["params"]]
+    names = [str(n) for n in root.get("camnames", [])]
+    names = names or [f"Camera{i + 1}" for i in range(len(cameras))]
+    if len(names) != len(cameras):
+        raise ValueError(
+            f"{path}: {len(cameras)} cameras in params, {len(names)} names in camnames; "
+            "they must agree"
+        )
+    return dict(zip(names, cameras))
+
+
+def _camera(name: str, fields: dict[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError(f"{path} [{name}]: not a struct of K, r, t, RDistort, TDistort")
     value = {
@@ -57,15 +76,13 @@ def _camera(name: str, fields: dict, path: Path) -> dict:
         )
     if np.any(fields.get("m", 0)):
         raise ValueError(
-            f"{path} [{name}]: m = {fields['m']}, a camera seen in a mirror; flip its video and calibrate it unmirrored"
+            f"{path} [{name}]: m = {fields['m']}, a camera seen in a mirror; "
+            "flip its video and calibrate it unmirrored"
         )
     K = np.array(value["K"], np.float64).T
     if K.shape == (3, 3):
         K[:2, 2] -= 1  # MATLAB counts pixels from 1
-    k, p = (
-        np.pad(np.array(_some(value[key]), np.float64).ravel(), (0, n))[:n]
-        for key, n in (("radial", 3), ("tangential", 2))
-    )
+    k, p = _coefficients(value["radial"], 3), _coefficients(value["tangential"], 2)
     return dict(
         name=name,
         matrix=K,
@@ -75,5 +92,7 @@ def _camera(name: str, fields: dict, path: Path) -> dict:
     )
 
 
-def _some(value) -> object:
-    return [] if value is None else value
+def _coefficients(value: Any, count: int) -> np.ndarray:
+    """So many numbers of a field, zeros where it has fewer or is missing."""
+    given = np.array([] if value is None else value, np.float64).ravel()
+    return np.pad(given, (0, count))[:count]
