@@ -329,6 +329,9 @@ def run_all(
 def copy_lessons(folder: str | Path) -> Path:
     """Copy the lessons and the samples that they read into `folder`, all of it or nothing.
 
+    Args:
+        folder: gets two folders, `notebooks` and `data_samples`; made if it is not there.
+
     Returns:
         `folder/notebooks`; the samples lie beside it, in `folder/data_samples`.
 
