@@ -548,7 +548,7 @@ def test_no_data_set(tmp_path):
 def test_the_verbs_say_how_to_open():
     from argparse import ArgumentParser
 
-    from bkind3d_lite.__main__ import VERBS, _how
+    from bkind3d_lite.workflows.arguments import VERBS, opening
 
     for verb in ("train", "track", "evaluate", "doctor"):
         parser = ArgumentParser()
@@ -562,7 +562,7 @@ def test_the_verbs_say_how_to_open():
         given = parser.parse_args(
             [*needed, "--offset", "cam1=3", "a=b=-2", "--common", "--fps", "30", "--trial", "walk"]
         )
-        assert _how(given) == dict(
+        assert opening(given) == dict(
             offsets={"cam1": 3, "a=b": -2},
             common=True,
             trial="walk",
@@ -571,7 +571,7 @@ def test_the_verbs_say_how_to_open():
             budget=2_000_000_000,
         ), verb
     with pytest.raises(ValueError, match="--offset cam1: expected camera=frames"):
-        _how(parser.parse_args(["x", "--offset", "cam1"]))
+        opening(parser.parse_args(["x", "--offset", "cam1"]))
 
 
 def test_pictures_of_a_clip_that_is_labelled_here_and_there(clip):
