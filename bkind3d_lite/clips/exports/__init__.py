@@ -10,8 +10,11 @@ import torch
 
 from ...cameras import CameraRig
 from ..tracks import Skeleton, Track
-from .binary import dannce_mat, deeplabcut_h5, movement_netcdf, nwb, sleap_anipose_h5
+from .binary import dannce_mat, deeplabcut_h5, movement_netcdf, sleap_anipose_h5
+from .nwb_file import nwb
 from .text import anipose_csv, deeplabcut_csv, trc
+
+__all__ = ["EXPORTS", "export", "read_track"]
 
 # name: (usual file name, writer)
 EXPORTS = {
@@ -32,9 +35,20 @@ def export(
     formats: tuple[str, ...] = tuple(EXPORTS),
     rig: CameraRig | None = None,
 ) -> list[Path]:
-    """Write `track` into `folder` in each of `formats` (names of `EXPORTS`), calibration included where the format has a place for it.
+    """Write a track for other tools.
 
-    Raises `ValueError` for an unknown format, and where a format needs a library that is not installed (saying which).
+    Args:
+        track: what to write.
+        folder: where to, made if need be.
+        formats: names of `EXPORTS`.
+        rig: the calibration, included where a format has a place for it.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: an unknown format, or one that needs a library that is not installed (says
+            which).
     """
     if unknown := [name for name in formats if name not in EXPORTS]:
         raise ValueError(f"unknown export {unknown[0]!r}; known: {', '.join(EXPORTS)}")
@@ -44,20 +58,32 @@ def export(
 
 
 def read_track(path: str | Path) -> Track:
-    """The track that `Track.save` wrote as `.npz`. Raises `FileNotFoundError` or `ValueError` naming the file."""
+    """The track that `Track.save` wrote as `.npz`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A float32 track.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no track; names the file.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no track here; expected the keypoints.npz of a run")
     try:
         with np.load(path, allow_pickle=False) as data:
-            skeleton = Skeleton(
-                tuple(str(n) for n in data["names"]),
-                tuple((int(a), int(b)) for a, b in data["edges"]),
+            names = tuple(str(n) for n in data["names"])
+            edges = tuple((int(a), int(b)) for a, b in data["edges"])
+            return Track(
+                world=torch.from_numpy(data["positions"]).float(),
+                confidence=torch.from_numpy(data["confidence"]).float(),
+                skeleton=Skeleton(names, edges),
+                fps=float(data["fps"]),
+                unit=str(data["unit"]),
             )
-            world, weight = (
-                torch.from_numpy(data[key]).float() for key in ("positions", "confidence")
-            )
-            return Track(world, weight, skeleton, float(data["fps"]), str(data["unit"]))
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path}: not a track ({error}); expected the keypoints.npz of a run"
