@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from bkind3d_lite.clips import Track
-from bkind3d_lite.viz import scenes
+from bkind3d_lite.viz import movie, save_html
 
 ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "build" / "browser"
@@ -99,8 +99,8 @@ ACTIVE = "return document.querySelector('.js-plotly-plot').layout.sliders[0].act
 
 def test_the_film_plays_with_the_network_cut_off(browser, clip, tmp_path):
     track = Track(clip.truth.clone(), torch.ones(len(clip), 8), clip.skeleton, clip.fps)
-    page = scenes.save_html(
-        scenes.movie(track, clip.rig, clip.truth, clip.skeleton, clip=clip, title="a film"),
+    page = save_html(
+        movie(track, clip.rig, clip.truth, clip.skeleton, clip=clip, title="a film"),
         tmp_path / "skeleton.html",
     )
     browser.execute_cdp_cmd("Network.enable", {})
