@@ -29,7 +29,7 @@ def pairs(K):
     return torch.combinations(torch.arange(K))
 
 
-# ---- distance ------------------------------------------------------------------------------------------------------
+# ---- distance ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dims", [2, 3])
 def test_distance_equals_dense_sampling_of_the_segment(dims):
     points, a, b = random(50, dims), random(50, dims, seed=1), random(50, dims, seed=2)
@@ -55,7 +55,7 @@ def test_a_segment_of_no_length_is_its_point_with_finite_gradients():
     assert a.grad.isfinite().all()
 
 
-# ---- maps ----------------------------------------------------------------------------------------------------------
+# ---- maps ----------------------------------------------------------------------------------------
 def test_edge_maps_by_hand():
     """A level segment through y = 0 of an 8 x 4 image: rows lie at +-0.125 and +-0.375 half widths."""
     maps = edge_maps(torch.tensor([[-0.5, 0.0], [0.5, 0.0]]), pairs(2), (4, 8), sigma=0.25)
@@ -126,14 +126,14 @@ def test_gradients_of_edge_maps():
     )
 
 
-# ---- bottleneck ----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("active", ["relu", "softplus"])
-def test_the_bottleneck_draws_its_weights(active):
-    edges = EdgeBottleneck(5, sigma=0.3, active=active).double()
+# ---- bottleneck ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("activation", ["relu", "softplus"])
+def test_the_bottleneck_draws_its_weights(activation):
+    edges = EdgeBottleneck(5, sigma=0.3, activation=activation).double()
     ndc = random(2, 3, 5, 2)
     drawing = edges(ndc, (10, 14))
     assert drawing.shape == (2, 3, 1, 10, 14) and edges.pairs.tolist() == pairs(5).tolist()
-    want = torch.relu(edges.w) if active == "relu" else (1 + edges.w.exp()).log()
+    want = torch.relu(edges.w) if activation == "relu" else (1 + edges.w.exp()).log()
     assert_close(edges.weights, want)
     assert_close(
         drawing[:, :, 0],
@@ -144,7 +144,7 @@ def test_the_bottleneck_draws_its_weights(active):
 
 
 def test_all_edges_off_is_a_blank_page_with_finite_gradients():
-    edges = EdgeBottleneck(4, active="relu", start=-5.0)
+    edges = EdgeBottleneck(4, activation="relu", start=-5.0)
     ndc = random(1, 2, 4, 2).float().requires_grad_()
     drawing = edges(ndc, (8, 12))
     drawing.sum().backward()
@@ -154,7 +154,7 @@ def test_all_edges_off_is_a_blank_page_with_finite_gradients():
 
 def test_no_line_is_thinner_than_a_cell():
     """At 8 columns a cell is 0.25 half widths: a thin line must still be seen wherever it lies."""
-    edges = EdgeBottleneck(2, sigma=0.001, active="relu", start=1.0, noise=0.0)
+    edges = EdgeBottleneck(2, sigma=0.001, activation="relu", start=1.0, noise=0.0)
     for x in torch.linspace(-0.7, 0.7, 11):
         line = torch.tensor([[[[x, -0.8], [x, 0.8]]]])
         assert edges(line, (8, 8)).amax() > 0.7
@@ -167,7 +167,7 @@ def test_the_same_seed_the_same_edges():
 
 def test_unknown_activity_is_refused():
     with pytest.raises(ValueError, match="tanh.*relu or softplus"):
-        EdgeBottleneck(3, active="tanh")
+        EdgeBottleneck(3, activation="tanh")
 
 
 def test_a_dot_is_an_edge_of_no_length():
@@ -203,7 +203,7 @@ def test_points_are_joined_by_nothing_and_never_thinner_than_a_cell():
         assert points(torch.full((1, 1, 5, 2), float(x)), (8, 8)).amax() > 0.5
 
 
-# ---- skeleton ------------------------------------------------------------------------------------------------------
+# ---- skeleton ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("seed", range(5))
 def test_the_strongest_edges_connect_every_keypoint(seed):
     K = 7

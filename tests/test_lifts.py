@@ -117,7 +117,7 @@ def test_a_keypoint_lies_where_the_volume_peaks(monkeypatch):
     assert found.confidence.min() > 0.99
 
 
-# ---- the place of the volume ---------------------------------------------------------------------------------------
+# ---- the place of the volume ---------------------------------------------------------------------
 def test_static_cameras_are_projected_once_per_rig():
     lift, _, batch = world_of()
     first, again = (
@@ -174,7 +174,7 @@ def test_voxels_must_fit_the_hourglass():
         Volumetric(VolumeRecipe(voxels=10, side=400.0), 5, 3)
 
 
-# ---- the prior -----------------------------------------------------------------------------------------------------
+# ---- the prior -----------------------------------------------------------------------------------
 def test_the_hull_needs_the_foreground_channel():
     lift, maps, batch = world_of()
     lift.priors = replace(lift.priors, hull=1.0)

@@ -72,7 +72,7 @@ ALL = pytest.mark.parametrize(
 )
 
 
-# ---- round trips ---------------------------------------------------------------------------------------------------
+# ---- round trips ---------------------------------------------------------------------------------
 @SPATIAL
 @pytest.mark.parametrize("follow", [False, True])
 def test_exact_heatmaps_give_back_the_keypoints(lift, follow):
@@ -145,7 +145,7 @@ def test_a_batch_of_two_equals_two_of_one(lift):
         assert_close(alone.ndc, both.ndc[part])
 
 
-# ---- confidence ----------------------------------------------------------------------------------------------------
+# ---- confidence ----------------------------------------------------------------------------------
 @SPATIAL
 def test_an_unsure_view_is_outvoted(lift):
     """One view points elsewhere with a flat heatmap: the others, being sure, keep the point."""
@@ -161,7 +161,7 @@ def test_an_unsure_view_is_outvoted(lift):
     )
 
 
-# ---- depth ---------------------------------------------------------------------------------------------------------
+# ---- depth ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("follow", [False, True])
 def test_every_cameras_depths_enclose_the_cube_however_it_is_turned(follow):
     world, batch = scene(follow=follow)
@@ -202,7 +202,7 @@ def test_a_camera_inside_the_cube_still_looks_ahead():
     assert (near > 0).all() and (far > near).all()
 
 
-# ---- gradients -----------------------------------------------------------------------------------------------------
+# ---- gradients -----------------------------------------------------------------------------------
 @ALL
 def test_gradients_reach_every_map(lift):
     world, batch = scene()
@@ -249,7 +249,7 @@ def test_triangulation_already_minimizes_the_reprojection_error(spread, most):
     assert ours > 0 and theirs < most * ours
 
 
-# ---- switches ------------------------------------------------------------------------------------------------------
+# ---- switches ------------------------------------------------------------------------------------
 def test_sharpness_and_hull_act_on_the_logits():
     world, batch = scene()
     maps = heatmaps(batch.rig.ndc_from_world(world))

@@ -20,14 +20,13 @@ from bkind3d_lite.model.losses import (
     separation,
     steadiness,
 )
-from bkind3d_lite.model.memory_efficient import mean_square
 
 
 def images(seed, n=2, size=(24, 40), dtype=torch.float64):
     return torch.rand(n, 3, *size, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-# ---- dissimilarity -------------------------------------------------------------------------------------------------
+# ---- dissimilarity -------------------------------------------------------------------------------
 @pytest.mark.parametrize("structure_only", [False, True])
 @pytest.mark.parametrize("smooth", [0.0, 1.0])
 def test_equal_images_differ_by_nothing(structure_only, smooth):
@@ -95,7 +94,7 @@ def test_images_smaller_than_the_window_are_refused():
         dissimilarity(images(0, size=(8, 40)), images(1, size=(8, 40)))
 
 
-# ---- perceptual ----------------------------------------------------------------------------------------------------
+# ---- perceptual ----------------------------------------------------------------------------------
 def maps(seed, n=2, size=(16, 24)):
     return torch.rand(n, 1, *size, generator=torch.Generator().manual_seed(seed))
 
@@ -118,22 +117,6 @@ def test_a_frame_of_three_colours_is_compared_as_it_is():
 def test_pixels_by_hand():
     recon, target = torch.full((1, 1, 8, 8), 0.5), torch.full((1, 1, 8, 8), 0.2)
     assert float(Perceptual("pixels")(recon, target)) == pytest.approx(0.3**2 / 0.2**2, rel=1e-5)
-
-
-@pytest.mark.parametrize("last", [torch.contiguous_format, torch.channels_last])
-def test_half_precision_features_are_compared_in_float32(last):
-    g = torch.Generator().manual_seed(0)
-    a, b = (
-        torch.rand(1, 8, 160, 140, generator=g).bfloat16().contiguous(memory_format=last)
-        for _ in range(2)
-    )
-    exact = (a.double() - b.double()).square().mean()
-    found = mean_square(a.requires_grad_(), b)
-    (slope,) = torch.autograd.grad(2 * found, a)
-    assert found.dtype == torch.float32 and found.grad_fn.name() == "_MeanSquareBackward"
-    assert_close(found.double(), exact, rtol=1e-5, atol=0)
-    assert slope.dtype == a.dtype and slope.stride() == a.stride()
-    assert_close(slope.double(), 4 * (a.double() - b.double()) / a.numel(), rtol=2**-6, atol=0)
 
 
 @pytest.mark.parametrize("network", ["pixels", "random"])
@@ -198,7 +181,7 @@ def test_unknown_network():
         Perceptual("alexnet")
 
 
-# ---- separation ----------------------------------------------------------------------------------------------------
+# ---- separation ----------------------------------------------------------------------------------
 def test_separation_by_hand():
     """Points at 0, 1, 3 on a line, sigma 1: pairs at distances 1, 3, 2."""
     world = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [3, 0, 0]]])
@@ -227,7 +210,7 @@ def test_gradients_of_separation():
     assert torch.autograd.gradcheck(lambda x: separation(x, 0.8), (world,))
 
 
-# ---- length --------------------------------------------------------------------------------------------------------
+# ---- length --------------------------------------------------------------------------------------
 PAIRS = torch.tensor([[0, 1], [0, 2], [1, 2]])
 
 
@@ -279,7 +262,7 @@ def test_edge_length_does_not_see_where_the_animal_is():
     assert float(loss(turned, PAIRS, torch.ones(3))) == pytest.approx(0.0, abs=1e-9)
 
 
-# ---- between the views ---------------------------------------------------------------------------------------------
+# ---- between the views ---------------------------------------------------------------------------
 def test_agreement_by_hand():
     """Two views 3 apart, a third on the first: pairs at 3, 0, 3; two keypoints, one agreed on."""
     votes = torch.zeros(1, 3, 2, 3)
@@ -353,7 +336,7 @@ def test_equivariance_moves_the_turned_keypoints_alone():
     assert upright.grad is None and all(t.grad.any() for t in turned)
 
 
-# ---- beyond the paper ----------------------------------------------------------------------------------------------
+# ---- beyond the paper ----------------------------------------------------------------------------
 def test_cover_by_hand():
     """Foreground in one cell of a wide image; the distance counts in image widths on both axes."""
     moving = torch.zeros(1, 1, 1, 4, 8)

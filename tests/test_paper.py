@@ -75,7 +75,7 @@ def test_spatial_softmax():
 
 def test_edge_maps_and_their_maximum():
     """E_mn(p) = exp(-d^2 / sigma^2), E(p) = max_mn w_mn E_mn(p); an edge is active if w > 0. d by walking along the line."""
-    drawn = EdgeBottleneck(4, sigma=0.3, active="relu", seed=1).double()
+    drawn = EdgeBottleneck(4, sigma=0.3, activation="relu", seed=1).double()
     ndc, (h, w) = random(1, 1, 4, 2, seed=2) / 2, (5, 8)
     pixels, steps = cells(h, w, like=ndc), torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None]
     want = torch.zeros(h, w, dtype=torch.float64)

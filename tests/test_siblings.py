@@ -76,7 +76,7 @@ def named(recipes):
     return pytest.mark.parametrize("recipe", recipes, ids=lambda r: r.name)
 
 
-# ---- values --------------------------------------------------------------------------------------------------------
+# ---- values --------------------------------------------------------------------------------------
 def test_every_sibling_is_one_change_of_the_paper():
     assert {variant(base, name) for base in (PAPER_H36M, PAPER_RAT7M) for name in VARIANTS} | {
         *SIBLINGS
@@ -121,7 +121,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
             build(PLAIN.with_(side=400.0, centre=(0.0, 0.0, 0.0), **wrong))
 
 
-# ---- one factory, one loop -----------------------------------------------------------------------------------------
+# ---- one factory, one loop -----------------------------------------------------------------------
 @named(EVERY)
 def test_every_recipe_trains_and_tracks(clip, seen, recipe):
     run = begin(recipe, clip)
@@ -188,7 +188,7 @@ def test_siblings_resume_bit_for_bit(tmp_path, clip, seen, recipe):
     assert load(tmp_path / "c.safetensors")[1] == half.recipe
 
 
-# ---- terms ---------------------------------------------------------------------------------------------------------
+# ---- terms ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "lift, term, what",
     [
@@ -217,7 +217,7 @@ def test_the_frame_to_explain_is_the_later_one(clip, seen):
 
 
 def test_separation_of_flat_keypoints_is_in_the_images(clip):
-    """Two keypoints a tenth of the image's width apart count alike along x and along y, on an image that is not square."""
+    """Two keypoints a tenth of the width apart count alike along x and y of an oblong image."""
     recipe = placed(variant(PLAIN, "flat").with_(keypoints=2, separate_sigma=0.1), clip.rig)
     _, objective = build(recipe)
     for there in ([0.2, 0.0], [0.0, 0.3]):  # 48 x 32: the same 4.8 pixels

@@ -16,7 +16,7 @@ def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-# ---- grid ----------------------------------------------------------------------------------------------------------
+# ---- grid ----------------------------------------------------------------------------------------
 def test_grid_points_are_voxel_centres():
     points = Grid(torch.tensor([10.0, 20.0, 30.0]), 40.0, 4).points
     assert points.shape == (4, 4, 4, 3)
@@ -83,7 +83,7 @@ def test_cameras_that_look_away_are_refused():
         overlap(away)
 
 
-# ---- unproject -----------------------------------------------------------------------------------------------------
+# ---- unproject -----------------------------------------------------------------------------------
 def slow_sample(image, x, y):
     """One bilinear sample of (h, w) at ndc (x, y), by the book: cell i has its centre at (i + 0.5); outside the image 0."""
     h, w = image.shape
@@ -154,7 +154,7 @@ def test_gradients_of_unproject():
     assert torch.autograd.gradcheck(unproject, (maps, ndc))
 
 
-# ---- fuse ----------------------------------------------------------------------------------------------------------
+# ---- fuse ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("how", ["softmax", "mean", "sum", "max"])
 def test_fusing_does_not_ask_which_view_is_first(how):
     volumes = random(2, 4, 3, 7)
@@ -179,7 +179,7 @@ def test_fuse_unknown():
         fuse(torch.zeros(1, 2, 1, 1), "median")
 
 
-# ---- hull ----------------------------------------------------------------------------------------------------------
+# ---- hull ----------------------------------------------------------------------------------------
 def test_hull_by_hand():
     """Two views of constant foreground 1 and 0.1; a third that does not see the points votes half against them."""
     moving = torch.tensor([1.0, 0.1, 1.0]).view(1, 3, 1, 1, 1).expand(1, 3, 1, 4, 6)
@@ -230,7 +230,7 @@ def test_inside():
     ).tolist() == [True, True, False, False, False]
 
 
-# ---- soft argmax ---------------------------------------------------------------------------------------------------
+# ---- soft argmax ---------------------------------------------------------------------------------
 GRIDS = [
     pytest.param(cells(6, 10).double().flatten(0, 1), id="2d"),
     pytest.param(cells(4, 5, 6).double().flatten(0, 2) * 100 + 30, id="3d"),

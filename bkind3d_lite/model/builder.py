@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -20,13 +21,18 @@ from .objective import Objective
 
 
 def placed(recipe: Recipe, rig: CameraRig, survey: Survey | None = None) -> Recipe:
-    """The recipe with its volume placed, unless it names centre and side: where the animal goes, or, without a survey, where
-    the views overlap. Never the world's origin, which calibrations put anywhere. A cube that follows the animal gets its side.
+    """The recipe with its volume placed, unless it names centre and side itself.
+
+    The place is where the animal goes, or, without a survey, where the views overlap; never the
+    world's origin, which calibrations put anywhere. A cube that follows the animal gets its side.
 
     Args:
         recipe: with or without a place.
         rig: the cameras.
         survey: of the clip; needed where `animal_side` is to be measured.
+
+    Returns:
+        A recipe with centre and side, in world units.
 
     Raises:
         ValueError: the animal's length is asked for without a survey.
@@ -36,8 +42,9 @@ def placed(recipe: Recipe, rig: CameraRig, survey: Survey | None = None) -> Reci
     if volume.follows and volume.animal_side is None:
         if survey is None:
             raise ValueError(
-                f"animal_lengths = {volume.animal_lengths} asks for the animal's length: place the recipe with a survey "
-                "(placed(recipe, clip.rig, survey(clip))), or give animal_side, the side of the cube in world units"
+                f"animal_lengths = {volume.animal_lengths} asks for the animal's length: place the "
+                "recipe with a survey (placed(recipe, clip.rig, survey(clip))), or give "
+                "animal_side, the side of the cube in world units"
             )
         side = volume.animal_lengths * animal_length(survey, rig)
         recipe = recipe.with_(animal_side=float(f"{side:.3g}"))
@@ -48,7 +55,15 @@ def placed(recipe: Recipe, rig: CameraRig, survey: Survey | None = None) -> Reci
 
 
 def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
-    """The model and its objective, weights from `seed`; the recipe must be `placed`."""
+    """The model and its objective.
+
+    Args:
+        recipe: must be `placed`.
+        seed: of the weights.
+
+    Returns:
+        Both, on the CPU and in float32.
+    """
     with torch.random.fork_rng(devices=[]):
         model = build_model(recipe, seed)
         objective = Objective(recipe, len(model.edges.pairs), recipe.volume.cube)
@@ -56,39 +71,40 @@ def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
 
 
 def build_model(recipe: Recipe, seed: int = 0, decoder: bool = True) -> Discoverer:
-    """The model alone. decoder=False: its decoder has shapes and no contents, which tracking has no use for.
+    """The model alone.
 
     Sets PyTorch's global seed, so that what is built next follows from it, too.
+
+    Args:
+        recipe: must be `placed`.
+        seed: of the weights.
+        decoder: False: its decoder has shapes and no contents, which tracking has no use for.
+
+    Returns:
+        The model, on the CPU and in float32.
     """
     torch.manual_seed(seed)
-    maps = {"volumetric": recipe.encoder.channels, "depth": 2 * recipe.keypoints}.get(
-        recipe.lift, recipe.keypoints
-    )
-    encoder = Encoder(
-        3 + recipe.data.background,
-        maps,
-        recipe.encoder.encoder_width,
-        recipe.encoder.backbone,
-        recipe.encoder.pretrained,
-        recipe.encoder.pyramid,
-        recipe.compute.checkpointing,
-    )
+    keypoints, channels = recipe.keypoints, recipe.encoder.channels
+    maps = {"volumetric": channels, "depth": 2 * keypoints}.get(recipe.lift, keypoints)
+    again = recipe.compute.checkpointing
+    encoder = Encoder(recipe.encoder, 3 + recipe.data.background, maps, recompute=again)
     lift, edges = build_lift(recipe), build_bottleneck(recipe, seed)
+    out, drawings = 3 if recipe.losses.explain == "frame" else 1, 2 * edges.drawings
     with nullcontext() if decoder else torch.device("meta"):
-        decoding = Decoder(
-            encoder.features,
-            recipe.decoder.decoder_width,
-            recipe.decoder.decoder_steps,
-            2 * edges.drawings,
-            3 if recipe.losses.explain == "frame" else 1,
-            recipe.decoder.decoder_widths or (),
-        )
-    model = Discoverer(encoder, lift, edges, decoding, recipe.losses.rotate > 0)
+        decoding = Decoder(recipe.decoder, encoder.features, drawings=drawings, out=out)
+    turns = recipe.losses.rotate > 0
+    model = Discoverer(encoder, lift, edges=edges, decoder=decoding, rotate=turns)
     return _channels_last(model) if recipe.compute.channels_last else model
 
 
 def build_lift(recipe: Recipe) -> Lift:
-    """The road from maps to keypoints that a placed recipe names.
+    """The road from maps to keypoints that a recipe names.
+
+    Args:
+        recipe: must be `placed`.
+
+    Returns:
+        One of the four lifts.
 
     Raises:
         ValueError: a loss turns images, which this lift's cameras do not follow.
@@ -96,14 +112,14 @@ def build_lift(recipe: Recipe) -> Lift:
     keypoints, volume, priors = recipe.keypoints, recipe.volume, recipe.priors
     if recipe.losses.rotate and recipe.lift != "flat":
         raise ValueError(
-            f"rotate = {recipe.losses.rotate} turns images, which the cameras of lift {recipe.lift!r} do not follow: "
-            "set rotate = 0 or lift = 'flat'"
+            f"rotate = {recipe.losses.rotate} turns images, which the cameras of lift "
+            f"{recipe.lift!r} do not follow: set rotate = 0 or lift = 'flat'"
         )
     if recipe.lift == "volumetric":
         return Volumetric(
             volume,
             keypoints,
-            recipe.encoder.channels,
+            channels=recipe.encoder.channels,
             v2v=recipe.v2v,
             priors=priors,
             recompute=recipe.compute.checkpointing,
@@ -114,18 +130,28 @@ def build_lift(recipe: Recipe) -> Lift:
 
 
 def build_bottleneck(recipe: Recipe, seed: int = 0) -> EdgeBottleneck | PointBottleneck:
-    """What draws the keypoints; edge weights from `seed`."""
-    sigma = recipe.bottleneck.sigma
-    if recipe.bottleneck.draw == "points":
-        return PointBottleneck(recipe.keypoints, sigma)
-    return EdgeBottleneck(recipe.keypoints, sigma, recipe.bottleneck.activation, seed=seed)
+    """What draws the keypoints.
+
+    Args:
+        recipe: how.
+        seed: of the edges' weights.
+
+    Returns:
+        Edges, or points, which have no weights.
+    """
+    chosen = recipe.bottleneck
+    if chosen.draw == "points":
+        return PointBottleneck(recipe.keypoints, chosen.sigma)
+    return EdgeBottleneck(recipe.keypoints, chosen.sigma, chosen.activation, seed=seed)
 
 
-def _channels_last(module: nn.Module) -> nn.Module:
-    """Weights of 2D and 3D convolutions in the layout in which their maps then travel; the values stay."""
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def _channels_last(module: Part) -> Part:
+    """Weights of convolutions in the layout in which their maps then travel; the values stay."""
     for parameter in module.parameters():
-        if parameter.ndim in (4, 5):
-            parameter.data = parameter.data.contiguous(
-                memory_format=torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
-            )
+        if layout := LAYOUTS.get(parameter.ndim):
+            parameter.data = parameter.data.contiguous(memory_format=layout)
     return module

@@ -8,7 +8,9 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
+from ..cameras import CameraRig
 from ..clips.clip import Batch
+from .compute import Compute
 from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Keypoints, Lift
 from .memory_efficient import on_the_spot
@@ -17,24 +19,42 @@ from .networks import Decoder, Encoder, over_views
 
 @dataclass(frozen=True)
 class Discovery:
-    """What the model says of a batch."""
+    """What the model says of a batch.
+
+    Attributes:
+        now: keypoints.
+        later: keypoints.
+        edges: drawings of now and later, (B, V, 1, h, w) per scale; of points (B, V, K, h, w).
+        recon: (B, V, 1, h, w) the change, or (B, V, 3, h, w) the later frame.
+        turned: keypoints of the later images after 1, 2, 3 quarter turns, where a loss asks for
+            them.
+        explained: the reconstruction loss, where it was taken one view at a time (then recon has no
+            graph).
+    """
 
     now: Keypoints
     later: Keypoints
-    edges: tuple[
-        list[Tensor], list[Tensor]
-    ]  # drawings of now and later, (B, V, 1, h, w) per scale; of points (B, V, K, h, w)
-    recon: Tensor  # (B, V, 1, h, w) the change, or (B, V, 3, h, w) the later frame
-    turned: list[Keypoints] | None = (
-        None  # keypoints of the later images after 1, 2, 3 quarter turns, where a loss asks for them
-    )
-    explained: Tensor | None = (
-        None  # the reconstruction loss, where it was taken one view at a time (then recon has no graph)
-    )
+    edges: tuple[list[Tensor], list[Tensor]]
+    recon: Tensor
+    turned: list[Keypoints] | None = None
+    explained: Tensor | None = None
 
 
 class Discoverer(nn.Module):
-    """images -> maps -> keypoints -> drawing -> reconstruction; the lift decides how maps become keypoints, `edges` what is drawn."""
+    """images -> maps -> keypoints -> drawing -> reconstruction.
+
+    Attributes:
+        compute: how the networks are called.
+
+    Args:
+        encoder: images to features and maps.
+        lift: decides how maps become keypoints.
+        edges: what is drawn of them.
+        decoder: features and drawings to a reconstruction.
+        rotate: look at the later images in quarter turns, too.
+    """
+
+    compute = Compute()
 
     def __init__(
         self,
@@ -45,8 +65,16 @@ class Discoverer(nn.Module):
         rotate: bool = False,
     ):
         super().__init__()
-        self.rotate = rotate  # look at the later images in quarter turns, too
+        self.rotate = rotate
         self.encoder, self.lift, self.edges, self.decoder = encoder, lift, edges, decoder
+
+    def compute_by(self, compute: Compute) -> None:
+        """Call the networks this way from now on.
+
+        Args:
+            compute: number format and compilation.
+        """
+        self.compute = self.lift.compute = compute
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """What learns at the common rate, and the edges' weights, which learn faster."""
@@ -55,17 +83,42 @@ class Discoverer(nn.Module):
         return [p for p in self.parameters() if id(p) not in mine], edges
 
     def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and maps of (B, V, C, H, W); the foreground channel is shown only to an encoder that was built for it."""
-        return over_views(self.encoder, images[:, :, : self.encoder.channels])
+        """Features and heatmaps of every view.
+
+        Args:
+            images: (B, V, 3 or 4, H, W); the foreground channel is shown only to an encoder that
+                was built for it.
+
+        Returns:
+            (B, V, F, H/s, W/s) and (B, V, C, H/4, W/4).
+        """
+        shown = images[:, :, : self.encoder.channels]
+        return over_views(lambda x: self.compute(self.encoder, x), shown)
 
     def keypoints(self, batch: Batch) -> Keypoints:
-        """Keypoints of `batch.now` alone: all that inference needs."""
+        """Keypoints of `batch.now` alone: all that inference needs.
+
+        Args:
+            batch: images of now, cameras, and the volume's place.
+
+        Returns:
+            The keypoints.
+        """
         return self.lift(self.encoded(batch.now)[1], batch.now, batch)
 
     def forward(
         self, batch: Batch, explain: Callable[[Tensor, int], Tensor] | None = None
     ) -> Discovery:
-        """explain: loss of the i-th of the B V reconstructions (1, 1, h, w); then the decoder's fine half runs one view at a time."""
+        """Keypoints, drawings and reconstruction of a pair of moments.
+
+        Args:
+            batch: images of now and later, cameras, and the volume's place.
+            explain: loss of the i-th of the B V reconstructions (1, 1, h, w); then the decoder's
+                fine half runs one view at a time.
+
+        Returns:
+            The discovery.
+        """
         B = len(batch.index)
         images = torch.cat([batch.now, batch.later])
         features, maps = self.encoded(images)
@@ -73,60 +126,53 @@ class Discoverer(nn.Module):
         drawings = [self.edges(both.ndc, hw) for hw in self.decoder.drawing_hw(features.shape[-2:])]
         now, later = ([d[s] for d in drawings] for s in (slice(0, B), slice(B, None)))
         pairs = [torch.cat([a, b], 2).flatten(0, 1) for a, b in zip(now, later)]
-        seen, explained = features[:B].flatten(0, 1), None
-        if explain is None:
-            recon = self.decoder(seen, pairs)
-        else:
-            coarse = self.decoder.begin(seen, pairs)
-            explained, recon = on_the_spot(
-                lambda i, x, *drawn: _with_loss(explain, i, self.decoder.finish(x, drawn)),
-                [coarse, *pairs],
-                self.decoder.second_half(),
-            )
-        recon = recon.unflatten(0, features[:B].shape[:2])
-        turned = (
-            [self.keypoints(replace(batch, now=batch.later.rot90(i, (-2, -1)))) for i in (1, 2, 3)]
-            if self.rotate
-            else None
-        )
+        recon, explained = self._decoded(features[:B].flatten(0, 1), pairs, explain)
         return Discovery(
-            _part(both, slice(0, B)),
-            _part(both, slice(B, None)),
-            (now, later),
-            recon,
-            turned,
-            explained,
+            now=_part(both, slice(0, B)),
+            later=_part(both, slice(B, None)),
+            edges=(now, later),
+            recon=recon.unflatten(0, features[:B].shape[:2]),
+            turned=self._turned(batch) if self.rotate else None,
+            explained=explained,
         )
 
+    def _decoded(
+        self,
+        features: Tensor,
+        pairs: list[Tensor],
+        explain: Callable[[Tensor, int], Tensor] | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Reconstructions of all B V views, and their loss if it is taken view by view."""
+        coarse = self.compute(self.decoder.begin, features, pairs)
+        if explain is None:
+            return self.compute(self.decoder.finish, coarse, pairs), None
 
-def _with_loss(explain: Callable, i: int, recon: Tensor) -> tuple[Tensor, Tensor]:
-    return explain(recon, i), recon
+        def one(i: int, x: Tensor, *drawings: Tensor) -> tuple[Tensor, Tensor]:
+            recon = self.compute(self.decoder.finish, x, drawings)
+            return explain(recon, i), recon
+
+        explained, recon = on_the_spot(one, [coarse, *pairs], self.decoder.second_half())
+        return recon, explained
+
+    def _turned(self, batch: Batch) -> list[Keypoints]:
+        quarters = [batch.later.rot90(i, (-2, -1)) for i in (1, 2, 3)]
+        return [self.keypoints(replace(batch, now=images)) for images in quarters]
 
 
 def _doubled(batch: Batch) -> Batch:
-    """The same cameras and volume for now and later, stacked along the batch; each with its own turn."""
-    twice = {
-        k: torch.cat([x, x])
-        for k in ("index", "centre", "turn")
-        if (x := getattr(batch, k)) is not None
-    }
+    """The same cameras and volume for now and later, stacked along the batch; own turns."""
+    twice = _stacked(batch, "index", "centre", "turn")
     if batch.turn_later is not None:
         twice["turn"] = torch.cat([batch.turn, batch.turn_later])
-    rig = replace(
-        batch.rig,
-        **{
-            k: torch.cat([x, x])
-            for k in ("K", "R", "t", "distortion")
-            if (x := getattr(batch.rig, k)) is not None
-        },
-    )
+    rig = replace(batch.rig, **_stacked(batch.rig, "K", "R", "t", "distortion"))
     return replace(batch, rig=rig, **twice)
 
 
+def _stacked(value: Batch | CameraRig, *names: str) -> dict[str, Tensor]:
+    tensors = {name: getattr(value, name) for name in names}
+    return {name: torch.cat([x, x]) for name, x in tensors.items() if x is not None}
+
+
 def _part(keypoints: Keypoints, part: slice) -> Keypoints:
-    return Keypoints(
-        **{
-            f.name: None if (x := getattr(keypoints, f.name)) is None else x[part]
-            for f in fields(Keypoints)
-        }
-    )
+    values = {f.name: getattr(keypoints, f.name) for f in fields(Keypoints)}
+    return Keypoints(**{name: None if x is None else x[part] for name, x in values.items()})

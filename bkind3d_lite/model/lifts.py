@@ -1,7 +1,8 @@
-"""Lifts: roads from maps to keypoints. Four roads, one signature, and nobody after them asks which one was taken.
+"""Lifts: roads from maps to keypoints.
 
-`Volumetric` is the paper's method; `Flat`, `Triangulated` and `Depth` are its baselines (paper section 4.2). Only the first has
-weights of its own; the others are mathematics and have none.
+Four roads, one signature, and nobody after them asks which one was taken. `Volumetric` is the
+paper's method; `Flat`, `Triangulated` and `Depth` are its baselines (paper section 4.2). Only the
+first has weights of its own; the others are mathematics and have none.
 """
 
 from __future__ import annotations
@@ -16,50 +17,91 @@ from ..cameras import CameraRig, triangulate
 from ..clips.clip import Batch
 from ..recipes import PriorRecipe, V2VRecipe, VolumeRecipe
 from ..shapes import cells
-from ..volumes import PIECE, Grid, entropy, fuse, fused_volume, hull, soft_argmax, unproject
+from ..volumes import Grid, entropy, fuse, hull, soft_argmax, unproject
+from .compute import Compute
+from .cpu_kernels import in_pieces
+from .memory_efficient import fused_volume
 from .networks import V2V
+
+PLAIN = PriorRecipe()  # the paper: none
+SMALL = V2VRecipe()
 
 
 @dataclass(frozen=True)
 class Keypoints:
-    ndc: Tensor  # (B, V, K, 2) in [-1, 1] inside the image
-    world: Tensor | None  # (B, K, 3); None: the lift knows images alone
-    confidence: Tensor  # (B, V, K) in [0, 1]
-    votes: Tensor | None = (
-        None  # what each view said alone: ndc (B, V, K, 2) of `Triangulated`, world (B, V, K, 3) of `Depth`
-    )
-    entropy: Tensor | None = (
-        None  # of the heatmaps, (B, K) or (B, V, K), a share of an even map's in [0, 1]; in training, for `health`
-    )
+    """What every lift gives.
+
+    Attributes:
+        ndc: (B, V, K, 2) in [-1, 1] inside the image.
+        world: (B, K, 3); None: the lift knows images alone.
+        confidence: (B, V, K) in [0, 1].
+        votes: what each view said alone: ndc (B, V, K, 2) of `Triangulated`, world (B, V, K, 3) of
+            `Depth`.
+        entropy: of the heatmaps, (B, K) or (B, V, K), a share of an even map's in [0, 1]; in
+            training, for `training.diagnostics`.
+    """
+
+    ndc: Tensor
+    world: Tensor | None
+    confidence: Tensor
+    votes: Tensor | None = None
+    entropy: Tensor | None = None
 
 
 class Lift(nn.Module):
-    """A road from maps (B, V, channels, h, w), and the images (B, V, 3 or 4, H, W) they come from, to keypoints.
+    """A road from maps, and the images that they come from, to keypoints.
 
-    `channels` are the maps it asks of the encoder, `networks` its own networks that learn (none: it is mathematics),
-    `has_volume` says whether it votes in a volume that can be shown.
+    Attributes:
+        has_volume: whether it votes in a volume that can be shown.
+        compute: how its networks, if it has any, are called.
+
+    Args:
+        channels: maps that it asks of the encoder.
+        priors: sharpness and visual hull, beyond the paper.
     """
 
     has_volume = False
+    compute = Compute()
 
-    def __init__(self, channels: int, priors: PriorRecipe = PriorRecipe()):
+    def __init__(self, channels: int, priors: PriorRecipe = PLAIN):
         super().__init__()
         self.channels, self.priors = channels, priors
 
-    @property
-    def networks(self) -> list[nn.Module]:
-        return []
-
     def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        """Keypoints of one moment.
+
+        Args:
+            maps: (B, V, channels, h, w) of the encoder.
+            images: (B, V, 3 or 4, H, W); the fourth channel is the foreground.
+            batch: its cameras and the volume's place.
+
+        Returns:
+            The keypoints.
+
+        Raises:
+            TypeError: this is only what the lifts share.
+        """
         raise TypeError(f"{type(self).__name__} is no road to keypoints; take one of its kinds")
 
 
 class Volumetric(Lift):
     """maps -> voxels -> V2V -> 3D soft-argmax -> projected into every view (paper section 3.1).
 
-    maps (B, V, C, h, w). The cube `volume.cube` stands at `volume.centre`, or at the batch's own centre where the clip
-    follows the animal. Priors, beyond the paper: sharpness, a factor on the logits before the softmax (1: paper); hull, the
-    weight of the visual hull on the volume (0: paper), taken from the images' fourth channel blurred by `hull_blur` px.
+    The cube `volume.cube` stands at `volume.centre`, or at the batch's own centre where the clip
+    follows the animal.
+
+    Args:
+        volume: place and size of the cube, voxels per side.
+        keypoints: K.
+        channels: of the maps and of the volume.
+        v2v: the 3D network.
+        priors: beyond the paper. sharpness, a factor on the logits before the softmax (1: paper);
+            hull, the weight of the visual hull on the volume (0: paper), taken from the images'
+            fourth channel blurred by `hull_blur` px.
+        recompute: less memory: one moment's volume after the other, and again for the gradient.
+
+    Raises:
+        ValueError: the hourglass cannot halve so many voxels so often.
     """
 
     has_volume = True
@@ -70,135 +112,127 @@ class Volumetric(Lift):
         keypoints: int,
         channels: int,
         *,
-        v2v: V2VRecipe = V2VRecipe(),
-        priors: PriorRecipe = PriorRecipe(),
+        v2v: V2VRecipe = SMALL,
+        priors: PriorRecipe = PLAIN,
         recompute: bool = False,
     ):
         super().__init__(channels, priors)
         if volume.voxels % 2**v2v.v2v_levels:
             raise ValueError(
-                f"voxels = {volume.voxels}: expected a multiple of {2**v2v.v2v_levels} for a hourglass of "
-                f"{v2v.v2v_levels} levels"
+                f"voxels = {volume.voxels}: expected a multiple of {2**v2v.v2v_levels} for a "
+                f"hourglass of {v2v.v2v_levels} levels"
             )
         self.voxels, self.side = volume.voxels, volume.cube
-        self.v2v = V2V(
-            channels,
-            keypoints,
-            v2v.v2v_width,
-            v2v.v2v_levels,
-            v2v.v2v_front,
-            v2v.v2v_full,
-            recompute,
-        )
+        self.v2v = V2V(v2v, channels, keypoints, recompute)
         centre = volume.centre or (0.0, 0.0, 0.0)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
         # static cameras: projected once per rig
         self._still: tuple[tuple[CameraRig, Tensor], Tensor, Tensor] | None = None
 
     @property
-    def networks(self) -> list[nn.Module]:
-        return [self.v2v]
-
-    @property
     def layout(self) -> torch.memory_format:
         """The volume's memory layout is that of the weights."""
-        weight = self.v2v.front[0][0].weight
-        plain = weight.is_contiguous() or not weight.is_contiguous(
-            memory_format=torch.channels_last_3d
-        )
+        weight = self._first_weight
+        last = weight.is_contiguous(memory_format=torch.channels_last_3d)
+        plain = weight.is_contiguous() or not last
         return torch.contiguous_format if plain else torch.channels_last_3d
 
+    @property
+    def _first_weight(self) -> Tensor:
+        return self.v2v.front[0][0].weight
+
     def place(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Voxel centres (B, P, 3) and where they fall in each view, (B, V, P, 2) ndc."""
-        rig = batch.rig
+        """Where the voxels are, in the world and in every view.
+
+        Args:
+            batch: its cameras, and the volume's centre and turn if it has its own.
+
+        Returns:
+            Voxel centres (B, P, 3) in world units, and ndc (B, V, P, 2).
+
+        Raises:
+            ValueError: no camera sees any part of the volume.
+        """
+        B, rig = len(batch.index), batch.rig
         if batch.centre is not None or batch.turn is not None:
-            centre = (
-                self.centre.expand(len(batch.index), 3) if batch.centre is None else batch.centre
-            )
+            centre = self.centre.expand(B, 3) if batch.centre is None else batch.centre
             points = Grid(centre, self.side, self.voxels, batch.turn).points.flatten(1, 3)
             return points, _projected(rig, points)
-        if self._still is None or not (
-            _same(self._still[0][0], rig) and torch.equal(self._still[0][1], self.centre)
-        ):
-            points = (
-                Grid(self.centre, self.side, self.voxels)
-                .points.flatten(0, 2)[None]
-                .expand(len(batch.index), -1, -1)
-            )
+        if self._still is None or not self._stands(*self._still[0], rig):
+            points = Grid(self.centre, self.side, self.voxels).points.flatten(0, 2)
+            points = points[None].expand(B, -1, -1)
             ndc = _projected(rig, points)
             if not (ndc.abs() <= 1).all(-1).any():
                 raise ValueError(
-                    f"no camera sees any part of the volume (centre {self.centre.tolist()}, side {self.side}); "
-                    "check its centre, its side and the calibration's unit"
+                    f"no camera sees any part of the volume (centre {self.centre.tolist()}, side "
+                    f"{self.side}); check its centre, its side and the calibration's unit"
                 )
             self._still = (rig, self.centre.clone()), points, ndc
         return self._still[1:]
 
+    def _stands(self, before: CameraRig, centre: Tensor, rig: CameraRig) -> bool:
+        return _same(before, rig) and torch.equal(centre, self.centre)
+
     def volume(self, maps: Tensor, images: Tensor, ndc: Tensor) -> Tensor:
-        """Logits (B, K, P) of the J volumes before the softmax."""
-        N = self.voxels
-        if self.v2v.recompute:  # large volumes: one time after the other, half the memory in flight
-            half = self.v2v.front[0][
-                0
-            ].weight.dtype  # where tracking holds its weights in half precision
-            logits = torch.cat(
-                [
-                    self.v2v(
-                        [
-                            fused_volume(m[None], n[None], half)
-                            .unflatten(-1, (N, N, N))
-                            .contiguous(memory_format=self.layout)
-                        ]
-                    )
-                    for m, n in zip(maps, ndc.expand(len(maps), -1, -1, -1))
-                ]
-            )
-        else:
-            logits = self.v2v(
-                fuse(unproject(maps, ndc))
-                .unflatten(-1, (N, N, N))
-                .contiguous(memory_format=self.layout)
-            )
+        """The keypoints' volumes before the softmax.
+
+        Args:
+            maps: (B, V, C, h, w).
+            images: (B, V, 3 or 4, H, W).
+            ndc: (B, V, P, 2) places of the voxels in every view.
+
+        Returns:
+            Logits (B, K, P).
+        """
         sharpness, weight = self.priors.sharpness, self.priors.hull
-        logits = logits.flatten(2) if sharpness == 1 else sharpness * logits.flatten(2)
+        logits = self._votes(maps, ndc).flatten(2)
+        if sharpness != 1:
+            logits = sharpness * logits
         if weight:
-            if images.shape[2] < 4:
-                raise ValueError(
-                    "the hull prior needs the foreground channel: survey the clip (clips.survey) or set hull = 0"
-                )
-            logits = (
-                logits + weight * hull(images[:, :, 3:4], ndc, blur=self.priors.hull_blur)[:, None]
-            )
+            moving = _foreground(images)[:, :, None]
+            logits = logits + weight * hull(moving, ndc, blur=self.priors.hull_blur)[:, None]
         return logits
 
+    def _votes(self, maps: Tensor, ndc: Tensor) -> Tensor:
+        if not self.v2v.recompute:
+            return self.compute(self.v2v, self._cube(fuse(unproject(maps, ndc))))
+        # large volumes: one moment after the other, half the memory in flight
+        half = self._first_weight.dtype  # where tracking holds its weights in half precision
+        moments = zip(maps, ndc.expand(len(maps), -1, -1, -1))
+        return torch.cat(
+            [
+                self.compute(self.v2v, [self._cube(fused_volume(m[None], n[None], half))])
+                for m, n in moments
+            ]
+        )
+
+    def _cube(self, votes: Tensor) -> Tensor:
+        N = self.voxels
+        return votes.unflatten(-1, (N, N, N)).contiguous(memory_format=self.layout)
+
     def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        """Keypoints of one moment; arguments as of every `Lift`."""
         points, ndc = self.place(batch)
         logits = self.volume(maps, images, ndc)
         world, weight = soft_argmax(logits, points)
         return Keypoints(
-            batch.rig.ndc_from_world(world),
-            world,
-            weight[:, None].expand(-1, maps.shape[1], -1),
+            ndc=batch.rig.ndc_from_world(world),
+            world=world,
+            confidence=weight[:, None].expand(-1, maps.shape[1], -1),
             entropy=_entropy(logits),
         )
 
 
 def _projected(rig: CameraRig, points: Tensor) -> Tensor:
-    """`rig.ndc_from_world(points)`; on a CPU a few points at a time, which stay in its cache."""
-    some = PIECE // 32 if points.device.type == "cpu" else points.shape[-2]
-    return torch.cat([rig.ndc_from_world(few) for few in points.split(some, -2)], -2)
+    """`rig.ndc_from_world(points)`, a few points at a time."""
+    return in_pieces(rig.ndc_from_world, points, each=16, dim=-2)
 
 
 def _same(a: CameraRig, b: CameraRig) -> bool:
-    return (
-        a.names == b.names
-        and a.wh == b.wh
-        and a.K.shape == b.K.shape
-        and a.K.device == b.K.device
-        and torch.equal(a.K, b.K)
-        and torch.equal(a.R, b.R)
-        and torch.equal(a.t, b.t)
-        and torch.equal(a.distortion, b.distortion)
+    if a.names != b.names or a.wh != b.wh or a.K.shape != b.K.shape or a.K.device != b.K.device:
+        return False
+    return all(
+        torch.equal(getattr(a, name), getattr(b, name)) for name in ("K", "R", "t", "distortion")
     )
 
 
@@ -207,21 +241,35 @@ def _entropy(logits: Tensor) -> Tensor | None:
     return entropy(logits) if torch.is_grad_enabled() else None
 
 
-# ---- view by view --------------------------------------------------------------------------------------------------
-def spatial_logits(maps: Tensor, images: Tensor, priors: PriorRecipe = PriorRecipe()) -> Tensor:
-    """Heatmaps (B, V, K, h, w) -> logits (B, V, K, h w) of the softmax over each view's cells.
+def _foreground(images: Tensor) -> Tensor:
+    """The images' fourth channel, (B, V, H, W)."""
+    if images.shape[2] < 4:
+        raise ValueError(
+            "the hull prior needs the foreground channel: survey the clip (clips.survey) or set "
+            "hull = 0"
+        )
+    return images[:, :, 3]
 
-    The two priors beyond the paper are those of the volume, in an image: `sharpness`, a factor on the logits, and `hull`, the
-    weight of log(foreground) as a prior, read from the images' fourth channel.
+
+# ---- view by view --------------------------------------------------------------------------------
+def spatial_logits(maps: Tensor, images: Tensor, priors: PriorRecipe = PLAIN) -> Tensor:
+    """Heatmaps as logits of the softmax over each view's cells.
+
+    The two priors beyond the paper are those of the volume, in an image: `sharpness`, a factor on
+    the logits, and `hull`, the weight of log(foreground) as a prior.
+
+    Args:
+        maps: (B, V, K, h, w).
+        images: (B, V, 3 or 4, H, W); the fourth channel is the foreground, which `hull` needs.
+        priors: beyond the paper.
+
+    Returns:
+        (B, V, K, h w).
     """
     logits = priors.sharpness * maps.flatten(-2)
     if not priors.hull:
         return logits
-    if images.shape[2] < 4:
-        raise ValueError(
-            "the hull prior needs the foreground channel: survey the clip (clips.survey) or set hull = 0"
-        )
-    moving = F.adaptive_avg_pool2d(images[:, :, 3], maps.shape[-2:])
+    moving = F.adaptive_avg_pool2d(_foreground(images), maps.shape[-2:])
     return logits + priors.hull * moving.clamp(min=0.02).log().flatten(-2)[:, :, None]
 
 
@@ -232,62 +280,96 @@ def _cells(maps: Tensor) -> Tensor:
 class Flat(Lift):
     """2D B-KinD (Sun et al., CVPR 2022): a soft-argmax in every view, and no world.
 
-    maps (B, V, K, h, w). The views know nothing of each other; place and turn of a volume mean nothing here.
+    It asks for K maps. The views know nothing of each other; place and turn of a volume mean
+    nothing here.
+
+    Args:
+        keypoints: K.
+        priors: beyond the paper.
     """
 
-    def __init__(self, keypoints: int, priors: PriorRecipe = PriorRecipe()):
+    def __init__(self, keypoints: int, priors: PriorRecipe = PLAIN):
         super().__init__(keypoints, priors)
 
     def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        """Keypoints of one moment; arguments as of every `Lift`."""
         logits = spatial_logits(maps, images, self.priors)
         ndc, confidence = soft_argmax(logits, _cells(maps))
-        return Keypoints(ndc, None, confidence, entropy=_entropy(logits))
+        return Keypoints(ndc=ndc, world=None, confidence=confidence, entropy=_entropy(logits))
 
 
 class Triangulated(Flat):
-    """`Flat` keypoints, triangulated with their confidence as weight, and projected back, lens distortion included.
+    """`Flat` keypoints, triangulated by confidence, and projected back, lens distortion included.
 
-    maps (B, V, K, h, w), V >= 2. `ndc` are the reprojections, which all views agree on; `votes` what each view had said alone.
+    It asks for K maps of 2 views or more. `ndc` are the reprojections, which all views agree on;
+    `votes` what each view had said alone.
+
+    Args:
+        keypoints: K.
+        priors: beyond the paper.
     """
 
     def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        """Keypoints of one moment; arguments as of every `Lift`."""
         alone = super().forward(maps, images, batch)
         world = triangulate(batch.rig, batch.rig.px_from_ndc(alone.ndc), alone.confidence)
         return replace(alone, ndc=batch.rig.ndc_from_world(world), world=world, votes=alone.ndc)
 
 
 class Depth(Lift):
-    """A heatmap and a depth map per keypoint and view; the views' points in space are averaged by confidence and projected back.
+    """A heatmap and a depth map per keypoint and view; the views' points in space are averaged.
 
-    maps (B, V, 2 K, h, w): K heatmaps, then K depth maps. The depth along a camera's z axis is the expectation of near +
-    (far - near) sigmoid(map) under the heatmap's softmax. Each camera's near and far enclose the cube of the volume
-    about its centre (or the batch's own centre), whichever way the cube is turned, unless they are given. `votes` are the
-    views' own points in space.
+    It asks for 2 K maps: K heatmaps, then K depth maps. The depth along a camera's z axis is the
+    expectation of near + (far - near) sigmoid(map) under the heatmap's softmax. Points are averaged
+    by confidence and projected back; `votes` are the views' own points in space.
+
+    Args:
+        volume: its cube about its centre (or the batch's own centre), whichever way it is turned,
+            lies between each camera's near and far, unless these are given.
+        keypoints: K.
+        priors: beyond the paper.
+
+    Raises:
+        ValueError: near and far are no depths before a camera.
     """
 
-    def __init__(self, volume: VolumeRecipe, keypoints: int, priors: PriorRecipe = PriorRecipe()):
+    def __init__(self, volume: VolumeRecipe, keypoints: int, priors: PriorRecipe = PLAIN):
         super().__init__(2 * keypoints, priors)
         near, far = volume.near, volume.far
-        if not 0 < (1e-9 if near is None else near) < (float("inf") if far is None else far):
+        least = 1e-9 if near is None else near
+        if not 0 < least < (float("inf") if far is None else far):
             raise ValueError(
-                f"near = {near}, far = {far}: expected 0 < near < far, in world units from the camera, or None"
+                f"near = {near}, far = {far}: expected 0 < near < far, in world units from the "
+                "camera, or None"
             )
-        self.volume = volume
+        self.recipe = volume
 
     def limits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Nearest and farthest depth each camera considers, (..., V, 1) each: half a diagonal of the cube before and behind its
-        centre, but never nearer than a twentieth of the way."""
-        near, far, t = self.volume.near, self.volume.far, batch.rig.t
-        centre = t.new_tensor(self.volume.centre or (0.0, 0.0, 0.0))[None]
-        centre = centre if batch.centre is None else batch.centre[:, None]
+        """Nearest and farthest depth that each camera considers.
+
+        Half a diagonal of the cube before and behind its centre, but never nearer than a twentieth
+        of the way.
+
+        Args:
+            batch: its cameras, and the volume's centre if it has its own.
+
+        Returns:
+            (..., V, 1) each, in world units.
+        """
+        near, far, t = self.recipe.near, self.recipe.far, batch.rig.t
+        centre = t.new_tensor(self.recipe.centre or (0.0, 0.0, 0.0))[None]
+        if batch.centre is not None:
+            centre = batch.centre[:, None]
         middle = batch.rig.cam_from_world(centre)[..., 2]
-        half = self.volume.cube * 3**0.5 / 2
+        half = self.recipe.cube * 3**0.5 / 2
         nearest = torch.maximum(middle - half, middle.abs() / 20)
-        nearest = nearest if near is None else torch.full_like(middle, near)
+        if near is not None:
+            nearest = torch.full_like(middle, near)
         farthest = torch.maximum(middle + half, 2 * nearest)
         return nearest, farthest if far is None else torch.full_like(middle, far)
 
     def forward(self, maps: Tensor, images: Tensor, batch: Batch) -> Keypoints:
+        """Keypoints of one moment; arguments as of every `Lift`."""
         heat, depth = maps.split(self.channels // 2, 2)
         logits = spatial_logits(heat, images, self.priors)
         ndc, confidence = soft_argmax(logits, _cells(maps))
@@ -296,9 +378,9 @@ class Depth(Lift):
         votes = batch.rig.world_from_px(batch.rig.px_from_ndc(ndc), z)
         world = (confidence[..., None] * votes).sum(1) / confidence.sum(1)[..., None]
         return Keypoints(
-            batch.rig.ndc_from_world(world),
-            world,
-            confidence,
+            ndc=batch.rig.ndc_from_world(world),
+            world=world,
+            confidence=confidence,
             votes=votes,
             entropy=_entropy(logits),
         )

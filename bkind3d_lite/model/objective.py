@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..clips.clip import Batch
 from ..recipes import Recipe
+from .cpu_kernels import wide
 from .discoverer import Discovery
 from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Keypoints
@@ -24,13 +25,20 @@ from .losses import (
     separation,
     steadiness,
 )
-from .memory_efficient import wide
+
+Pair = tuple[Keypoints, Keypoints]  # of now and later
 
 
 class Objective(nn.Module):
-    """discovery losses as a dictionary of named scalars (paper equation 4); holds the running averages.
+    """Discovery losses as a dictionary of named scalars (paper equation 4); holds the averages.
 
-    A term whose weight is 0 is not computed; one that the lift cannot serve is refused with a sentence.
+    A term whose weight is 0 is not computed; one that the lift cannot serve is refused with a
+    sentence.
+
+    Args:
+        recipe: what is to be explained, and the weight of each term.
+        edges: E, all pairs of keypoints.
+        side: of the volume's cube, world units.
     """
 
     def __init__(self, recipe: Recipe, edges: int, side: float):
@@ -40,37 +48,54 @@ class Objective(nn.Module):
         self.length = EdgeLength(edges, side, printed=recipe.losses.printed)
 
     def target(self, batch: Batch, hw: tuple[int, int]) -> Tensor:
-        """What is to be explained, at the reconstruction's hw: (B, V, 1, h, w) how the frame changed, or (B, V, 3, h, w) the later frame."""
+        """What is to be explained.
+
+        Args:
+            batch: images of now and later.
+            hw: (h, w) of the reconstruction.
+
+        Returns:
+            (B, V, 1, h, w) how the frame changed, or (B, V, 3, h, w) the later frame.
+        """
         now, later = (x[:, :, :3].flatten(0, 1) for x in (batch.now, batch.later))
-        if self.recipe.losses.explain == "frame":
-            wanted = later
-        else:
-            wanted = dissimilarity(
-                now,
-                later,
-                self.recipe.losses.structure_only,
-                smooth=1.0 if self.recipe.losses.structure_only else 0.0,
-            )
+        structure, wanted = self.recipe.losses.structure_only, later
+        if self.recipe.losses.explain == "change":
+            wanted = dissimilarity(now, later, structure, smooth=1.0 if structure else 0.0)
         if self.recipe.losses.mask:
             moving = torch.maximum(batch.now[:, :, 3:4], batch.later[:, :, 3:4]).flatten(0, 1)
             wanted = wanted * F.max_pool2d(moving, 5, 1, 2)
         return F.adaptive_avg_pool2d(wanted, hw).unflatten(0, batch.now.shape[:2])
 
     def explain(self, batch: Batch, recon: Tensor) -> Tensor:
-        """The reconstruction loss of all views at once."""
+        """The reconstruction loss of all views at once.
+
+        Args:
+            batch: images of now and later.
+            recon: (B, V, 1 or 3, h, w).
+
+        Returns:
+            A scalar.
+        """
         with torch.no_grad():
             target = self.target(batch, recon.shape[-2:])
         return self.perceptual(recon.flatten(0, 1), target.flatten(0, 1))
 
     def judge(self, batch: Batch) -> Callable[[Tensor, int], Tensor] | None:
-        """The same for one view at a time, where the recipe wants that: the loss of a reconstruction (1, 1, h, w) and its place in
-        B V; over all of them it sums up to `explain`."""
-        known: list = []
+        """The reconstruction loss for one view at a time, where the recipe wants that.
+
+        Args:
+            batch: images of now and later.
+
+        Returns:
+            None, or the loss of a reconstruction (1, 1, h, w) and its place in B V; over all of
+            them it sums up to `explain`.
+        """
+        wanted: list = []  # taken when the reconstruction's size is known
 
         def one(recon: Tensor, i: int) -> Tensor:
-            if not known:
-                known.extend(self._wanted(batch, recon.shape[-2:]))
-            each, scale = known
+            if not wanted:
+                wanted.extend(self._wanted(batch, recon.shape[-2:]))
+            each, scale = wanted
             return self.perceptual.distance(recon, each[i], scale) / len(each)
 
         return one if self.recipe.compute.decode_per_view else None
@@ -78,76 +103,101 @@ class Objective(nn.Module):
     @torch.no_grad()
     def _wanted(self, batch: Batch, hw: tuple[int, int]) -> tuple[list[list[Tensor]], Tensor]:
         """Features of every view's target, and what each term is divided by."""
-        each = [
-            self.perceptual.features(target[None])
-            for target in self.target(batch, hw).flatten(0, 1)
+        targets = self.target(batch, hw).flatten(0, 1)
+        each = [self.perceptual.features(target[None]) for target in targets]
+        energy = [
+            torch.stack([wide(f).square().mean() for f in level]).mean() for level in zip(*each)
         ]
-        return each, self.perceptual.scale(
-            [torch.stack([wide(f).square().mean() for f in level]).mean() for level in zip(*each)]
-        )
+        return each, self.perceptual.scale(energy)
 
     def forward(
         self, batch: Batch, out: Discovery, bottleneck: EdgeBottleneck | PointBottleneck, step: int
     ) -> dict[str, Tensor]:
-        r, both = self.recipe, (out.now, out.later)
-        views = out.recon.shape[1] if r.losses.printed else 1  # equation 1 sums over views
-        losses = {
-            "reconstruct": views
-            * (self.explain(batch, out.recon) if out.explained is None else out.explained)
-        }
-        if r.losses.length:  # its averages are kept from the first step on
-            stretch = self.length(
-                torch.cat(_needed(both, "world", "length")), bottleneck.pairs, bottleneck.weights
-            )
-        if r.losses.reproject:
-            losses["reproject"] = r.losses.reproject * reprojection(
-                torch.cat([k.ndc for k in both]), torch.cat(_needed(both, "votes", "reproject"))
-            )
-        if r.losses.agree:
-            losses["agree"] = r.losses.agree * agreement(
-                torch.cat(_needed(both, "votes", "agree")), self.side
-            )
-        if r.losses.cover:
-            losses["cover"] = (
-                r.losses.cover
-                / 2
-                * sum(cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, (batch.now, batch.later)))
-            )
-        if r.losses.steady:
-            losses["steady"] = r.losses.steady * steadiness(
-                *_needed(both, "world", "steady"), self.side
-            )
-        if r.losses.sure:
-            losses["sure"] = r.losses.sure * (
-                1 - (out.now.confidence.mean() + out.later.confidence.mean()) / 2
-            )
-        if step >= r.losses.warmup:
-            if r.losses.rotate:
-                losses["rotate"] = r.losses.rotate * equivariance(
-                    [k.ndc for k in out.turned], out.later.ndc
-                )
-            losses["separate"] = r.losses.separate * self.apart(both, batch.rig.wh)
-            losses |= {"length": r.losses.length * stretch} if r.losses.length else {}
+        """All terms, each with its weight.
+
+        Args:
+            batch: what the model saw.
+            out: what it says of it.
+            bottleneck: the model's pairs and their weights.
+            step: from 0; some terms begin after the warm-up.
+
+        Returns:
+            Scalars by name; their sum is the loss.
+
+        Raises:
+            ValueError: a term needs what the lift does not give.
+        """
+        r, both = self.recipe.losses, (out.now, out.later)
+        losses = {"reconstruct": self._reconstruction(batch, out)}
+        if r.length:  # its averages are kept from the first step on
+            world = torch.cat(_needed(both, "world", "length"))
+            stretch = self.length(world, bottleneck.pairs, bottleneck.weights)
+        losses |= self._between_views(both) | self._beyond_the_paper(batch, both)
+        if step < r.warmup:
+            return losses
+        if r.rotate:
+            turned = [k.ndc for k in out.turned or ()]
+            losses["rotate"] = r.rotate * equivariance(turned, out.later.ndc)
+        losses["separate"] = r.separate * self.apart(both, batch.rig.wh)
+        if r.length:
+            losses["length"] = r.length * stretch
         return losses
 
-    def apart(self, both: tuple[Keypoints, Keypoints], hw: tuple[int, int]) -> Tensor:
-        """Separation in space, in units of the cube's side; of keypoints without a world, in every image, in units of its width."""
-        if both[0].world is not None:
-            return separation(
-                torch.cat([k.world for k in both]), self.recipe.losses.separate_sigma * self.side
-            )
+    def _reconstruction(self, batch: Batch, out: Discovery) -> Tensor:
+        views = out.recon.shape[1] if self.recipe.losses.printed else 1  # equation 1 sums over them
+        explained = self.explain(batch, out.recon) if out.explained is None else out.explained
+        return views * explained
+
+    def _between_views(self, both: Pair) -> dict[str, Tensor]:
+        r, losses = self.recipe.losses, {}
+        if r.reproject:
+            ndc = torch.cat([k.ndc for k in both])
+            votes = torch.cat(_needed(both, "votes", "reproject"))
+            losses["reproject"] = r.reproject * reprojection(ndc, votes)
+        if r.agree:
+            votes = torch.cat(_needed(both, "votes", "agree"))
+            losses["agree"] = r.agree * agreement(votes, self.side)
+        return losses
+
+    def _beyond_the_paper(self, batch: Batch, both: Pair) -> dict[str, Tensor]:
+        r, losses = self.recipe.losses, {}
+        if r.cover:
+            images = (batch.now, batch.later)
+            covers = [cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, images)]
+            losses["cover"] = r.cover / 2 * sum(covers)
+        if r.steady:
+            now, later = _needed(both, "world", "steady")
+            losses["steady"] = r.steady * steadiness(now, later, self.side)
+        if r.sure:
+            confidence = (both[0].confidence.mean() + both[1].confidence.mean()) / 2
+            losses["sure"] = r.sure * (1 - confidence)
+        return losses
+
+    def apart(self, both: Pair, wh: tuple[int, int]) -> Tensor:
+        """Separation of the keypoints in space; of keypoints without a world, in every image.
+
+        Args:
+            both: keypoints of now and later.
+            wh: (width, height) of the images.
+
+        Returns:
+            A scalar; the recipe's sigma is in units of the cube's side, or of the image's width.
+        """
+        sigma = self.recipe.losses.separate_sigma
+        worlds = [k.world for k in both if k.world is not None]
+        if worlds:
+            return separation(torch.cat(worlds), sigma * self.side)
         half = torch.cat([k.ndc for k in both]).flatten(0, 1) / 2
-        return separation(
-            half * half.new_tensor([1.0, hw[1] / hw[0]]), self.recipe.losses.separate_sigma
-        )
+        return separation(half * half.new_tensor([1.0, wh[1] / wh[0]]), sigma)
 
 
-def _needed(both: tuple[Keypoints, Keypoints], field: str, term: str) -> list[Tensor]:
+def _needed(both: Pair, field: str, term: str) -> list[Tensor]:
     """`field` of now and later, which the loss `term` cannot do without."""
     values = [getattr(k, field) for k in both]
     if values[0] is None:
         what = {"world": "keypoints in space", "votes": "what each view says alone"}[field]
         raise ValueError(
-            f"the loss {term} needs {what}, which this recipe's lift does not give: set {term} = 0 or choose another lift"
+            f"the loss {term} needs {what}, which this recipe's lift does not give: set {term} = 0 "
+            "or choose another lift"
         )
     return values

@@ -14,14 +14,24 @@ from ..clips.clip import Batch
 def prefetch(
     pairs: Iterator[Batch], device: str | torch.device = "cpu", depth: int = 2
 ) -> Iterator[Batch]:
-    """The same batches in the same order, decoded and cropped by a thread while the step before them computes.
+    """The same batches in the same order, decoded and cropped while the step before computes.
 
-    For a GPU they lie in pinned memory, from where they travel at full speed. An error arrives where its batch would have.
+    A thread makes them. An error arrives where its batch would have.
+
+    Args:
+        pairs: batches, made as they are asked for.
+        device: where they go; for a GPU they lie in pinned memory, from where they travel at full
+            speed.
+        depth: how many are ready at most.
+
+    Yields:
+        Batches.
     """
     ready: queue.Queue = queue.Queue(depth)
     over = threading.Event()
+    pinned = torch.device(device).type == "cuda"
 
-    def offer(item) -> bool:
+    def offer(item: tuple[Batch | None, BaseException | None]) -> bool:
         while not over.is_set():
             try:
                 ready.put(item, timeout=0.2)
@@ -34,9 +44,7 @@ def prefetch(
         torch.set_flush_denormal(True)  # each thread has its own
         try:
             for batch in pairs:
-                if not offer(
-                    (batch.pinned() if torch.device(device).type == "cuda" else batch, None)
-                ):
+                if not offer((batch.pinned() if pinned else batch, None)):
                     return
             offer((None, None))
         except BaseException as error:  # whatever it was, the consumer raises it
