@@ -25,6 +25,7 @@ PACKAGE = __package__.partition(".")[0]
 MODULES = (  # where `reveal` looks for a name, in this order
     "shapes",
     "cameras",
+    "lenses",
     "clips.clip",
     "clips.tracks",
     "clips.foreground",

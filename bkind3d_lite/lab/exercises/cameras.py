@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from ...cameras import CameraRig, distort, triangulate
+from ...cameras import CameraRig, triangulate
+from ...lenses import distort
 from .entry import Dice, Exercise, Mistake
 
 LESSON = "01_cameras"
