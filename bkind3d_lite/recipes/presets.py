@@ -48,15 +48,16 @@ QUICK_HUMAN = QUICK_RAT.with_(
     views_per_step=None,
     steps=2400,
 )
-# For recordings of one's own: the cube's side comes from the animal itself, and three views a step keep every view's
-# part small.
+# For recordings of one's own: the cube's side comes from the animal itself, and three views a step
+# keep every view's part small.
 QUICK = QUICK_RAT.with_(
     name="quick", keypoints=16, animal_side=None, animal_lengths=1.4, views_per_step=3, steps=1200
 )
-# The paper at its own size (its section 4; constants that it does not print are the released code's). One pair every
-# 10 frames of Human3.6M's training subjects makes about 39 000 steps an epoch at batch 1: 5 epochs, both curriculum
-# losses from the third on. length: 2 x 1e-6 per mm^2 there, in units of the side here; separate: 0.05 for each of the
-# two moments, sigma 0.08 of half a side.
+# The paper at its own size (its section 4; constants that it does not print are the released
+# code's). One pair every 10 frames of Human3.6M's training subjects makes about 39 000 steps an
+# epoch at batch 1: 5 epochs, both curriculum losses from the third on. length: 2 x 1e-6 per mm^2
+# there, in units of the side here; separate: 0.05 for each of the two moments, sigma 0.08 of half a
+# side.
 PAPER_H36M = Recipe(
     "paper-h36m",
     data=DataRecipe(gaps=(0.4,)),
@@ -72,9 +73,9 @@ PAPER_H36M = Recipe(
     compute=ComputeRecipe(channels_last=True, checkpointing=True, decode_per_view=True),
 )
 PAPER_RAT7M = PAPER_H36M.with_(name="paper-rat7m", gaps=(0.66,), side=1000.0, length=2.0)
-# For people without a data centre: the visual hull finds the animal for nothing, and only a small fine cube around it
-# is computed, 32^3 with 3^3 kernels, from crops that show it large; a smaller trunk, and a decoder to half the size.
-# 1 / 7 of the arithmetic.
+# For people without a data centre: the visual hull finds the animal for nothing, and only a small
+# fine cube around it is computed, 32^3 with 3^3 kernels, from crops that show it large; a smaller
+# trunk, and a decoder to half the size. 1 / 7 of the arithmetic.
 LEAN = PAPER_RAT7M.with_(
     name="lean",
     backbone="resnet18",
@@ -101,7 +102,8 @@ LEAN = PAPER_RAT7M.with_(
     decode_per_view=False,
 )
 
-# The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base; `variant` applies them.
+# The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base;
+# `variant` applies them.
 VARIANTS: dict[str, dict[str, Any]] = {
     "triang-reproj": dict(lift="triangulated", reproject=1.0),
     "depth-map": dict(lift="depth", agree=1.0),
@@ -120,7 +122,10 @@ def variant(base: Recipe, name: str) -> Recipe:
 
     Args:
         base: any recipe.
-        name: a key of `VARIANTS`; the new recipe is called after both.
+        name: a key of `VARIANTS`.
+
+    Returns:
+        A recipe called after both.
 
     Raises:
         ValueError: no such variant.

@@ -1,8 +1,9 @@
 """Sections: every choice of a run as one frozen value, grouped by the part that takes it.
 
-`recipe.volume.voxels` reads a choice, `recipe.with_(voxels=32, steps=400)` makes another recipe. Leaf names are unique over
-all sections, so that `--set voxels=32`, flat TOML files and the headers of older checkpoints need not name one. Defaults are
-the paper's method, small; what goes beyond the paper is off.
+`recipe.volume.voxels` reads a choice, `recipe.with_(voxels=32, steps=400)` makes another recipe.
+Leaf names are unique over all sections, so that `--set voxels=32`, flat TOML files and the headers
+of older checkpoints need not name one. Defaults are the paper's method, small; what goes beyond the
+paper is off.
 """
 
 from __future__ import annotations
@@ -14,8 +15,15 @@ from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
-def later(default: Any) -> Any:
-    """A field that may change when a run resumes: it makes no other model of the checkpoint."""
+def adjustable(default: Any) -> Any:
+    """A field that may change when a run resumes: it makes no other model of the checkpoint.
+
+    Args:
+        default: its value.
+
+    Returns:
+        What a dataclass takes for it.
+    """
     return field(default=default, metadata={"resumable": True})
 
 
@@ -27,8 +35,9 @@ class Section:
         _check_choices(self)
 
 
-def _check_choices(section: object) -> None:
-    for name, kind in hints(type(section)).items():
+def _check_choices(section: Section | Recipe) -> None:
+    its_type: type = type(section)
+    for name, kind in hints(its_type).items():
         value = getattr(section, name)
         if get_origin(kind) is Literal and value not in (words := get_args(kind)):
             raise ValueError(f"{name} = {value!r}; expected {', '.join(words[:-1])} or {words[-1]}")
@@ -36,7 +45,14 @@ def _check_choices(section: object) -> None:
 
 @cache
 def hints(kind: type) -> dict[str, Any]:
-    """Types of a section's fields, by name."""
+    """Types of a section's fields.
+
+    Args:
+        kind: the section's class.
+
+    Returns:
+        They, by name.
+    """
     return get_type_hints(kind)
 
 
@@ -46,7 +62,7 @@ class DataRecipe(Section):
 
     image_wh: tuple[int, int] = (256, 256)  # width, height of the network's images
     gaps: tuple[float, ...] = (0.4,)  # seconds between now and later
-    batch: int = later(1)
+    batch: int = adjustable(1)
     # beyond the paper
     views_per_step: int | None = None  # views drawn at each step (None: all)
     by_motion: bool = False  # draw pairs in proportion to how much moves in them
@@ -55,7 +71,7 @@ class DataRecipe(Section):
 
 @dataclass(frozen=True)
 class VolumeRecipe(Section):
-    """Where the voxels stand: a cube about the room, or (beyond the paper) a small one that follows the animal."""
+    """Where the voxels stand: a cube about the room, or (beyond the paper) one about the animal."""
 
     mode: Literal["room", "animal"] = "room"
     voxels: int = 64  # per side
@@ -138,44 +154,45 @@ class LossRecipe(Section):
     structure_only: bool = False
     printed: bool = False  # equations 1 and 2 as they are printed: norms, not normalized squares
     warmup: int = 200  # steps before the length and separation losses (the paper's curriculum)
-    separate: float = later(0.1)
+    separate: float = adjustable(0.1)
     separate_sigma: float = 0.05  # in units of the cube's side
-    length: float = later(1.0)
-    # of the siblings: each view's own keypoints against the triangulated ones (lift triangulated), keypoints that turn with
-    # their image by quarter turns (flat; 2D B-KinD), the views' own points in space against each other (depth)
-    reproject: float = later(0.0)
-    rotate: float = later(0.0)
-    agree: float = later(0.0)
+    length: float = adjustable(1.0)
+    # of the siblings: each view's own keypoints against the triangulated ones (lift triangulated),
+    # keypoints that turn with their image by quarter turns (flat; 2D B-KinD), the views' own points
+    # in space against each other (depth)
+    reproject: float = adjustable(0.0)
+    rotate: float = adjustable(0.0)
+    agree: float = adjustable(0.0)
     # beyond the paper
     mask: bool = False  # explain change on the foreground only: shadows are not the animal
-    cover: float = later(0.0)  # squared distance of the foreground to its nearest keypoint
-    steady: float = later(0.0)  # change of the keypoints' shape from now to later
-    sure: float = later(0.0)  # 1 - confidence: no keypoint may be the mean of several places
+    cover: float = adjustable(0.0)  # squared distance of the foreground to its nearest keypoint
+    steady: float = adjustable(0.0)  # change of the keypoints' shape from now to later
+    sure: float = adjustable(0.0)  # 1 - confidence: no keypoint may be the mean of several places
 
 
 @dataclass(frozen=True)
 class OptimRecipe(Section):
     """How the weights are found."""
 
-    steps: int = later(1000)
+    steps: int = adjustable(1000)
     optimizer: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = later(1e-3)
-    edge_learning_rate: float = later(1e-2)
-    weight_decay: float = later(1e-4)
-    grad_clip: float = later(10.0)
+    learning_rate: float = adjustable(1e-3)
+    edge_learning_rate: float = adjustable(1e-2)
+    weight_decay: float = adjustable(1e-4)
+    grad_clip: float = adjustable(10.0)
 
 
 @dataclass(frozen=True)
 class ComputeRecipe(Section):
     """Speed and memory: the same results at another price."""
 
-    channels_last: bool = later(False)  # layout of maps and volumes; pays for large networks
+    channels_last: bool = adjustable(False)  # layout of maps and volumes; pays for large networks
     # compute the encoder and the finest volumes again in the backward pass instead of keeping them
-    checkpointing: bool = later(False)
-    decode_per_view: bool = later(False)  # and judge, each view's gradient taken on the spot
+    checkpointing: bool = adjustable(False)
+    decode_per_view: bool = adjustable(False)  # and judge, each view's gradient taken on the spot
     # auto: bfloat16 where the hardware has it, else float16 on a GPU, float32 on a CPU
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = later("auto")
-    compile: bool = later(False)  # torch.compile the networks
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = adjustable("auto")
+    compile: bool = adjustable(False)  # torch.compile the networks
 
 
 @dataclass(frozen=True)
@@ -189,11 +206,12 @@ class PriorRecipe(Section):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every choice of a run. Frozen; `recipe.with_(keypoints=8)` makes another; a typo is a `TypeError`."""
+    """Every choice of a run; `recipe.with_(keypoints=8)` makes another, a typo is a `TypeError`."""
 
     name: str
     keypoints: int = 15
-    # from maps to keypoints: volumetric (the paper's method), triangulated, depth, or flat (2D B-KinD)
+    # from maps to keypoints: volumetric (the paper's method), triangulated, depth, or flat
+    # (2D B-KinD)
     lift: Literal["volumetric", "triangulated", "depth", "flat"] = "volumetric"
     data: DataRecipe = DataRecipe()
     volume: VolumeRecipe = VolumeRecipe()
@@ -215,6 +233,9 @@ class Recipe:
         Args:
             **changes: leaf names and their new values: `voxels=32, steps=400`.
 
+        Returns:
+            Another recipe.
+
         Raises:
             TypeError: a name that no section has, with the one that was meant.
         """
@@ -235,10 +256,9 @@ class Recipe:
     @property
     def surveyed(self) -> bool:
         """Whether it asks for a survey of the clip: where the animal is, and what is foreground."""
-        data, weighs = self.data, self.priors.hull > 0 or self.losses.cover > 0
-        return (
-            self.volume.follows or data.by_motion or data.background or self.losses.mask or weighs
-        )
+        drawn = self.data.by_motion or self.data.background
+        weighed = self.losses.mask or self.losses.cover > 0 or self.priors.hull > 0
+        return self.volume.follows or drawn or weighed
 
 
 def _sections() -> Iterator[tuple[str, type]]:
@@ -251,16 +271,22 @@ def _sections() -> Iterator[tuple[str, type]]:
 def leaves() -> dict[str, tuple[str, Field]]:
     """Every choice: leaf name -> (section, or "" for the recipe itself; its dataclass field)."""
     sections = dict(_sections())
-    found = {f.name: ("", f) for f in fields(Recipe) if f.name not in sections}
+    choices = {f.name: ("", f) for f in fields(Recipe) if f.name not in sections}
     for section, kind in sections.items():
         for leaf in fields(kind):
-            assert leaf.name not in found, f"two choices are called {leaf.name}"
-            found[leaf.name] = (section, leaf)
-    return found
+            assert leaf.name not in choices, f"two choices are called {leaf.name}"
+            choices[leaf.name] = (section, leaf)
+    return choices
 
 
 def leaf_of(key: str) -> tuple[str, Field]:
     """Section and field of a leaf.
+
+    Args:
+        key: its name.
+
+    Returns:
+        The section ("" for the recipe itself), and the dataclass field.
 
     Raises:
         TypeError: nothing is called so; says what was probably meant.

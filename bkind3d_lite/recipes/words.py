@@ -1,4 +1,4 @@
-"""Words: recipes as plain values, TOML files and `key=value` words, of this version and of earlier ones."""
+"""Words: recipes as plain values, TOML files and `key=value`, of this version and earlier ones."""
 
 from __future__ import annotations
 
@@ -37,11 +37,14 @@ OLD_KEYS = {  # of recipes written before sections, and their names of today
 
 
 def load_recipe(values: Mapping[str, Any], note: bool = False) -> Recipe:
-    """A recipe from plain values (JSON, TOML), in sections or flat, of this version or an earlier one.
+    """A recipe from plain values (JSON, TOML) of this version or an earlier one.
 
     Args:
         values: leaves by name, or tables of them by section; "none" is None, lists are tuples.
         note: log the new name of each old key.
+
+    Returns:
+        A recipe; leaves that are not named have their defaults.
 
     Raises:
         TypeError: an unknown key, with the one that was meant, or a value of the wrong type.
@@ -89,15 +92,15 @@ def _note(note: bool, old: str, new: str) -> None:
 
 
 def _typed(key: str, value: Any, kind: Any) -> Any:
-    """The value as its field's type: lists become tuples, whole numbers floats where a float is meant."""
+    """The value as its field's type: lists become tuples, whole numbers floats where need be."""
     for option in get_args(kind) if isinstance(kind, UnionType) else (kind,):
         if option is NoneType and value in (None, "none"):
             return None
         if get_origin(option) is Literal and isinstance(value, str):
             return value  # which word it is, the section checks
         if get_origin(option) is tuple and isinstance(value, (list, tuple)):
-            parts = get_args(option)
-            parts = [parts[0]] * len(value) if parts[-1] is ... else parts
+            parts = list(get_args(option))
+            parts = parts[:1] * len(value) if parts[-1] is ... else parts
             if len(parts) == len(value) > 0:
                 return tuple(_typed(key, v, p) for v, p in zip(value, parts))
         if option is float and isinstance(value, int) and not isinstance(value, bool):
@@ -116,10 +119,13 @@ def _spelled(kind: Any) -> str:
 
 # ---- files ---------------------------------------------------------------------------------------
 def read_recipe(path: str | Path) -> Recipe:
-    """A recipe from a TOML file, in sections or flat; keys that it does not name have their defaults.
+    """A recipe from a TOML file, in sections or flat.
 
     Args:
         path: the file; its stem is the recipe's name unless it gives one.
+
+    Returns:
+        A recipe; leaves that are not named have their defaults.
 
     Raises:
         FileNotFoundError: no such file.
@@ -136,11 +142,16 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def write_recipe(recipe: Recipe, path: str | Path) -> Path:
-    """Write every choice to a TOML file, a table for each section; TOML knows no None, so that is "none".
+    """Write every choice to a TOML file, a table for each section.
+
+    TOML knows no None, so that is "none".
 
     Args:
         recipe: what to write.
         path: the file, written whole or not at all.
+
+    Returns:
+        The file.
     """
     text = tomli_w.dumps(_without_none(asdict(recipe)))
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -160,6 +171,9 @@ def find_recipe(name: str) -> Recipe:
 
     Args:
         name: `quick`, `paper-rat7m`, ..., or a path that ends in .toml.
+
+    Returns:
+        A recipe.
 
     Raises:
         ValueError: neither; with the preset that was meant.
@@ -181,6 +195,9 @@ def altered(recipe: Recipe, words: Sequence[str]) -> Recipe:
     Args:
         recipe: what to start from.
         words: as `--set` takes them: values as in TOML, text without quotes, `none` for None.
+
+    Returns:
+        Another recipe.
 
     Raises:
         ValueError: a word without `=`, an unknown key, or a value that cannot be.
