@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, never unpickled, and a resumed run goes on to the same weights."""
+"""Checkpoints: whole or not at all, never unpickled; a resumed run goes on to the same weights."""
 
 import os
 import signal

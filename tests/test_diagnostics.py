@@ -15,7 +15,13 @@ from bkind3d_lite.model import Discovery
 from bkind3d_lite.model.lifts import Keypoints
 from bkind3d_lite.recipes import Recipe
 from bkind3d_lite.training import Step, batches, begin, train
-from bkind3d_lite.training.diagnostics import SAMPLE_EVERY, WINDOW, Diagnostics, dead_and_parked, signals
+from bkind3d_lite.training.diagnostics import (
+    SAMPLE_EVERY,
+    WINDOW,
+    Diagnostics,
+    dead_and_parked,
+    signals,
+)
 
 SIDE, K = 100.0, 6
 PATH = 20 * torch.randn(400, 1, 3, generator=torch.Generator().manual_seed(0)) + torch.tensor(
@@ -26,7 +32,7 @@ BODY = 30 * torch.randn(1, K, 3, generator=torch.Generator().manual_seed(1))
 
 @dataclass
 class Case:
-    """A made-up run: keypoints (T, K, 3) on a body that walks, a target, a confidence, edge weights and losses."""
+    """A made-up run: keypoints (T, K, 3) on a body that walks, and all that is judged of them."""
 
     world: torch.Tensor = field(default_factory=lambda: PATH + BODY)
     target: float = 0.8
@@ -41,16 +47,9 @@ class Case:
         target = torch.zeros(1, 2, 1, 20, 20)
         target[..., 5:9, 5:9] = self.target
         objective = SimpleNamespace(side=SIDE, target=lambda batch, size: target)
-        diagnostics, said = (
-            Diagnostics(
-                SimpleNamespace(
-                    recipe=Recipe("r").with_(steps=steps, centre=(0.0, 0.0, 0.0)),
-                    model=model,
-                    objective=objective,
-                )
-            ),
-            [],
-        )
+        recipe = Recipe("r").with_(steps=steps, centre=(0.0, 0.0, 0.0))
+        run = SimpleNamespace(recipe=recipe, model=model, objective=objective)
+        diagnostics, complaints = Diagnostics(run), []
         for i in range(1, steps + 1):
             world = self.world[i % len(self.world)][None]
             found = Keypoints(
@@ -61,10 +60,9 @@ class Case:
             )
             batch = Batch(torch.zeros(1, 2, 3, 20, 20), None, None, torch.tensor([i]))
             out = Discovery(found, found, ([], []), target)
-            said += diagnostics.examine(Step(i, {"reconstruct": self.loss * self.fall**i}, out, batch))[
-                1
-            ]
-        return said
+            step = Step(i, {"reconstruct": self.loss * self.fall**i}, out, batch)
+            complaints += diagnostics.examine(step)[1]
+        return complaints
 
 
 def test_a_healthy_case_is_left_in_peace():

@@ -15,13 +15,13 @@ from bkind3d_lite.clips.recording_checks import (
     WARN,
     check_agreement,
     check_background,
-    covered,
-    grown,
     check_lenses,
     check_ring,
     check_timing,
     check_truth,
     check_unit,
+    covered,
+    grown,
 )
 from bkind3d_lite.clips.survey import survey, survey_views
 from bkind3d_lite.clips.synthetic import draw, figure, poses
@@ -213,7 +213,7 @@ def test_a_folder_that_does_not_open_is_one_failed_check(folder, tmp_path):
     )
 
 
-# ---- time ----------------------------------------------------------------------------------------------------------
+# ---- time ----------------------------------------------------------------------------------------
 class Film:
     """Footage that knows its times alone."""
 
@@ -231,7 +231,8 @@ def filmed(good, *films, **change):
 
 def test_even_times_pass_and_a_jump_is_no_uneven_interval(good):
     even = np.arange(90) / 30
-    check = check_timing(filmed(good, Film(even), Film(even + 5.0)))  # a container may begin at any time
+    # a container may begin at any time
+    check = check_timing(filmed(good, Film(even), Film(even + 5.0)))
     assert check.state == PASS and "33.33 ms a frame" in check.said
     torn = np.concatenate([even[:40], even[40:] + 2])
     assert check_timing(filmed(good, Film(torn), Film(torn), starts=(0, 40))).state == PASS

@@ -1,4 +1,4 @@
-"""Planning: the memory foretold is the memory used; what is picked fits; what to turn is said where memory runs out."""
+"""Memory planner: what is foretold is what is used, what is picked fits, and knobs are named."""
 
 import json
 import os
@@ -65,12 +65,15 @@ from bkind3d_lite.recipes import load_recipe
 from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.training import begin, batches, train
 def resident(key):
-    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))
+    lines = open("/proc/self/status")
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 recipe = load_recipe(json.loads(sys.argv[1]))
 clip = figure(12, wh=recipe.data.image_wh)
 seen = survey(clip) if recipe.surveyed else None
 widths = (8, 8, 8) if recipe.decoder.decoder_widths else None
-small = begin(recipe.with_(image_wh=(64, 64), voxels=8, v2v_levels=2, decoder_widths=widths, decoder_width=8, backbone="small", encoder_width=8, v2v_width=8), clip)
+small = dict(image_wh=(64, 64), voxels=8, v2v_levels=2, v2v_width=8, backbone="small")
+small |= dict(encoder_width=8, decoder_width=8, decoder_widths=widths)
+small = begin(recipe.with_(**small), clip)
 next(train(small, batches(small, clip, seen)))  # the libraries' own pages are not the recipe's
 del small
 _libc("malloc_trim", 0)
@@ -94,7 +97,7 @@ print(resident("VmHWM") - before)
     ids=lambda r: f"{r.name}-{r.compute.precision}",
 )
 def test_the_memory_foretold_is_the_memory_used(recipe):
-    """Within 15 % of the growth of a fresh process, after a few steps, with the memory habits that a training has."""
+    """Within 15 % of the growth of a fresh process after a few steps, with a training's habits."""
     if recipe.compute.precision == "bfloat16" and not native_bfloat16():
         pytest.skip("this CPU has no bfloat16 (AVX512-BF16 or AMX)")
     values = recipe.flat()
@@ -167,7 +170,7 @@ def test_out_of_memory_says_what_to_turn(clip):
         list(advised(failing(RuntimeError("something else")), run, 4))
 
 
-# ---- loading ahead -------------------------------------------------------------------------------------------------
+# ---- loading ahead -------------------------------------------------------------------------------
 def test_ahead_gives_the_same_batches_in_the_same_order(clip):
     run = begin(TINY.with_(image_wh=(48, 32), voxels=8), clip)
     for _, a, b in zip(range(5), batches(run, clip, None), prefetch(batches(run, clip, None))):

@@ -1,4 +1,4 @@
-"""Recommend: the doctor proposes a recipe that can be trained, with figures counted and measured."""
+"""Recommend: a recipe that can be trained, with figures that are counted and measured."""
 
 import argparse
 import shlex
@@ -17,7 +17,7 @@ from bkind3d_lite.workflows.recommend import PRESET, STEPS, prescribe
 
 
 def test_the_plan_is_that_of_a_whole_survey(clip, seen):
-    """In all frames of a short clip: volume and length are those of a survey, memory the recipe's."""
+    """All frames of a short clip are looked at, so volume and length are those of a survey."""
     found = prescribe(clip, replace(seen, centre=seen.centre * 0), device="cpu")
     centre, side = region(seen, clip.rig)
     assert (
@@ -39,7 +39,7 @@ def test_the_plan_is_that_of_a_whole_survey(clip, seen):
 
 
 def test_too_little_room_is_planned_around(clip, seen, monkeypatch):
-    """Where the preset does not fit, `memory_planner.plan` is asked; its answer is proposed and timed."""
+    """Where the preset does not fit, `memory_planner.plan` is asked; its answer is timed."""
     asked = []
 
     def smaller(recipe, rig, device):
@@ -64,10 +64,8 @@ def test_the_doctor_ends_with_the_command_that_trains(folder, tmp_path):
     copy = shutil.copytree(folder[0], tmp_path / "my clip")
     check = examine(copy, fps=20.0, common=True, offsets={"cam1": 0}).checks[-1]
     assert check.name == "plan" and check.state == PASS, check
-    assert (
-        check.remedy
-        == f"python -m bkind3d_lite train --clip '{copy}' --offset cam1=0 --common --fps 20.0 --recipe quick --out runs/mine"
-    )
+    opened = f"--clip '{copy}' --offset cam1=0 --common --fps 20.0"
+    assert check.remedy == f"python -m bkind3d_lite train {opened} --recipe quick --out runs/mine"
 
 
 def test_gaps_that_do_not_fit_are_a_warning(folder):

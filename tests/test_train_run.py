@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 from test_training import TINY
 
 import bkind3d_lite
-from bkind3d_lite.__main__ import main
+from bkind3d_lite.__main__ import CALLS, main
 from bkind3d_lite.calibrations import load_calibration
 from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.clips.synthetic import figure
@@ -30,7 +31,7 @@ from bkind3d_lite.workflows.track_run import FILM, _film_times
 
 @pytest.fixture(scope="session")
 def walk(tmp_path_factory):
-    """A folder of three 40-frame videos of the figure with its truth, and a tiny recipe beside it."""
+    """A folder of three 40-frame videos of the figure, its truth, and a tiny recipe beside it."""
     root, known = tmp_path_factory.mktemp("walk"), figure(40, views=3)
     for v, name in enumerate(known.rig.names):
         write_video(root / "clip" / f"{name}.mp4", known.frames[:, v].numpy(), known.fps, crf=8)
@@ -60,7 +61,10 @@ def command(walk, out, *more):
 
 
 class Command:
-    """The command as a process of its own, which can be killed: a child of a server that has imported everything once."""
+    """The command as a process of its own, which can be killed.
+
+    It is a child of a server that has imported everything once.
+    """
 
     def __init__(self, words, environment, folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -191,6 +195,19 @@ def test_tensorboard_reads_the_same_losses(walk, tmp_path):
     )
 
 
+@pytest.mark.parametrize("rank, said", [("0", "hello\n"), ("1", "")])
+def test_messages_come_out_once_and_from_the_first_rank(monkeypatch, capsys, rank, said):
+    logger = logging.getLogger("bkind3d_lite")
+    before = logger.level, list(logger.handlers)
+    monkeypatch.setitem(CALLS, "quickstart", lambda given: log.info("hello"))
+    monkeypatch.setenv("RANK", rank)
+    log = logging.getLogger("bkind3d_lite.workflows.quickstart")
+    for _ in range(2):
+        assert main(["quickstart"]) == 0
+        assert capsys.readouterr().out == said
+    assert (logger.level, logger.handlers) == before, "who calls main keeps his own logging"
+
+
 def test_a_run_is_not_overwritten_by_accident(walk, whole, capsys):
     assert main(command(walk, whole)) == 1
     assert "--resume" in capsys.readouterr().err
@@ -226,7 +243,7 @@ def test_a_recording_that_cannot_be_right_is_refused_unless_forced(walk, tmp_pat
 
 
 def test_kill_and_resume_ends_in_the_same_weights(walk, whole, tmp_path):
-    """kill -9 at an arbitrary moment; the resumed run has the same weights, running averages, optimizer state and losses."""
+    """kill -9 at an arbitrary moment; the resumed run has the same weights, state and losses."""
     child = start(walk, tmp_path / "run", "--checkpoint-every", 10, "--pictures-every", 20)
     until(lambda: steps_in(tmp_path / "run" / "losses.csv") > 13, child)
     child.send_signal(signal.SIGKILL)
@@ -323,7 +340,10 @@ def test_resuming_with_other_offsets_is_refused(walk, tmp_path, capsys):
 
 
 def test_a_cache_of_decoded_frames(walk, tmp_path, capsys):
-    """Decoded once, for crops no larger than they need to be; the run resumes with it, and is tracked as it was trained."""
+    """Decoded once, for crops no larger than they need to be.
+
+    The run resumes with it, and is tracked as it was trained.
+    """
     line = [
         "train",
         "--clip",
@@ -418,14 +438,17 @@ def test_rates_may_change_when_a_run_resumes(walk, whole, tmp_path, capsys):
 
 
 def test_nothing_is_drawn_from_the_global_random_state(walk, whole, tmp_path):
-    """Every random choice follows from (seed, step), so a checkpoint needs no random state; disturbing torch's changes nothing."""
+    """Every random choice follows from (seed, step), so a checkpoint needs no random state.
+
+    Disturbing torch's own changes nothing.
+    """
     torch.manual_seed(123)
     before = torch.get_rng_state()
     assert main(command(walk, tmp_path / "run", "--pictures-every", 0)) == 0
     assert torch.equal(torch.get_rng_state(), before) and same(tmp_path / "run", whole)
 
 
-# ---- faults --------------------------------------------------------------------------------------------------------
+# ---- faults --------------------------------------------------------------------------------------
 def test_nan_stops_the_run_with_the_last_checkpoint_good(walk, tmp_path, capsys, monkeypatch):
     from bkind3d_lite.model.losses import Perceptual
 
@@ -475,7 +498,7 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint_good(
 
 
 def test_a_video_that_ends_early_is_named(walk, tmp_path, capsys):
-    """A copy that broke off: cut at half its bytes, with the index in front so that it still opens."""
+    """A copy that broke off: cut at half its bytes, the index in front so that it still opens."""
     shutil.copytree(walk / "clip", tmp_path / "clip")
     broken = tmp_path / "clip" / "cam1.mp4"
     broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
@@ -497,7 +520,7 @@ def test_a_video_that_ends_early_is_named(walk, tmp_path, capsys):
     assert "cam1.mp4" in error and "\n" not in error.strip() and not (tmp_path / "run").exists()
 
 
-# ---- track and evaluate --------------------------------------------------------------------------------------------
+# ---- track and evaluate --------------------------------------------------------------------------
 def test_track_and_evaluate(walk, whole, tmp_path, capsys):
     assert (
         main(
