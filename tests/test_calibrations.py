@@ -1,4 +1,5 @@
-"""Calibrations: one rig, written as each tool writes it by code of our own, is read back as that rig; what cannot be meant is refused."""
+"""Calibrations: one rig, written as each tool writes it by code of our own, is read back as that
+rig; what cannot be meant is refused."""
 
 import json
 import math
@@ -346,7 +347,9 @@ def test_rat7m_reads_cameras_by_name_whatever_their_order(tmp_path):
 def opencv(key, value):
     value = np.atleast_2d(value)
     numbers = ", ".join(repr(float(x)) for x in value.ravel())
-    return f"{key}: !!opencv-matrix\n   rows: {value.shape[0]}\n   cols: {value.shape[1]}\n   dt: d\n   data: [ {numbers} ]\n"
+    rows, cols = value.shape
+    head = f"{key}: !!opencv-matrix\n   rows: {rows}\n   cols: {cols}\n   dt: d\n"
+    return f"{head}   data: [ {numbers} ]\n"
 
 
 @pytest.mark.parametrize("header", ["%YAML:1.0\n---\n", "%YAML 1.2\n---\n"])
@@ -392,7 +395,8 @@ def test_jarvis(tmp_path):
 
 def test_intrinsics_alone_are_refused_by_name(tmp_path):
     (tmp_path / "left.yml").write_text(
-        "image_width: 96\nimage_height: 64\ncamera_matrix:\n  rows: 3\n  cols: 3\n  data: [80,0,48,0,80,32,0,0,1]\n"
+        "image_width: 96\nimage_height: 64\ncamera_matrix:\n  rows: 3\n  cols: 3\n  data: "
+        "[80,0,48,0,80,32,0,0,1]\n"
     )
     with pytest.raises(ValueError, match="left.yml: the intrinsics of one camera only"):
         load_calibration(tmp_path / "left.yml")
@@ -417,7 +421,8 @@ def test_qualisys(tmp_path):
         turn = {f"r{i + 1}{j + 1}": repr(float(M[i, j])) for i in range(3) for j in range(3)}
         K = K * 64
         text += (
-            f"<camera {attributes(active=1, serial=n, model='Miqus Video')}><fov_video {attributes(left=0, top=0, right=95, bottom=63)}/>"
+            f"<camera {attributes(active=1, serial=n, model='Miqus Video')}><fov_video "
+            f"{attributes(left=0, top=0, right=95, bottom=63)}/>"
             f"<transform {attributes(x=C[0], y=C[1], z=C[2], **turn)}/><intrinsic "
             + attributes(
                 focalLengthU=K[0, 0],
@@ -435,7 +440,8 @@ def test_qualisys(tmp_path):
         )
     path = tmp_path / "session.qca.txt"
     path.write_text(
-        f'<?xml version="1.0"?><calibration source="x"><cameras>{text}<camera serial="marker-only"/></cameras></calibration>'
+        f'<?xml version="1.0"?><calibration source="x"><cameras>{text}<camera '
+        'serial="marker-only"/></cameras></calibration>'
     )
     found = load_calibration(path)
     assert found.unit == "mm"
@@ -459,7 +465,9 @@ def test_vicon(tmp_path):
             POSITION=" ".join(map(repr, C.tolist())),
             VICON_RADIAL2=f"ViconRadial2 {K[0, 2]} {K[1, 2]} {d[0]} {d[1]} {d[4]}",
         )
-        text += f"<Camera {attributes(DEVICEID=n, SENSOR_SIZE='96 64', PIXEL_ASPECT_RATIO=K[0, 0] / K[1, 1])}><KeyFrames><KeyFrame {key}/></KeyFrames></Camera>"
+        aspect = K[0, 0] / K[1, 1]
+        camera = attributes(DEVICEID=n, SENSOR_SIZE="96 64", PIXEL_ASPECT_RATIO=aspect)
+        text += f"<Camera {camera}><KeyFrames><KeyFrame {key}/></KeyFrames></Camera>"
     (tmp_path / "room.xcp").write_text(f"<Cameras>{text}</Cameras>")
     same(load_calibration(tmp_path / "room.xcp"), rig)
 
@@ -608,7 +616,8 @@ def test_npz_by_field(tmp_path):
 
 
 def test_a_few_lines_that_mean_gigabytes(tmp_path):
-    """Aliases of YAML, entities of XML in two bytes a letter, an archive of zeros, links beside a file: refused before they unfold."""
+    """Aliases of YAML, entities of XML in two bytes a letter, an archive of zeros, links beside a
+    file: refused before they unfold."""
     laughs = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
     )
@@ -750,7 +759,8 @@ def mutated(data, random):
 
 @pytest.mark.parametrize("index", range(7))
 def test_a_mutated_calibration_is_a_rig_or_one_clear_error(tmp_path, index):
-    """2,100 mutations of seven dialects: never another kind of error or a crash, and what is read is finite."""
+    """2,100 mutations of seven dialects: never another kind of error or a crash, and what is read
+    is finite."""
     name = originals(tmp_path)[index]
     good, random = (tmp_path / name).read_bytes(), np.random.default_rng(index)
     refused, count = (

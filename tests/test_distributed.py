@@ -1,4 +1,5 @@
-"""Ranks: two of them take the steps of one process with the double batch, and a lost one costs no more than a checkpoint's distance."""
+"""Ranks: two of them take the steps of one process with the double batch, and a lost one costs no
+more than a checkpoint's distance."""
 
 import os
 import runpy
@@ -26,23 +27,33 @@ CHILD = textwrap.dedent("""
     from bkind3d_lite import distributed
     from bkind3d_lite.training import batches, begin, train
 
-    def doubled(part):  # in float64, so that what differs is not rounding that training has amplified
-        values = {f.name: getattr(part, f.name) for f in fields(part)}
-        return replace(part, **{k: x.double() for k, x in values.items() if torch.is_tensor(x) and x.is_floating_point()})
+    def wide(x):
+        return x.double() if torch.is_tensor(x) and x.is_floating_point() else x
+
+    def doubled(part):  # in float64: what differs is no rounding that training has amplified
+        return replace(part, **{f.name: wide(getattr(part, f.name)) for f in fields(part)})
 
     clip, told = figure(40, views=3), {}
     seen = survey(clip)
     with distributed.joined("cpu") as device:
         for name, change in VARIANTS.items():
-            recipe = TINY.with_(warmup=0, batch=2 // distributed.world_size(), optimizer="sgd", learning_rate=1e-2, **change)
-            run, grads = begin(recipe, clip, device=device), {}
-            run.model.double(), run.objective.double()
-            pairs = (replace(doubled(pair), rig=doubled(pair.rig)) for pair in batches(run, clip, seen))
-            run.optimizer.register_step_pre_hook(lambda *_: grads.update({n: p.grad.clone() for n, p in run.model.named_parameters()}))
+            share = 2 // distributed.world_size()
+            recipe = TINY.with_(warmup=0, batch=share, optimizer="sgd", learning_rate=1e-2)
+            run, grads = begin(recipe.with_(**change), clip, device=device), {}
+            run.model.double()
+            run.objective.double()
+            drawn = batches(run, clip, seen)
+            pairs = (replace(doubled(pair), rig=doubled(pair.rig)) for pair in drawn)
+            parameters = dict(run.model.named_parameters())
+            run.optimizer.register_step_pre_hook(
+                lambda *_: grads.update({n: p.grad.clone() for n, p in parameters.items()})
+            )
             for step in train(run, pairs):
                 if step.index == 2:
                     break
-            told[name] = {"grads": grads, "weights": run.model.state_dict(), "means": run.objective.state_dict(), "losses": step.losses}
+            weights, means = run.model.state_dict(), run.objective.state_dict()
+            told[name] = {"grads": grads, "weights": weights, "means": means}
+            told[name]["losses"] = step.losses
         if distributed.rank() == 0:
             torch.save(told, sys.argv[2])
 """)
@@ -74,7 +85,8 @@ def python(*words, **environment):
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    """What one process with the double batch says of every variant after two steps, and what two ranks say."""
+    """What one process with the double batch says of every variant after two steps, and what two
+    ranks say."""
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "child.py").write_text(CHILD)
     with pytest.MonkeyPatch.context() as patch:  # alone: in this process
@@ -97,7 +109,8 @@ def told(tmp_path_factory):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_two_ranks_are_one_process_with_the_double_batch(told, name):
-    """Also where gradients are taken inside the forward pass (one by one) or the forward pass is run twice (checkpointing)."""
+    """Also where gradients are taken inside the forward pass (one by one) or the forward pass is
+    run twice (checkpointing)."""
     one, two = (t[name] for t in told)
     whole = torch.cat([g.flatten() for g in one["grads"].values()]).norm()
     assert whole > 0.1, "the second step had gradients to compare"
@@ -133,7 +146,8 @@ def test_the_ranks_share_the_pairs_of_one_process():
 
 
 def test_a_lost_rank_costs_no_more_than_the_last_checkpoint(walk, tmp_path):
-    """kill -9 one of two ranks; the other gives up; both resume and end as two undisturbed ranks do."""
+    """kill -9 one of two ranks; the other gives up; both resume and end as two undisturbed ranks
+    do."""
 
     def pair(name, *more):
         with socket.socket() as free:

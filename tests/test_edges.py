@@ -57,7 +57,7 @@ def test_a_segment_of_no_length_is_its_point_with_finite_gradients():
 
 # ---- maps ----------------------------------------------------------------------------------------
 def test_edge_maps_by_hand():
-    """A level segment through y = 0 of an 8 x 4 image: rows lie at +-0.125 and +-0.375 half widths."""
+    """A level segment through y = 0 of an 8 x 4 image: rows at +-0.125 and +-0.375 half widths."""
     maps = edge_maps(torch.tensor([[-0.5, 0.0], [0.5, 0.0]]), pairs(2), (4, 8), sigma=0.25)
     assert maps.shape == (1, 4, 8)
     assert_close(
@@ -178,7 +178,7 @@ def test_a_dot_is_an_edge_of_no_length():
 
 
 def test_a_dot_by_hand():
-    """A point in the image's corner: the first cell of 4 x 8 is 0.125 half widths away on both axes."""
+    """In the image's corner: the first cell of 4 x 8 is 0.125 half widths away on both axes."""
     dot = point_maps(torch.tensor([[-1.0, -1.0]]), (4, 8), 0.25)
     assert_close(dot[0, 0, 0], torch.tensor(math.exp(-2 * 0.25)))
     assert_close(dot[0, 2, 1], torch.tensor(math.exp(-(0.625**2 + 0.375**2) / 0.0625)))
@@ -237,7 +237,7 @@ def test_edges_as_strong_as_the_best_are_shown_beyond_the_tree():
 
 
 def test_with_lengths_the_tree_prefers_short_strong_edges():
-    """Five points on a line, all weights alike: the chain of neighbours; a strong weight outbids a shorter way."""
+    """Weights alike: the chain of neighbours; a strong weight outbids a shorter way."""
     pairs = torch.combinations(torch.arange(5))
     length = (pairs[:, 1] - pairs[:, 0]).float()
     weights = torch.ones(len(pairs))

@@ -78,7 +78,7 @@ def test_alignment_undoes_scale_only_if_asked():
 
 
 def test_a_mirrored_pose_is_not_forgiven():
-    """A chiral pose and its mirror image: no rotation joins them, a reflection is not allowed to."""
+    """A chiral pose and its mirror image: no rotation joins them, a reflection may not."""
     truth = torch.tensor([[[0.0, 0, 0], [100, 0, 0], [0, 150, 0], [0, 0, 200]]])
     mirrored = truth * torch.tensor([-1.0, 1, 1])
     assert (

@@ -1,4 +1,5 @@
-"""Exports: what is written is read back by the tool it is for, or by its documented layout where that is not installed."""
+"""Exports: what is written is read back by the tool it is for, or by its documented layout where
+that is not installed."""
 
 import csv
 import json
@@ -226,7 +227,8 @@ def test_movement_reads_nwb(track, rig, tmp_path):
 
 
 def test_sleap_reads_the_calibration(rig, tmp_path):
-    """sleap-io reads no 3D tracks (`points3d.h5` is read by the test above, by its layout), but the calibration that goes with them."""
+    """sleap-io reads no 3D tracks (`points3d.h5` is read by the test above, by its layout), but the
+    calibration that goes with them."""
     slp = pytest.importorskip("sleap_io.io.slp", reason="sleap-io is not installed")
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
     from bkind3d_lite.cameras import save_calibration

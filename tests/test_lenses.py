@@ -43,7 +43,8 @@ def test_undistort_undoes_distort_over_the_field_of_view(lens):
     [(-0.3, 0.0, 0.0, 0.0, 0.0), (-0.5, 0.05, 0.002, -0.002, 0.0), (0.1, -0.2, 0.0, 0.0, 0.0)],
 )
 def test_points_past_the_fold_stay_outside(lens):
-    """The raw polynomial brings r = 1.8 back inside; ours keeps growing, so nothing from far off enters the picture."""
+    """The raw polynomial brings r = 1.8 back inside; ours keeps growing, so nothing from far off
+    enters the picture."""
     lens = torch.tensor([lens], dtype=torch.float64)
     for angle in torch.linspace(0, 2 * math.pi, 9).double()[:-1]:
         radii = torch.linspace(0, 12, 400, dtype=torch.float64)

@@ -1,4 +1,5 @@
-"""Lifts, view by view: exact heatmaps give back the keypoints they were drawn from, whatever the lens, the shape or the order."""
+"""Lifts, view by view: exact heatmaps give back the keypoints they were drawn from, whatever the
+lens, the shape or the order."""
 
 from dataclasses import replace
 
@@ -53,7 +54,8 @@ def heatmaps(ndc, sigma=0.1):
 
 
 def depths(lift, batch, world):
-    """Depth maps that say the true depth of every keypoint everywhere: the inverse of the lift's own scale."""
+    """Depth maps that say the true depth of every keypoint everywhere: the inverse of the lift's
+    own scale."""
     near, far = lift.limits(batch)
     share = (batch.rig.cam_from_world(world)[..., 2] - near) / (far - near)
     return share.logit()[..., None, None].expand(*share.shape, *MAPS)
@@ -230,8 +232,9 @@ def test_gradients_of_the_lifts(lift):
 
 @pytest.mark.parametrize("spread, most", [(1.0, 0.02), (250.0, 0.5)])
 def test_triangulation_already_minimizes_the_reprojection_error(spread, most):
-    """Why the loss holds the common point still: with the votes held instead (the released history) little would move, and
-    near the middle of the ring, where all cameras are equally far, nothing."""
+    """Why the loss holds the common point still: with the votes held instead (the released history)
+    little would move, and near the middle of the ring, where all cameras are equally far,
+    nothing."""
     random = torch.Generator().manual_seed(3)
     rig = ring(4, 900.0, 550.0, (0.0, 0.0, 50.0), (64, 64)).to(torch.float64)
     world = torch.tensor([0.0, 0, 50]) + spread * (

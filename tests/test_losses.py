@@ -47,7 +47,8 @@ def test_dissimilarity_is_symmetric_and_bounded(structure_only):
 
 @pytest.mark.parametrize("structure_only", [False, True])
 def test_inside_the_border_it_is_one_minus_piqs_ssim(structure_only):
-    """piq filters without padding: its mean is over the pixels whose whole window lies in the image."""
+    """piq filters without padding: its mean is over the pixels whose whole window lies in the
+    image."""
     a, b = images(0, 1), (images(0, 1) + 0.5 * images(1, 1)) / 1.5
     ssim, cs = piq.ssim(
         a, b, kernel_size=11, kernel_sigma=1.5, downsample=False, full=True, reduction="mean"
@@ -121,7 +122,8 @@ def test_pixels_by_hand():
 
 @pytest.mark.parametrize("network", ["pixels", "random"])
 def test_perceptual_is_normalized_by_its_target(network):
-    """Predicting nothing costs 1, however faint the target: a pair in which little moves counts as much as any."""
+    """Predicting nothing costs 1, however faint the target: a pair in which little moves counts as
+    much as any."""
     for scale in (1.0, 0.01):
         loss = Perceptual(network)
         target = scale * maps(0)
@@ -312,7 +314,8 @@ def test_a_point_behind_a_camera_does_not_count():
 
 
 def test_equivariance_turns_as_the_image_does():
-    """A dot on an image that is not square, turned as an array: the loss is 0 where the keypoint follows the dot."""
+    """A dot on an image that is not square, turned as an array: the loss is 0 where the keypoint
+    follows the dot."""
 
     def place(image):
         h, w = image.shape

@@ -33,7 +33,8 @@ def test_nothing_is_kept_of_what_is_recomputed():
 
 
 def test_recomputing_adds_only_what_it_says():
-    """The arithmetic of a step with the encoder and the finest volumes computed twice: at most a quarter more here."""
+    """The arithmetic of a step with the encoder and the finest volumes computed twice: at most a
+    quarter more here."""
     torch.manual_seed(0)
     count = []
     for again in (False, True):

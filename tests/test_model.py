@@ -1,4 +1,5 @@
-"""Model: one breath from batch to losses; recipes as values; what the paper does is what the switches' defaults do."""
+"""Model: one breath from batch to losses; recipes as values; what the paper does is what the
+switches' defaults do."""
 
 from dataclasses import replace
 
@@ -191,7 +192,8 @@ def test_the_background_switch_hides_the_foreground_from_the_encoder(clip, seen)
 
 
 def test_the_cube_is_measured_on_the_animal(clip, seen):
-    """The cube of the preset for own recordings is so many times as wide as the animal is long; without a survey it cannot be placed."""
+    """The cube of the preset for own recordings is so many times as wide as the animal is long;
+    without a survey it cannot be placed."""
     found = placed(QUICK, clip.rig, seen)
     assert found.volume.crop == pytest.approx(
         QUICK.volume.animal_lengths * animal_length(seen, clip.rig), rel=0.01
@@ -212,7 +214,8 @@ def test_the_cube_is_measured_on_the_animal(clip, seen):
     ids=lambda r: getattr(r, "name", ""),
 )
 def test_the_papers_recipes_have_the_papers_size(recipe, side, gap):
-    """Parameters and arithmetic of the released networks: kptNet 1.48 M and ResNet-50 23.5 M, V2V 11.9 M, decoder 37.8 M."""
+    """Parameters and arithmetic of the released networks: kptNet 1.48 M and ResNet-50 23.5 M, V2V
+    11.9 M, decoder 37.8 M."""
     assert (
         recipe.volume.side,
         recipe.data.gaps,

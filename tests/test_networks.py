@@ -1,4 +1,4 @@
-"""Networks: shapes on non-square input, views that do not know their number, gradients everywhere."""
+"""Networks: shapes on non-square input, views without a number, gradients everywhere."""
 
 import pytest
 import torch
@@ -106,7 +106,7 @@ def test_every_parameter_of_the_encoder_learns():
 
 
 def test_one_image_is_as_good_as_many():
-    """Normalized by groups: what is beside an image in the batch does not change its maps, in training too."""
+    """What is beside an image in the batch does not change its maps, in training too."""
     torch.manual_seed(0)
     encoder, images = Encoder(NARROW, 3, 4).train(), torch.rand(3, 3, 32, 48)
     assert_close(encoder(images)[1][1], encoder(images[1:2])[1][0], atol=1e-5, rtol=1e-4)

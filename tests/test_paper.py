@@ -1,4 +1,5 @@
-"""The paper's formulas (Sun et al. 2023, section 3), each written out a second time as slow loops in float64."""
+"""The paper's formulas (Sun et al. 2023, section 3), each written out a second time as slow loops
+in float64."""
 
 import math
 from dataclasses import replace
@@ -74,7 +75,8 @@ def test_spatial_softmax():
 
 
 def test_edge_maps_and_their_maximum():
-    """E_mn(p) = exp(-d^2 / sigma^2), E(p) = max_mn w_mn E_mn(p); an edge is active if w > 0. d by walking along the line."""
+    """E_mn(p) = exp(-d^2 / sigma^2), E(p) = max_mn w_mn E_mn(p); an edge is active if w > 0. d by
+    walking along the line."""
     drawn = EdgeBottleneck(4, sigma=0.3, activation="relu", seed=1).double()
     ndc, (h, w) = random(1, 1, 4, 2, seed=2) / 2, (5, 8)
     pixels, steps = cells(h, w, like=ndc), torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None]
@@ -142,7 +144,8 @@ def test_equation_2_as_printed():
 
 
 def test_equation_3():
-    """Ours is the printed sum over i != j divided by the number of pairs: the weight omega_s takes up the factor."""
+    """Ours is the printed sum over i != j divided by the number of pairs: the weight omega_s takes
+    up the factor."""
     U, sigma = random(1, 4, 3), 0.7
     want = sum(
         math.exp(
@@ -156,7 +159,8 @@ def test_equation_3():
 
 
 def test_equation_4_the_curriculum():
-    """L = L_recon + 1[after warm-up] (omega_r L_length + omega_s L_s): nothing but the reconstruction before."""
+    """L = L_recon + 1[after warm-up] (omega_r L_length + omega_s L_s): nothing but the
+    reconstruction before."""
     recipe = Recipe("tiny").with_(
         keypoints=4,
         image_wh=(48, 32),

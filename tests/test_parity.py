@@ -1,6 +1,8 @@
-"""Parity: where this package agrees with what the released functions returned, and where it means not to.
+"""Parity: where this package agrees with what the released functions returned, and where it means
+not to.
 
-The recordings are in `parity.npz` of the folder `shared`; the conversions between the two conventions are made here.
+The recordings are in `parity.npz` of the folder `shared`; the conversions between the two
+conventions are made here.
 """
 
 import math
@@ -41,7 +43,8 @@ def test_target(recorded):
     "size, variance, share", [(16, 0.1, 0.013), (32, 0.01, 0.030), (64, 0.001, 0.070)]
 )
 def test_edge_maps_at_their_pixels(recorded, size, variance, share):
-    """They sample the segment at H points (never nearer than it is): ours is never below, and above by a known share of the peak."""
+    """They sample the segment at H points (never nearer than it is): ours is never below, and above
+    by a known share of the peak."""
     points = recorded["edge_points"]
     axis = torch.linspace(-1, 1, size)
     pixels = torch.stack(torch.meshgrid(axis, axis, indexing="ij")[::-1], -1)
@@ -57,7 +60,8 @@ def test_edge_maps_at_their_pixels(recorded, size, variance, share):
 
 @pytest.mark.parametrize("size, variance", [(16, 0.1), (32, 0.01), (64, 0.001)])
 def test_edge_maps_as_this_package_draws_them(recorded, size, variance):
-    """sigma = sqrt(2 v). Our outermost pixel centres lie at 1 - 1/H, theirs at 1: shrink the points and sigma by that, and it is one picture."""
+    """sigma = sqrt(2 v). Our outermost pixel centres lie at 1 - 1/H, theirs at 1: shrink the points
+    and sigma by that, and it is one picture."""
     shrink, peak = 1 - 1 / size, 1 / math.sqrt(2 * math.pi * variance)
     ours = edge_maps(
         recorded["edge_points"] * shrink,
@@ -71,7 +75,8 @@ def test_edge_maps_as_this_package_draws_them(recorded, size, variance):
 
 @pytest.mark.parametrize("how", ["sum", "softmax"])
 def test_volumes(recorded, how):
-    """x = P X in pixels of 64, read with align_corners=True: their ndc n = 2 (x / 64 - 0.5) is cell (n + 1) / 2 * 63."""
+    """x = P X in pixels of 64, read with align_corners=True: their ndc n = 2 (x / 64 - 0.5) is cell
+    (n + 1) / 2 * 63."""
     maps, P, grid = (recorded[f"volume_{k}"] for k in ("maps", "P", "grid"))
     points = torch.cat([grid.flatten(1, 3), torch.ones(1, 12**3, 1)], -1)
     h = points[:, None] @ P.mT
@@ -117,7 +122,8 @@ def test_projection(recorded):
 
 
 def test_separation(recorded):
-    """0.05 x the mean over all K x K, the diagonal counted as zeros; ours is the mean over the K (K - 1) pairs."""
+    """0.05 x the mean over all K x K, the diagonal counted as zeros; ours is the mean over the K (K
+    - 1) pairs."""
     ours = separation(recorded["separation_points"], 0.08)
     assert float(0.05 * ours * 5 / 6) == pytest.approx(
         float(recorded["separation_value"]), rel=1e-5

@@ -85,7 +85,8 @@ def test_cameras_that_look_away_are_refused():
 
 # ---- unproject -----------------------------------------------------------------------------------
 def slow_sample(image, x, y):
-    """One bilinear sample of (h, w) at ndc (x, y), by the book: cell i has its centre at (i + 0.5); outside the image 0."""
+    """One bilinear sample of (h, w) at ndc (x, y), by the book: cell i has its centre at (i + 0.5);
+    outside the image 0."""
     h, w = image.shape
     u, v = (x + 1) / 2 * w - 0.5, (y + 1) / 2 * h - 0.5
     total = 0.0
@@ -123,7 +124,8 @@ def test_nothing_is_read_behind_a_camera_or_far_outside():
 
 @pytest.mark.parametrize("size", [(24, 36), (40, 20)])
 def test_unprojected_blobs_meet_at_the_truth(size):
-    """A blob drawn at the projection of a point, in maps of any aspect, peaks within a voxel of that point in space."""
+    """A blob drawn at the projection of a point, in maps of any aspect, peaks within a voxel of
+    that point in space."""
     rig = ring(
         4,
         900.0,
@@ -181,7 +183,8 @@ def test_fuse_unknown():
 
 # ---- hull ----------------------------------------------------------------------------------------
 def test_hull_by_hand():
-    """Two views of constant foreground 1 and 0.1; a third that does not see the points votes half against them."""
+    """Two views of constant foreground 1 and 0.1; a third that does not see the points votes half
+    against them."""
     moving = torch.tensor([1.0, 0.1, 1.0]).view(1, 3, 1, 1, 1).expand(1, 3, 1, 4, 6)
     ndc = torch.zeros(1, 3, 2, 2)
     ndc[:, 2] = 5.0
@@ -195,7 +198,8 @@ def test_hull_by_hand():
 
 
 def test_one_view_alone_does_not_place_anything():
-    """A point that a single view sees, on the animal's ray, must not beat the point where two views agree."""
+    """A point that a single view sees, on the animal's ray, must not beat the point where two views
+    agree."""
     moving = torch.ones(1, 3, 1, 4, 6)
     moving[:, 0] = 0.9
     ndc = torch.zeros(1, 3, 2, 2)
