@@ -24,12 +24,13 @@ STREET = {
     "epipolar": [],
     "clips": [
         "video_headers", "videos", "recordings", "frame_cache", "tracks", "foreground", "sampling",
-        "clip", "exports", "synthetic", "survey", "calibration_faults", "recording_checks",
+        "clip", "exports", "synthetic", "survey", "calibration_faults", "rig_checks",
+        "recording_checks", "label_checks",
     ],
     "evaluation": ["regressors", "errors", "protocol"],
     "model": [
-        "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "networks", "lifts",
-        "edges", "losses", "discoverer", "objective", "builder",
+        "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks", "networks", "lifts",
+        "edges", "perceptual", "losses", "discoverer", "objective", "builder",
     ],
     "training": [
         "precision", "prefetch", "loop", "tracking", "checkpoints", "memory_planner", "diagnostics"

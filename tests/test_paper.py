@@ -13,7 +13,8 @@ from bkind3d_lite.cameras import ring
 from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.model import build
 from bkind3d_lite.model.edges import EdgeBottleneck, edge_maps
-from bkind3d_lite.model.losses import EdgeLength, Perceptual, separation
+from bkind3d_lite.model.losses import EdgeLength, separation
+from bkind3d_lite.model.perceptual import Perceptual
 from bkind3d_lite.recipes import Recipe
 from bkind3d_lite.shapes import cells
 from bkind3d_lite.volumes import Grid, fuse, soft_argmax, unproject

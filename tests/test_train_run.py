@@ -450,7 +450,7 @@ def test_nothing_is_drawn_from_the_global_random_state(walk, whole, tmp_path):
 
 # ---- faults --------------------------------------------------------------------------------------
 def test_nan_stops_the_run_with_the_last_checkpoint_good(walk, tmp_path, capsys, monkeypatch):
-    from bkind3d_lite.model.losses import Perceptual
+    from bkind3d_lite.model.perceptual import Perceptual
 
     forward, calls = Perceptual.forward, []
 

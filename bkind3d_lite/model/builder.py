@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..cameras import CameraRig
-from ..clips.clip import Survey
+from ..clips.foreground import Survey
 from ..clips.survey import animal_length, region
 from ..recipes import Recipe
 from ..volumes import overlap

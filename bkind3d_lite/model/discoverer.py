@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cameras import CameraRig
-from ..clips.clip import Batch
+from ..clips.sampling import Batch
 from .compute import Compute
 from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Keypoints, Lift

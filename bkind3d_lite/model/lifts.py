@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cameras import CameraRig, triangulate
-from ..clips.clip import Batch
+from ..clips.sampling import Batch
 from ..recipes import PriorRecipe, V2VRecipe, VolumeRecipe
 from ..shapes import cells
 from ..volumes import Grid, entropy, fuse, hull, soft_argmax, unproject
@@ -123,7 +123,7 @@ class Volumetric(Lift):
                 f"hourglass of {v2v.v2v_levels} levels"
             )
         self.voxels, self.side = volume.voxels, volume.cube
-        self.v2v = V2V(v2v, channels, keypoints, recompute)
+        self.v2v = V2V(v2v, channels, keypoints, recompute=recompute)
         centre = volume.centre or (0.0, 0.0, 0.0)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
         # static cameras: projected once per rig

@@ -1,8 +1,7 @@
 """Networks: the learned parts, in plain PyTorch.
 
-Normalized by groups, so that a batch of one frame set is as good as any. What computes them faster
-on a CPU is behind `cpu_kernels.fast`, what computes them in less memory in `memory_efficient`; the
-model calls them through `compute.Compute`.
+What computes them faster on a CPU is behind `cpu_kernels.fast`, what computes them in less memory
+in `memory_efficient`; the model calls them through `compute.Compute`.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..recipes import DecoderRecipe, EncoderRecipe, V2VRecipe
+from .blocks import Residual, Stage, conv, convolution, norm, resized
 from .cpu_kernels import beside, in_pieces
-from .memory_efficient import added, recomputed, residual
+from .memory_efficient import added, recomputed
 
 
 def over_views(network: Callable[[Tensor], Any], images: Tensor) -> Any:
@@ -34,56 +34,6 @@ def over_views(network: Callable[[Tensor], Any], images: Tensor) -> Any:
     if isinstance(out, tuple):
         return tuple(x.unflatten(0, lead) for x in out)
     return out.unflatten(0, lead)
-
-
-def _norm(channels: int, groups: int = 8) -> nn.GroupNorm:
-    most = min(groups, channels)
-    return nn.GroupNorm(next(g for g in range(most, 0, -1) if channels % g == 0), channels)
-
-
-def _convolution(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
-    layer = nn.Conv2d if dims == 2 else nn.Conv3d
-    return layer(c_in, c_out, kernel, stride, kernel // 2, bias=False)
-
-
-def _conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    layer = _convolution(dims, c_in, c_out, kernel, stride)
-    return nn.Sequential(layer, _norm(c_out), nn.ReLU(inplace=True))
-
-
-def _up(x: Tensor, hw: tuple[int, ...] | None = None) -> Tensor:
-    """Maps at size `hw`, or at twice theirs."""
-    twice = 2.0 if hw is None else None
-    return F.interpolate(x, hw, twice, mode="bilinear", align_corners=False)
-
-
-class Residual(nn.Module):
-    """Two convolutions and a skip, in 2D or 3D: (n, c, ...) -> (n, C, ...).
-
-    Args:
-        dims: 2 or 3.
-        c_in: channels c.
-        c_out: channels C.
-        recompute: keep nothing but input and output for the backward pass.
-    """
-
-    def __init__(self, dims: int, c_in: int, c_out: int, recompute: bool = False):
-        super().__init__()
-        self.body = nn.Sequential(
-            _conv(dims, c_in, c_out), _convolution(dims, c_out, c_out), _norm(c_out)
-        )
-        self.skip: nn.Module = nn.Identity()
-        if c_in != c_out:
-            self.skip = nn.Sequential(_convolution(dims, c_in, c_out, 1), _norm(c_out))
-        self.recompute = recompute
-
-    def plain(self, x: Tensor) -> Tensor:
-        """The block itself."""
-        return (self.body(x) + self.skip(x)).relu_()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The block, as `recompute` says."""
-        return residual(self, x) if self.recompute else self.plain(x)
 
 
 # ---- from images to maps -------------------------------------------------------------------------
@@ -123,11 +73,11 @@ class Trunk(Levels):
         super().__init__()
         self.out = (width, 2 * width, 4 * width)
         self.stem = nn.Sequential(
-            _conv(2, channels, width // 2, 3, 2), _conv(2, width // 2, width, 3, 2)
+            conv(2, channels, width // 2, 3, 2), conv(2, width // 2, width, 3, 2)
         )
         self.levels = nn.ModuleList([Residual(2, width, width)])
         for a, b in zip(self.out, self.out[1:]):
-            self.levels.append(nn.Sequential(_conv(2, a, b, 3, 2), Residual(2, b, b)))
+            self.levels.append(nn.Sequential(conv(2, a, b, 3, 2), Residual(2, b, b)))
 
 
 class ResNetTrunk(Levels):
@@ -183,11 +133,11 @@ class Pyramid(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], maps: int, middle: int = 256):
         super().__init__()
-        self.sides = nn.ModuleList([_conv(2, c, middle, 1) for c in channels])
+        self.sides = nn.ModuleList([conv(2, c, middle, 1) for c in channels])
         self.rise = nn.ModuleList(
-            [nn.Sequential(_convolution(2, middle, middle, 1), _norm(middle)) for _ in channels[1:]]
+            [nn.Sequential(convolution(2, middle, middle, 1), norm(middle)) for _ in channels[1:]]
         )
-        self.head = nn.Sequential(_conv(2, middle, middle, 1), nn.Conv2d(middle, maps, 1))
+        self.head = nn.Sequential(conv(2, middle, middle, 1), nn.Conv2d(middle, maps, 1))
 
     def forward(self, *levels: Tensor) -> Tensor:
         """(n, c_i, h / 2^i, w / 2^i) for every level i -> (n, maps, h, w).
@@ -201,7 +151,7 @@ class Pyramid(nn.Module):
         x = self.sides[-1](levels[-1])
         finer = list(zip(self.sides, self.rise, levels))[::-1]
         for side, rise, level in finer:
-            x = rise(_up(x, level.shape[-2:])) + side(level)
+            x = rise(resized(x, level.shape[-2:])) + side(level)
         return self.head(x)
 
 
@@ -232,7 +182,7 @@ class Encoder(nn.Module):
         self.pyramid = Pyramid(out, maps, middle) if recipe.pyramid else None
         if not recipe.pyramid:
             self.sides = nn.ModuleList([nn.Conv2d(c, middle, 1) for c in out])
-            self.head = nn.Sequential(_conv(2, middle, middle), nn.Conv2d(middle, maps, 1))
+            self.head = nn.Sequential(conv(2, middle, middle), nn.Conv2d(middle, maps, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and heatmaps.
@@ -254,29 +204,11 @@ class Encoder(nn.Module):
             return levels[-1], recomputed(self.pyramid, *levels, when=self.recompute)
         x = self.sides[-1](levels[-1])
         for side, level in list(zip(self.sides, levels[:-1]))[::-1]:
-            x = _up(x, level.shape[-2:]) + side(level)
+            x = resized(x, level.shape[-2:]) + side(level)
         return levels[-1], self.head(x)
 
 
 # ---- from a volume to keypoints ------------------------------------------------------------------
-class Stage(nn.Sequential):
-    """A residual block and the layers after it.
-
-    Args:
-        block: the first; recomputes or not as it was made to.
-        *after: the layers; recomputed if the block is.
-    """
-
-    def __init__(self, block: Residual, *after: nn.Module):
-        super().__init__(block, *after)
-        self.recompute = block.recompute
-
-    def forward(self, x: Tensor) -> Tensor:
-        """One after the other."""
-        block, *after = self
-        return recomputed(nn.Sequential(*after), block(x), when=self.recompute)
-
-
 class V2V(nn.Module):
     """A 3D hourglass (Moon et al. 2018, as in the paper): votes -> logits of every keypoint.
 
@@ -300,24 +232,28 @@ class V2V(nn.Module):
         again = [recompute and level < 2 for level in range(levels)]  # from fine to coarse
         self.full, self.recompute = full, recompute
         first = width // 2 if full else width
-        blocks = [Residual(3, first, width, recompute)]
-        blocks += [Residual(3, width, width, recompute) for _ in range(2 * full)]
-        self.front = nn.Sequential(_conv(3, channels, first, recipe.v2v_front), *blocks)
-        self.down = nn.ModuleList([Residual(3, a, b, r) for (a, b), r in zip(steps, again)])
-        self.skip = nn.ModuleList([Residual(3, a, a, r) for (a, _), r in zip(steps, again)])
+        blocks = [Residual(3, first, width, recompute=recompute)]
+        blocks += [Residual(3, width, width, recompute=recompute) for _ in range(2 * full)]
+        self.front = nn.Sequential(conv(3, channels, first, recipe.v2v_front), *blocks)
+        self.down = nn.ModuleList(
+            [Residual(3, a, b, recompute=r) for (a, b), r in zip(steps, again)]
+        )
+        self.skip = nn.ModuleList(
+            [Residual(3, a, a, recompute=r) for (a, _), r in zip(steps, again)]
+        )
         if full:
             self.middle = Residual(3, widths[-1], widths[-1])
-        self.up = nn.ModuleList([self._step_up(b, a, r) for (a, b), r in zip(steps, again)])
-        last = [_conv(3, width, width, 1), _conv(3, width, width, 1)] if full else []
-        block = Residual(3, width, width, recompute)
+        self.up = nn.ModuleList([self._stepresized(b, a, r) for (a, b), r in zip(steps, again)])
+        last = [conv(3, width, width, 1), conv(3, width, width, 1)] if full else []
+        block = Residual(3, width, width, recompute=recompute)
         self.back = Stage(block, *last, nn.Conv3d(width, keypoints, 1))
 
-    def _step_up(self, c_in: int, c_out: int, recompute: bool) -> nn.Module:
+    def _stepresized(self, c_in: int, c_out: int, recompute: bool) -> nn.Module:
         if not self.full:
             return nn.ConvTranspose3d(c_in, c_out, 2, 2)
-        block = Residual(3, c_in, c_in, recompute)
+        block = Residual(3, c_in, c_in, recompute=recompute)
         grow = nn.ConvTranspose3d(c_in, c_out, 2, 2, bias=False)
-        return Stage(block, grow, _norm(c_out), nn.ReLU(inplace=True))
+        return Stage(block, grow, norm(c_out), nn.ReLU(inplace=True))
 
     def forward(self, volume: Tensor | list[Tensor]) -> Tensor:
         """Logits of every keypoint at every voxel.
@@ -368,9 +304,9 @@ class Decoder(nn.Module):
         else:
             most = [min(128, width * 2 ** (steps - i)) for i in range(steps + 1)]
             widths = [max(width // 2, w) for w in most]
-            self.enter = _conv(2, features + drawings, widths[0])
+            self.enter = conv(2, features + drawings, widths[0])
         grow = [
-            nn.Sequential(_conv(2, a + drawings, b), _conv(2, b, b))
+            nn.Sequential(conv(2, a + drawings, b), conv(2, b, b))
             for a, b in zip(widths, widths[1:])
         ]
         self.grow = nn.ModuleList(grow)
@@ -419,12 +355,13 @@ class Decoder(nn.Module):
     def _grown(self, x: Tensor, drawings: list[Tensor], steps: range) -> Tensor:
         for i in steps:
             if self.early:
-                x, drawing = _up(x), _up(drawings[i])
+                x, drawing = resized(x), resized(drawings[i])
             else:
                 drawing = drawings[i + 1]
-                x = _up(x, drawing.shape[-2:])
-            (read, norm, relu), last = self.grow[i]
-            x = last(relu(norm(beside(read, x, drawing))))
+                x = resized(x, drawing.shape[-2:])
+            first, last = self.grow[i]
+            read, *after = first
+            x = last(nn.Sequential(*after)(beside(read, x, drawing)))
         return x
 
     def forward(self, features: Tensor, drawings: list[Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..clips.clip import Batch
+from ..clips.sampling import Batch
 from ..recipes import Recipe
 from .cpu_kernels import wide
 from .discoverer import Discovery
@@ -16,7 +16,6 @@ from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Keypoints
 from .losses import (
     EdgeLength,
-    Perceptual,
     agreement,
     cover,
     dissimilarity,
@@ -25,6 +24,7 @@ from .losses import (
     separation,
     steadiness,
 )
+from .perceptual import Perceptual
 
 Pair = tuple[Keypoints, Keypoints]  # of now and later
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ..clips.clip import Batch
+from ..clips.sampling import Batch
 
 
 def prefetch(

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...model.networks import V2V, Residual, Trunk, _norm
+from ...model.blocks import Residual, norm
+from ...model.networks import V2V, Trunk
 from .entry import Dice, Exercise, Mistake
 
 LESSON = "04_networks"
@@ -168,6 +169,6 @@ EXERCISES = (
                 ),
             ),
         ),
-        shows=_norm,
+        shows=norm,
     ),
 )
