@@ -84,7 +84,7 @@ def _print_scores(report: Mapping[str, Any], out: str) -> None:
 
 
 def _doctor(given: Namespace) -> None:
-    from .clips.recording_checks import FAIL
+    from .clips.rig_checks import FAIL
     from .workflows.doctor import examine
     from .workflows.doctor_page import write_page
 

@@ -1,4 +1,4 @@
-"""Broken copies of a good recording on disk: of each the doctor names the one thing that is wrong with it."""
+"""Broken copies of a good recording on disk: of each the doctor names what is wrong with it."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ import torch
 
 from bkind3d_lite.calibrations import load_calibration
 from bkind3d_lite.cameras import save_calibration
-from bkind3d_lite.clips.recording_checks import FAIL, PASS, WARN
+from bkind3d_lite.clips.rig_checks import FAIL, PASS, WARN
 from bkind3d_lite.clips.synthetic import draw, figure, poses
 from bkind3d_lite.clips.videos import Video, write_video
 from bkind3d_lite.workflows.doctor import examine
@@ -20,7 +20,7 @@ FRAMES = 90
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """The synthetic figure walking in a loop: four videos, calibration, truth and where the joints were seen."""
+    """The synthetic figure walking in a loop: four videos, calibration, truth and marks."""
     folder, still, T = tmp_path_factory.mktemp("good"), figure(FRAMES, views=4), FRAMES
     angle = 2.2 * torch.linspace(0, 3.5, T) + torch.linspace(0, 9, T).sin()
     joints = (
@@ -45,7 +45,7 @@ def good(tmp_path_factory):
     return folder
 
 
-# ---- what goes wrong ---------------------------------------------------------------------------------------------
+# ---- what goes wrong -----------------------------------------------------------------------------
 def rig(change):
     """Write the calibration again, changed."""
 
@@ -344,5 +344,5 @@ def test_a_broken_copy_is_named(good, tmp_path, case):
     assert (
         check is not None
         and check.state == state
-        and (words in (told := f"{check.said} {check.remedy}") or re.search(words, told))
+        and (words in (told := f"{check.finding} {check.remedy}") or re.search(words, told))
     ), found.text()

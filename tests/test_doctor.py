@@ -8,20 +8,27 @@ import pytest
 import torch
 
 from bkind3d_lite.cameras import ring as cameras_in_a_ring
-from bkind3d_lite.clips.calibration_faults import FITS, lags, late, misfit, misfits, sightings
+from bkind3d_lite.clips.calibration_faults import (
+    FITS,
+    lags,
+    misfit,
+    misfits,
+    shifted,
+    silhouette_centres,
+)
+from bkind3d_lite.clips.label_checks import check_truth, coverage, dilated
 from bkind3d_lite.clips.recording_checks import (
+    check_agreement,
+    check_background,
+    check_timing,
+)
+from bkind3d_lite.clips.rig_checks import (
     FAIL,
     PASS,
     WARN,
-    check_agreement,
-    check_background,
     check_lenses,
     check_ring,
-    check_timing,
-    check_truth,
     check_unit,
-    covered,
-    grown,
 )
 from bkind3d_lite.clips.survey import survey, survey_views
 from bkind3d_lite.clips.synthetic import draw, figure, poses
@@ -50,8 +57,8 @@ def seen(good):
 
 
 @pytest.fixture(scope="module")
-def found(good, seen):
-    return sightings(seen, good.rig)
+def centres(good, seen):
+    return silhouette_centres(seen, good.rig)
 
 
 def said(diagnosis, name):
@@ -78,11 +85,11 @@ def test_a_good_recording_passes(good):
     )
 
 
-def test_rays_meet_in_a_good_rig_and_the_worst_view_is_the_moved_one(good, found):
-    assert misfit(good.rig, found) < FITS / 2
+def test_rays_meet_in_a_good_rig_and_the_worst_view_is_the_moved_one(good, centres):
+    assert misfit(good.rig, centres) < FITS / 2
     t = good.rig.t.clone()
     t[2] += torch.tensor([60.0, 0, 0])
-    away = misfits(replace(good.rig, t=t), found)
+    away = misfits(replace(good.rig, t=t), centres)
     assert away.argmax() == 2 and away[2] > FITS
 
 
@@ -143,9 +150,9 @@ def test_a_late_camera_is_named_with_its_lag(good, lag):
     ), check
 
 
-def test_lags_are_zero_when_nothing_is_late_and_undo_a_shift(good, found):
-    assert lags(good.rig, found) == [0, 0, 0, 0]
-    assert lags(good.rig, late(found, 1, 7))[1] == -7
+def test_lags_are_zero_when_nothing_is_late_and_undo_a_shift(good, centres):
+    assert lags(good.rig, centres) == [0, 0, 0, 0]
+    assert lags(good.rig, shifted(centres, 1, 7))[1] == -7
 
 
 @pytest.mark.parametrize(
@@ -167,15 +174,15 @@ def test_metres_that_say_millimetres(good):
 
 def test_a_truth_in_another_unit_or_of_other_frames_is_told(good, seen):
     assert check_truth(replace(good, truth=good.truth / 1000), seen).state == FAIL
-    assert covered(good.truth[:20], good.rig, grown(seen.thumbs[:20])) > 0.9
+    assert coverage(good.truth[:20], good.rig, dilated(seen.thumbs[:20])) > 0.9
 
 
 def test_a_lens_that_cannot_be_is_told(good):
     K = good.rig.K.clone()
     K[1, :2, 2] *= 0.2
-    assert "cam1: principal point" in check_lenses(replace(good.rig, K=K)).said
+    assert "cam1: principal point" in check_lenses(replace(good.rig, K=K)).finding
     folded = replace(good.rig, distortion=torch.tensor([[-2.0, 0, 0, 0, 0]]).expand(4, 5))
-    assert "folds back" in check_lenses(folded).said
+    assert "folds back" in check_lenses(folded).finding
 
 
 def test_a_camera_that_looks_elsewhere_and_views_from_one_side(good):
@@ -190,13 +197,13 @@ def test_a_camera_that_looks_elsewhere_and_views_from_one_side(good):
 def test_a_background_that_moves_is_told(good):
     frames = good.frames.clone()
     frames[50:, 3] = torch.roll(frames[50:, 3], 9, 2)
-    assert "cam3" in check_background(replace(good, frames=frames), seen).said
+    assert "cam3" in check_background(replace(good, frames=frames), seen).finding
 
 
 def test_a_still_recording_is_told(good):
     still = replace(good, frames=good.frames[:1].expand(40, -1, -1, -1, -1), truth=None)
     diagnosis = diagnose(still)
-    assert diagnosis.state == FAIL and "nothing moves" in said(diagnosis, "motion").said
+    assert diagnosis.state == FAIL and "nothing moves" in said(diagnosis, "motion").finding
 
 
 def test_a_folder_that_does_not_open_is_one_failed_check(folder, tmp_path):
@@ -233,7 +240,7 @@ def test_even_times_pass_and_a_jump_is_no_uneven_interval(good):
     even = np.arange(90) / 30
     # a container may begin at any time
     check = check_timing(filmed(good, Film(even), Film(even + 5.0)))
-    assert check.state == PASS and "33.33 ms a frame" in check.said
+    assert check.state == PASS and "33.33 ms a frame" in check.finding
     torn = np.concatenate([even[:40], even[40:] + 2])
     assert check_timing(filmed(good, Film(torn), Film(torn), starts=(0, 40))).state == PASS
     assert check_timing(good) is None, "frames in memory have no times"
@@ -257,21 +264,21 @@ def test_even_times_pass_and_a_jump_is_no_uneven_interval(good):
 )
 def test_what_is_wrong_with_the_time_is_named(good, second, fps, words):
     check = check_timing(filmed(good, Film(np.arange(90) / 30), Film(second, fps)))
-    assert check.state == WARN and re.search(words, check.said) and check.remedy, check.said
+    assert check.state == WARN and re.search(words, check.finding) and check.remedy, check.finding
 
 
 def test_a_recording_in_fragments_is_a_warning(good):
     even = np.arange(90) / 30
     check = check_timing(filmed(good, Film(even), Film(even), starts=tuple(range(0, 90, 5))))
-    assert check.state == WARN and "90 frames in 18 unbroken stretches" in check.said
+    assert check.state == WARN and "90 frames in 18 unbroken stretches" in check.finding
 
 
 def test_of_a_long_recording_some_stretches_are_looked_at(folder, monkeypatch):
-    monkeypatch.setattr(doctor, "MOST", 8)
+    monkeypatch.setattr(doctor, "DOCTOR_FRAMES", 8)
     found = examine(folder[0], plan=False)
     assert (
         len(found.clip) == 8
-        and "12 frames at 30 fps, 8 of them looked at" in said(found, "files").said
+        and "12 frames at 30 fps, 8 of them looked at" in said(found, "files").finding
     )
     assert examine(folder[0], offsets={"nobody": 1}).state == FAIL
 
@@ -285,7 +292,7 @@ def test_videos_of_another_size_than_the_calibration_are_told(folder, tmp_path):
     write_video(copy / "cam1.mp4", Video(copy / "cam1.mp4").read(0, 12, (48, 32)), 30)
     assert (
         "videos of 48 x 32 px for a calibration of 96 x 64 px"
-        in said(examine(copy, plan=False), "files").said
+        in said(examine(copy, plan=False), "files").finding
     )
 
 

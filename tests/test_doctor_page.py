@@ -3,7 +3,7 @@
 import torch
 
 from bkind3d_lite.cameras import ring
-from bkind3d_lite.clips.recording_checks import FAIL, Check
+from bkind3d_lite.clips.rig_checks import FAIL, Check
 from bkind3d_lite.workflows.doctor import Diagnosis, diagnose
 from bkind3d_lite.workflows.doctor_page import ray_px, rays_sheet, write_page
 

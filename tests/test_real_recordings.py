@@ -12,7 +12,8 @@ import torch
 
 from bkind3d_lite.clips import open_clip
 from bkind3d_lite.clips.calibration_faults import swapped
-from bkind3d_lite.clips.recording_checks import FAIL, PASS, WARN, check_agreement, check_offsets
+from bkind3d_lite.clips.recording_checks import check_agreement, check_offsets
+from bkind3d_lite.clips.rig_checks import FAIL, PASS, WARN
 from bkind3d_lite.clips.survey import survey_views
 from bkind3d_lite.workflows import doctor
 from bkind3d_lite.workflows.doctor import examine
@@ -51,7 +52,7 @@ def test_what_is_fit_passes_and_its_reference_points_project_onto_the_animal(
 def test_a_mouse_that_sits_still_is_told_plainly_and_its_points_are_in_the_images(arranged):
     found = examine(arranged("mouse4_sleapanipose_io"))
     assert found.state == FAIL and [c.name for c in found.checks if c.state == FAIL] == ["motion"]
-    assert "nothing moves here" in found.checks[-1].said and found.prescribed is None
+    assert "nothing moves here" in found.checks[-1].finding and found.prescribed is None
     ndc = found.clip.rig.ndc_from_world(found.clip.truth)
     assert (ndc.abs() < 1).all(-1)[ndc.isfinite().all(-1)].float().mean() > 0.9
 

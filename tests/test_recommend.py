@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bkind3d_lite.clips.recording_checks import PASS
+from bkind3d_lite.clips.rig_checks import PASS
 from bkind3d_lite.clips.survey import animal_length, region
 from bkind3d_lite.recipes import find_recipe
 from bkind3d_lite.training.memory_planner import Need, Plan, memory
@@ -71,7 +71,8 @@ def test_the_doctor_ends_with_the_command_that_trains(folder, tmp_path):
 def test_gaps_that_do_not_fit_are_a_warning(folder):
     check = examine(folder[0], fps=300.0).checks[-1]
     assert (
-        check.state == "warn" and "a gap of 120 frames needs more than the clip's 12" in check.said
+        check.state == "warn"
+        and "a gap of 120 frames needs more than the clip's 12" in check.finding
     )
 
 

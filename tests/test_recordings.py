@@ -16,8 +16,9 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring, save_calibration
 from bkind3d_lite.clips import open_clip
-from bkind3d_lite.clips.recording_checks import PASS, check_marks
+from bkind3d_lite.clips.label_checks import check_marks
 from bkind3d_lite.clips.recordings import published_split
+from bkind3d_lite.clips.rig_checks import PASS
 from bkind3d_lite.clips.videos import write_video
 
 SIZE = (48, 32)

@@ -1,6 +1,7 @@
-"""Suspects: does the moving animal agree with the calibration, and which usual mistake would make it agree?
+"""Calibration faults: does the moving animal agree with the cameras, and what would make it agree?
 
-The centre of the animal's silhouette in every view is a correspondence that needs no label. If the cameras are as the file says, its rays meet.
+The centre of the animal's silhouette in every view is a correspondence that needs no label. If the
+cameras are as the file says, its rays meet; if not, the usual mistakes are tried.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,9 +17,12 @@ from torch import Tensor
 from ..cameras import CameraRig, triangulate
 from .clip import Survey
 
-FITS = 0.05  # misfit, in image widths, up to which a calibration is believed: silhouettes' centres are no exact correspondences
+# Misfit, in image widths, up to which a calibration is believed: silhouettes' centres are no exact
+# correspondences.
+FITS = 0.05
 BETTER = 0.6  # a suspect is named if it leaves less than this share of the misfit
 MOMENTS = 100  # frames looked at
+LEAST = 5  # sightings of which a median is taken
 UNITS = (1000.0, 100.0, 10.0, 0.1, 0.01, 0.001)
 AXES = {
     "x, z, -y": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
@@ -32,33 +37,50 @@ SCALES = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 2, 2.0, 3.0, 4.0)
 
 @dataclass(frozen=True)
 class Sightings:
-    """Centres of the silhouettes: px (T, V, 2) in pixels of `rig`, seen (T, V) bool: a silhouette neither missing nor cut by the border."""
+    """Centres of the animal's silhouettes."""
 
-    px: Tensor
-    seen: Tensor
+    px: Tensor  # (T, V, 2) pixels of the rig
+    valid: Tensor  # (T, V) bool: a silhouette neither missing nor cut by the border
+
+
+class Fault(NamedTuple):
+    """One usual mistake, and the rig as it would be without it."""
+
+    name: str
+    remedy: str
+    rig: CameraRig
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """One usual mistake: what it is called, what to do, the misfit if it were so."""
+    """A fault that would explain what does not agree."""
 
     name: str
     remedy: str
-    misfit: float
+    misfit: float  # what would be left, in image widths
 
 
-def sightings(survey: Survey, rig: CameraRig, least: float = 5e-4) -> Sightings:
-    """From the foreground thumbnails of a survey; `least`: share of the image below which nothing is seen."""
-    some = [
-        _sightings(thumbs, rig, least) for thumbs in survey.thumbs.split(512)
-    ]  # of a long film not all at once
-    return Sightings(torch.cat([s.px for s in some]), torch.cat([s.seen for s in some]))
+# ---- what the views say --------------------------------------------------------------------------
+def silhouette_centres(survey: Survey, rig: CameraRig, least: float = 5e-4) -> Sightings:
+    """Centres of the foreground in every view at every time.
+
+    Args:
+        survey: of T frames.
+        rig: V cameras, in whose pixels the centres are given.
+        least: share of the image below which nothing is there.
+
+    Returns:
+        The centres.
+    """
+    # Of a long film not all at once.
+    parts = [_centres(thumbs, rig, least) for thumbs in survey.thumbs.split(512)]
+    return Sightings(torch.cat([s.px for s in parts]), torch.cat([s.valid for s in parts]))
 
 
-def _sightings(thumbs: Tensor, rig: CameraRig, least: float) -> Sightings:
+def _centres(thumbs: Tensor, rig: CameraRig, least: float) -> Sightings:
     mass = thumbs.float() / 255
     mass = torch.where(mass > 0.5, mass, mass.new_zeros(()))
-    T, V, h, w = mass.shape
+    h, w = mass.shape[2:]
     total = mass.sum((2, 3)).clamp(min=1e-6)
     x, y = ((torch.arange(n) + 0.5) * size / n for n, size in ((w, rig.wh[0]), (h, rig.wh[1])))
     px = torch.stack([(mass.sum(2) * x).sum(-1) / total, (mass.sum(3) * y).sum(-1) / total], -1)
@@ -67,62 +89,91 @@ def _sightings(thumbs: Tensor, rig: CameraRig, least: float) -> Sightings:
     return Sightings(px, (total / (h * w) > least) & (border.sum((2, 3)) < 0.05 * total))
 
 
-def misfits(rig: CameraRig, found: Sightings) -> Tensor:
-    """Median distance (V,) between each view's silhouette centre and where the other views say it is, in image widths, at most 1.
+def _predicted(rig: CameraRig, sightings: Sightings, view: int) -> tuple[Tensor, Tensor]:
+    """Where the other views say that the centre is in this one, (T, 2), and when, (T,) bool.
+
+    Of two views: where the point is that both of them make.
+    """
+    weight = sightings.valid.float()[..., None].clone()
+    if rig.views > 2:
+        weight[:, view] = 0
+    point = triangulate(rig, sightings.px[:, :, None], weight)
+    px = rig.px_from_world(point.nan_to_num(0.0))[:, view, 0]
+    return px, point.isfinite().all(-1)[:, 0]
+
+
+def misfits(rig: CameraRig, sightings: Sightings) -> Tensor:
+    """Median distance between each view's centres and where the other views say they are.
 
     With two views: the distance to the reprojection of the point that both make.
+
+    Args:
+        rig: V cameras.
+        sightings: of V views; at most `MOMENTS` of them are looked at.
+
+    Returns:
+        (V,) in image widths, at most 1; NaN where there are too few sightings.
     """
-    every = max(1, len(found.px) // MOMENTS)
-    found = Sightings(found.px[::every], found.seen[::every])
-    px, V = found.px[:, :, None], rig.views
+    every = max(1, len(sightings.px) // MOMENTS)
+    some = Sightings(sightings.px[::every], sightings.valid[::every])
     out = []
-    for v in range(V):
-        weight = found.seen.float()[..., None].clone()
-        if V > 2:
-            weight[:, v] = 0
-        point = triangulate(rig, px, weight)
-        away = (rig.px_from_world(point.nan_to_num(0.0))[:, v, 0] - found.px[:, v]).norm(
-            dim=-1
-        ) / rig.wh[0]
-        good = found.seen[:, v] & point.isfinite().all(-1)[:, 0]
-        out.append(
-            away[good].clamp(max=1.0).median() if good.sum() >= 5 else away.new_tensor(float("nan"))
-        )
+    for v in range(rig.views):
+        px, predicted = _predicted(rig, some, v)
+        away = (px - some.px[:, v]).norm(dim=-1) / rig.wh[0]
+        good = some.valid[:, v] & predicted
+        enough = good.sum() >= LEAST
+        out.append(away[good].clamp(max=1.0).median() if enough else away.new_tensor(torch.nan))
     return torch.stack(out)
 
 
-def misfit(rig: CameraRig, found: Sightings) -> float:
-    """Mean over the views of `misfits`; NaN if no view has enough sightings."""
-    return float(misfits(rig, found).nanmean())
+def misfit(rig: CameraRig, sightings: Sightings) -> float:
+    """Mean over the views of `misfits`.
+
+    Args:
+        rig: V cameras.
+        sightings: of V views.
+
+    Returns:
+        Image widths; NaN if no view has enough sightings.
+    """
+    return float(misfits(rig, sightings).nanmean())
 
 
-def _of_the_rig(rig: CameraRig) -> Iterator[tuple[str, str, CameraRig]]:
+# ---- mistakes ------------------------------------------------------------------------------------
+def _turned(A: Tensor, b: Tensor) -> Tensor:
+    """-A b, of each view."""
+    return -(A @ b[..., None])[..., 0]
+
+
+def _rig_faults(rig: CameraRig) -> Iterator[Fault]:
     """Mistakes that all cameras share."""
     R, t, flip = rig.R, rig.t, torch.diag(rig.R.new_tensor([1.0, -1, -1]))
-
-    def turned(A: Tensor, b: Tensor) -> Tensor:
-        return -(A @ b[..., None])[..., 0]
-
-    yield (
+    yield Fault(
         "the rotations are transposed",
         "write each rotation as world to camera (its transpose)",
         replace(rig, R=R.mT),
     )
-    yield "the translations are camera centres", "write t = -R C", replace(rig, t=turned(R, t))
-    yield (
+    yield Fault(
+        "the translations are camera centres", "write t = -R C", replace(rig, t=_turned(R, t))
+    )
+    yield Fault(
         "the poses are camera to world",
         "write R transposed and t = -R^T t",
-        replace(rig, R=R.mT, t=turned(R.mT, t)),
+        replace(rig, R=R.mT, t=_turned(R.mT, t)),
     )
-    yield (
+    yield Fault(
         "the cameras' y and z axes are turned (OpenGL's convention)",
         "multiply R and t by diag(1, -1, -1)",
         replace(rig, R=flip @ R, t=(flip @ t[..., None])[..., 0]),
     )
+    yield from _intrinsic_faults(rig)
+
+
+def _intrinsic_faults(rig: CameraRig) -> Iterator[Fault]:
     for s in SCALES:
         K = rig.K.clone()
         K[..., :2, :] *= s
-        yield (
+        yield Fault(
             f"the calibration is of images {1 / s:.3g} x as large as these",
             f"multiply fx, fy, cx, cy by {s:.3g}, or give the size of the images "
             "that were calibrated",
@@ -130,132 +181,165 @@ def _of_the_rig(rig: CameraRig) -> Iterator[tuple[str, str, CameraRig]]:
         )
     K = rig.K.clone()
     K[..., 0, 2], K[..., 1, 2] = rig.K[..., 1, 2], rig.K[..., 0, 2]
-    yield "cx and cy are swapped", "swap them", replace(rig, K=K)
+    yield Fault("cx and cy are swapped", "swap them", replace(rig, K=K))
     if rig.distortion.any():
-        yield (
+        yield Fault(
             "the videos are undistorted already",
             "set all distortions to 0",
             replace(rig, distortion=torch.zeros_like(rig.distortion)),
         )
-        yield (
+        yield Fault(
             "the distortion has the opposite sign",
             "multiply the distortions by -1",
             replace(rig, distortion=-rig.distortion),
         )
 
 
-def of_the_points(rig: CameraRig) -> Iterator[tuple[str, str, CameraRig, Tensor]]:
-    """Mistakes that given 3D points can show: (name, remedy, rig, A (3, 3)); if it was made, the rig sees A x where the points are said to be at x."""
-    eye = torch.eye(3)
-    for s in UNITS:
-        yield (
-            f"the points' unit is {s:g} x the calibration's",
-            f"multiply the positions in truth.npz by {s:g}",
-            rig,
-            s * eye,
-        )
-    for axes, rows in AXES.items():
-        turn = torch.tensor(rows).float()
-        yield (
-            f"the points' axes are {axes} of the calibration's",
-            f"write ({axes}) turned back into the calibration's x, y, z",
-            rig,
-            turn,
-        )
+def _swaps(rig: CameraRig) -> Iterator[Fault]:
     for i, j in combinations(range(rig.views), 2):
-        yield (
+        yield Fault(
             f"cameras {rig.names[i]} and {rig.names[j]} are swapped",
             "swap their names in the calibration, or their videos",
             swapped(rig, i, j),
-            eye,
         )
-    for name, remedy, other in _of_the_rig(rig):
-        yield name, remedy, other, eye
 
 
 def swapped(rig: CameraRig, i: int, j: int) -> CameraRig:
-    """The rig with the calibrations of two cameras exchanged."""
+    """The rig with the calibrations of two cameras exchanged.
+
+    Args:
+        rig: the cameras.
+        i: number of the one.
+        j: number of the other.
+
+    Returns:
+        A rig with the same names in the same order.
+    """
     order = list(range(rig.views))
     order[i], order[j] = j, i
     return replace(rig.take(order), names=rig.names)
 
 
-def _of_a_camera(
-    rig: CameraRig, found: Sightings, most: int
-) -> Iterator[tuple[str, str, CameraRig, Sightings]]:
-    """Mistakes of one camera or two: swapped, mirrored, upside down, late."""
-    size = found.px.new_tensor(rig.wh)
-    for i, j in combinations(range(rig.views), 2):
-        yield (
-            f"cameras {rig.names[i]} and {rig.names[j]} are swapped",
-            "swap their names in the calibration, or their videos",
-            swapped(rig, i, j),
-            found,
-        )
-    for v, (name, lag) in enumerate(zip(rig.names, lags(rig, found, most))):
-        for what, moved in (
-            ("mirrored", torch.stack([size[0] - found.px[:, v, 0], found.px[:, v, 1]], -1)),
-            ("upside down", size - found.px[:, v]),
-        ):
-            px = found.px.clone()
+def point_faults(rig: CameraRig) -> Iterator[tuple[Fault, Tensor]]:
+    """Mistakes that given 3D points can show.
+
+    Args:
+        rig: as it was calibrated.
+
+    Yields:
+        A fault and A (3, 3): if it was made, its rig sees A x where the points are said to be at x.
+    """
+    eye = torch.eye(3)
+    for s in UNITS:
+        name = f"the points' unit is {s:g} x the calibration's"
+        yield Fault(name, f"multiply the positions in truth.npz by {s:g}", rig), s * eye
+    for axes, rows in AXES.items():
+        name = f"the points' axes are {axes} of the calibration's"
+        remedy = f"write ({axes}) turned back into the calibration's x, y, z"
+        yield Fault(name, remedy, rig), torch.tensor(rows).float()
+    for fault in (*_swaps(rig), *_rig_faults(rig)):
+        yield fault, eye
+
+
+def _camera_faults(
+    rig: CameraRig, sightings: Sightings, most: int
+) -> Iterator[tuple[Fault, Sightings]]:
+    """Mistakes of one camera or two: swapped, mirrored, upside down, late.
+
+    With each, the sightings as they would be without it.
+    """
+    for fault in _swaps(rig):
+        yield fault, sightings
+    wh = sightings.px.new_tensor(rig.wh)
+    for v, (name, lag) in enumerate(zip(rig.names, lags(rig, sightings, most))):
+        centre = sightings.px[:, v]
+        mirrored = torch.stack([wh[0] - centre[:, 0], centre[:, 1]], -1)
+        for what, moved in (("mirrored", mirrored), ("upside down", wh - centre)):
+            px = sightings.px.clone()
             px[:, v] = moved
-            yield (
-                f"the video of {name} is {what}",
-                "turn it back, or calibrate it as it is",
-                rig,
-                replace(found, px=px),
+            fault = Fault(
+                f"the video of {name} is {what}", "turn it back, or calibrate it as it is", rig
             )
+            yield fault, replace(sightings, px=px)
         if lag:
-            yield (
-                f"{name} runs {abs(lag)} frames {'late' if lag > 0 else 'early'}",
-                f"read it so many frames {'later' if lag > 0 else 'earlier'}: --offset {name}={lag}",
+            late, later = ("late", "later") if lag > 0 else ("early", "earlier")
+            fault = Fault(
+                f"{name} runs {abs(lag)} frames {late}",
+                f"read it so many frames {later}: --offset {name}={lag}",
                 rig,
-                late(found, v, lag),
             )
+            yield fault, shifted(sightings, v, lag)
 
 
-def late(found: Sightings, view: int, lag: int) -> Sightings:
-    """The sightings if `view` were read `lag` frames later: frame t of the others meets its frame t + lag."""
-    px, seen, T = found.px.clone(), found.seen.clone(), len(found.px)
+# ---- time ----------------------------------------------------------------------------------------
+def shifted(sightings: Sightings, view: int, lag: int) -> Sightings:
+    """The sightings if one view were read later.
+
+    Args:
+        sightings: of V views.
+        view: number of the one.
+        lag: frames: frame t of the others meets its frame t + lag.
+
+    Returns:
+        As many sightings; not valid where the view has no such frame.
+    """
+    px, valid, T = sightings.px.clone(), sightings.valid.clone(), len(sightings.px)
     index = torch.arange(T) + lag
     inside = (index >= 0) & (index < T)
-    px[:, view] = found.px[index.clamp(0, T - 1), view]
-    seen[:, view] = found.seen[index.clamp(0, T - 1), view] & inside
-    return Sightings(px, seen)
+    px[:, view] = sightings.px[index.clamp(0, T - 1), view]
+    valid[:, view] = sightings.valid[index.clamp(0, T - 1), view] & inside
+    return Sightings(px, valid)
 
 
-def lags(rig: CameraRig, found: Sightings, most: int = 60) -> list[int]:
-    """For each view the shift in frames, up to `most` either way, at which it agrees best with what the others predict; 0 with two views."""
-    T, out = len(found.px), []
-    most = min(most, T // 3)
-    for v in range(rig.views if rig.views > 2 else 0):
-        weight = found.seen.float()[..., None].clone()
-        weight[:, v] = 0
-        point = triangulate(rig, found.px[:, :, None], weight)
-        there = rig.px_from_world(point.nan_to_num(0.0))[:, v, 0]
-        known = point.isfinite().all(-1)[:, 0]
-        distance = []
-        for lag in range(-most, most + 1):
-            t = torch.arange(max(0, -lag), min(T, T - lag))
-            good = known[t] & found.seen[t + lag, v]
-            away = (there[t] - found.px[t + lag, v]).norm(dim=-1)[good]
-            distance.append(float(away.median()) if len(away) >= 5 else float("inf"))
+def lags(rig: CameraRig, sightings: Sightings, most: int = 60) -> list[int]:
+    """The shift of each view at which it agrees best with what the others predict.
+
+    Args:
+        rig: V cameras.
+        sightings: of V views.
+        most: frames either way that are tried.
+
+    Returns:
+        Frames; 0 where no shift agrees clearly better, and with two views.
+    """
+    if rig.views < 3:
+        return [0] * rig.views
+    most = min(most, len(sightings.px) // 3)
+    out = []
+    for v in range(rig.views):
+        distance = _distances(rig, sightings, v, most)
         best = min(range(len(distance)), key=lambda i: (distance[i], abs(i - most)))
         out.append(best - most if distance[best] < BETTER * distance[most] else 0)
-    return out or [0] * rig.views
+    return out
 
 
-def suspects(rig: CameraRig, found: Sightings, most: int = 60) -> list[Suspect]:
-    """All usual mistakes that would make the rays meet clearly better, the likeliest first; none if the calibration fits as it is.
+def _distances(rig: CameraRig, sightings: Sightings, view: int, most: int) -> list[float]:
+    """Median distance in pixels at each shift from -most to most."""
+    T = len(sightings.px)
+    px, predicted = _predicted(rig, sightings, view)
+    distances = []
+    for lag in range(-most, most + 1):
+        t = torch.arange(max(0, -lag), min(T, T - lag))
+        good = predicted[t] & sightings.valid[t + lag, view]
+        away = (px[t] - sightings.px[t + lag, view]).norm(dim=-1)[good]
+        distances.append(float(away.median()) if len(away) >= LEAST else float("inf"))
+    return distances
 
-    most: largest shift between cameras that is tried, in frames.
+
+# ---- the verdict ---------------------------------------------------------------------------------
+def suspects(rig: CameraRig, sightings: Sightings, most: int = 60) -> list[Suspect]:
+    """All usual mistakes without which the rays would meet clearly better.
+
+    Args:
+        rig: V cameras.
+        sightings: of V views.
+        most: largest shift between cameras that is tried, frames.
+
+    Returns:
+        The likeliest first; none if the calibration fits as it is.
     """
-    given = misfit(rig, found)
-    tried = [
-        Suspect(name, remedy, misfit(other, found)) for name, remedy, other in _of_the_rig(rig)
-    ]
-    tried += [
-        Suspect(name, remedy, misfit(other, moved))
-        for name, remedy, other, moved in _of_a_camera(rig, found, most)
-    ]
-    return sorted((s for s in tried if s.misfit < BETTER * given), key=lambda s: s.misfit)
+    given = misfit(rig, sightings)
+    tried = [(fault, sightings) for fault in _rig_faults(rig)]
+    tried += _camera_faults(rig, sightings, most)
+    all_of_them = [Suspect(f.name, f.remedy, misfit(f.rig, moved)) for f, moved in tried]
+    return sorted((s for s in all_of_them if s.misfit < BETTER * given), key=lambda s: s.misfit)

@@ -10,20 +10,21 @@ from shlex import quote
 from typing import Any
 
 from ..clips.clip import MultiViewClip, Survey, open_clip
+from ..clips.label_checks import check_marks, check_truth
 from ..clips.recording_checks import (
+    check_agreement,
+    check_background,
+    check_motion,
+    check_offsets,
+    check_timing,
+)
+from ..clips.rig_checks import (
     FAIL,
     PASS,
     WARN,
     Check,
-    check_agreement,
-    check_background,
     check_lenses,
-    check_marks,
-    check_motion,
-    check_offsets,
     check_ring,
-    check_timing,
-    check_truth,
     check_unit,
 )
 from ..clips.survey import survey_views
@@ -61,7 +62,7 @@ class Diagnosis:
         """The page for a terminal."""
         lines = [self.folder]
         for check in self.checks:
-            lines.append(f"{MARKS[check.state][0]} {check.name:24} {check.said}")
+            lines.append(f"{MARKS[check.state][0]} {check.name:24} {check.finding}")
             if check.remedy:
                 lines.append(f"{'':27}-> {check.remedy}")
         return "\n".join([*lines, VERDICT[self.state]])
@@ -81,13 +82,13 @@ def _row(check: Check) -> str:
     remedy = f"<br><b>{escape(check.remedy)}</b>" if check.remedy else ""
     return (
         f'<tr><td style="color:{colour};font-weight:700">{mark}</td><td>{escape(check.name)}</td>'
-        f'<td style="text-align:left">{escape(check.said)}{remedy}</td></tr>'
+        f'<td style="text-align:left">{escape(check.finding)}{remedy}</td></tr>'
     )
 
 
 # ---- the examination -----------------------------------------------------------------------------
 def examine(folder: str | Path, *, plan: bool = True, **how: Any) -> Diagnosis:
-    """Open a folder and ask every question of `recording_checks`.
+    """Open a folder and ask every question of `rig_checks`, `recording_checks`, `label_checks`.
 
     Of a recording longer than `DOCTOR_FRAMES`, time and frame counts are checked whole, what the
     images show in eight stretches.
@@ -158,11 +159,11 @@ def _files(clip: MultiViewClip, whole: MultiViewClip) -> Check:
         looked += f", videos of {sizes} px for a calibration of"
     else:
         looked += ","
-    said = (
+    finding = (
         f"{rig.views} cameras ({', '.join(rig.names)}), {len(whole)} frames at "
         f"{clip.fps:g} fps{looked} {rig.wh[0]} x {rig.wh[1]} px"
     )
-    return Check("files", PASS, said)
+    return Check("files", PASS, finding)
 
 
 def _about_views(clip: MultiViewClip, survey: Survey) -> list[Check | None]:
@@ -180,8 +181,8 @@ def _forgiven(check: Check, checks: list[Check]) -> Check:
     """
     agree = any(c.name == "agreement" and c.state == PASS for c in checks)
     if agree and check.name == "lenses" and check.state == WARN:
-        said = f"unusual, but the views agree: {check.said}"
-        return replace(check, state=PASS, said=said, remedy="")
+        finding = f"unusual, but the views agree: {check.finding}"
+        return replace(check, state=PASS, finding=finding, remedy="")
     return check
 
 
@@ -226,7 +227,7 @@ def planned(diagnosis: Diagnosis, folder: str) -> Check:
     return Check(
         name="plan",
         state=PASS if plan.fits else WARN,
-        said=plan.message(clip.rig.unit),
+        finding=plan.message(clip.rig.unit),
         remedy=f"python -m bkind3d_lite train --clip {folder} --recipe {plan.recipe.name} "
         "--out runs/mine",
     )

@@ -11,9 +11,9 @@ from plotly import graph_objects as go
 from torch import Tensor
 
 from ..cameras import CameraRig, triangulate
-from ..clips.calibration_faults import Sightings, sightings
+from ..clips.calibration_faults import Sightings, silhouette_centres
 from ..clips.clip import MultiViewClip, Survey
-from ..clips.recording_checks import FAIL
+from ..clips.rig_checks import FAIL
 from ..files import write_atomically
 from ..viz.overlays import mosaic, overlay, stroke
 from ..viz.report_page import PAGE_STYLE, embedded
@@ -75,7 +75,7 @@ def _draw_ray(canvas: Tensor, px: Tensor, far: float) -> None:
 
 def _expected(rig: CameraRig, centres: Sightings, t: int, view: int) -> Tensor:
     """Where the other views say that the centre is in this one, (2) pixels; of two views, both."""
-    weight = centres.seen[t].float()[:, None].clone()
+    weight = centres.valid[t].float()[:, None].clone()
     if rig.views > 2:
         weight[view] = 0
     point = triangulate(rig, centres.px[t][:, None], weight)
@@ -94,10 +94,10 @@ def usual_moment(clip: MultiViewClip, survey: Survey) -> tuple[int, Sightings]:
     Returns:
         That time, and the silhouettes' centres at all times.
     """
-    centres = sightings(survey, clip.rig)
-    mass = centres.seen.float().sum(1)
-    if centres.seen.all(1).any():
-        mass = (survey.thumbs.float().flatten(2).mean(-1) * centres.seen).prod(1)
+    centres = silhouette_centres(survey, clip.rig)
+    mass = centres.valid.float().sum(1)
+    if centres.valid.all(1).any():
+        mass = (survey.thumbs.float().flatten(2).mean(-1) * centres.valid).prod(1)
     median = mass[mass > 0].median() if (mass > 0).any() else mass.max()
     return int((mass - median).abs().argmin()), centres
 
@@ -139,8 +139,8 @@ def placement_figure(
         volume = cube(torch.tensor(plan.centre), plan.side, name="where the animal stays")
     path = []
     if survey is not None:
-        centres = sightings(survey, clip.rig)
-        weight = centres.seen.float()[..., None]
+        centres = silhouette_centres(survey, clip.rig)
+        weight = centres.valid.float()[..., None]
         points = triangulate(clip.rig, centres.px[:, :, None], weight)[:, 0]
         path = [trail(points[points.isfinite().all(-1)], "where the animal goes")]
     cameras = rig_traces(clip.rig, images=clip.frames[0])

@@ -336,10 +336,10 @@ def _refuse_unfit(run: Run, clip: MultiViewClip, part: SurveyedClip, force: bool
     for check in obstacles(clip, part.survey) if run.step == 0 else ():
         if not force:
             raise ValueError(
-                f"{clip.name}: {check.name}: {check.said}; {check.remedy}. See `python -m "
+                f"{clip.name}: {check.name}: {check.finding}; {check.remedy}. See `python -m "
                 f"bkind3d_lite doctor {clip.name}`, or train all the same with --force"
             )
-        log.warning("warning: %s: %s; %s", check.name, check.said, check.remedy)
+        log.warning("warning: %s: %s; %s", check.name, check.finding, check.remedy)
 
 
 def _write_beginning(run: Run, part: SurveyedClip, out: Path) -> None:

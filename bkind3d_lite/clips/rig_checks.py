@@ -1,0 +1,140 @@
+"""Rig checks: what the doctor asks of a calibration alone, one function a question.
+
+The answer is a `Check` with its figure and remedy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from ..cameras import CameraRig
+from ..lenses import largest_radius2
+from ..volumes import overlap
+
+PASS, WARN, FAIL = "pass", "warn", "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The answer to one question about a recording."""
+
+    name: str
+    state: str  # pass, warn or fail
+    finding: str  # with its figure
+    remedy: str = ""  # what to do
+
+
+def check_lenses(rig: CameraRig) -> Check:
+    """Are focal lengths, principal points and distortions what a lens can have?
+
+    Args:
+        rig: V cameras.
+
+    Returns:
+        A warning that names up to three, or the fields of view.
+    """
+    if odd := _odd_lenses(rig):
+        remedy = "was it calibrated on images of another size, or cropped afterwards?"
+        return Check("lenses", WARN, "; ".join(odd[:3]), remedy=remedy)
+    view = _fields_of_view(rig)
+    finding = f"fields of view {float(view.min()):.0f} to {float(view.max()):.0f} degrees"
+    return Check("lenses", PASS, finding)
+
+
+def _fields_of_view(rig: CameraRig) -> torch.Tensor:
+    """Horizontal, (V,) degrees."""
+    return torch.rad2deg(2 * torch.atan(rig.wh[0] / 2 / rig.K[:, 0, 0]))
+
+
+def _odd_lenses(rig: CameraRig) -> list[str]:
+    (W, H), names = rig.wh, rig.names
+    f, centre = torch.stack([rig.K[:, 0, 0], rig.K[:, 1, 1]], -1), rig.K[:, None, :2, 2]
+    off = ((rig.K[:, :2, 2] / rig.K.new_tensor(rig.wh)) - 0.5).abs().amax(-1)
+    corners = (rig.K.new_tensor([[0, 0], [W, 0], [0, H], [W, H]]) - centre) / f[:, None]
+    edge = corners.square().sum(-1).amax(-1)
+    fold = largest_radius2(rig.distortion)[:, 0, 0]
+    odd = [
+        f"{n}: focal lengths {float(a):.0f} and {float(b):.0f} px differ"
+        for n, (a, b) in zip(names, f)
+        if abs(a / b - 1) > 0.1
+    ]
+    odd += [
+        f"{n}: principal point {float(o):.0%} of the image away from its middle"
+        for n, o in zip(names, off)
+        if o > 0.25
+    ]
+    odd += [
+        f"{n}: field of view {float(v):.0f} degrees"
+        for n, v in zip(names, _fields_of_view(rig))
+        if not 4 < v < 120
+    ]
+    return odd + [
+        f"{n}: the distortion folds back inside the image"
+        for n, e, limit in zip(names, edge, fold)
+        if limit < 0.8 * e
+    ]
+
+
+def check_unit(rig: CameraRig) -> Check:
+    """Cameras stand decimetres to decametres from what they film: what unit makes that so?
+
+    Args:
+        rig: V cameras.
+
+    Returns:
+        A failure if the rig names another unit, a warning if it names none.
+    """
+    spread = float((rig.centres - rig.centres.mean(0)).norm(dim=-1).mean())
+    metres = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
+    fits = [unit for unit, size in metres.items() if 0.1 < spread * size < 30]
+    finding = f"cameras stand {spread:.4g} {rig.unit} from their middle"
+    if rig.unit in fits:
+        return Check("unit", PASS, finding)
+    if rig.unit == "unknown":
+        finding = finding.replace(" unknown", " (unit not told)")
+        remedy = f"probably {fits[0] if fits else 'none of mm, cm, m'}: write unit under [metadata]"
+        return Check("unit", WARN, finding, remedy=remedy)
+    remedy = (
+        f"that fits {' or '.join(fits) or 'no unit'}, not {rig.unit}: "
+        "correct [metadata] unit, or scale the translations"
+    )
+    return Check("unit", FAIL, finding, remedy=remedy)
+
+
+def check_ring(rig: CameraRig) -> Check:
+    """Do the optical axes meet in front of the cameras, from different sides?
+
+    Args:
+        rig: V cameras.
+
+    Returns:
+        A failure if they look away from each other, a warning if one looks elsewhere or all stand
+        on one side.
+    """
+    try:
+        centre, width = overlap(rig)
+    except ValueError as error:
+        return Check("ring", FAIL, str(error))
+    sides = F.normalize(centre - rig.centres, dim=-1)
+    angle = torch.rad2deg(torch.acos((sides * rig.R[:, 2]).sum(-1).clamp(-1, 1)))
+    apart = torch.rad2deg(torch.acos((sides @ sides.T).clamp(-1, 1))).amax()
+    up = -rig.R[:, 1].mean(0)
+    most = int(up.abs().argmax())
+    sign, axis = "-" if up[most] < 0 else "+", "xyz"[most]
+    finding = (
+        f"axes pass the common centre within {float(angle.max()):.0f} degrees, "
+        f"views up to {float(apart):.0f} degrees apart, "
+        f"{width:.4g} {rig.unit} seen across, up is about {sign}{axis}"
+    )
+    if angle.max() > 40:
+        remedy = "a camera looks elsewhere: are its rotation and translation world to camera?"
+        return Check("ring", WARN, finding, remedy=remedy)
+    if apart < 8:
+        remedy = "views from nearly one side give little depth: use cameras farther apart"
+        return Check("ring", WARN, finding, remedy=remedy)
+    turn = "volumes turn about z: turn the world until z points up, or train with turn=false"
+    upright = axis == "z" and up[2] > 0
+    return Check("ring", PASS, finding, remedy="" if upright else turn)
