@@ -165,8 +165,7 @@ class CameraRig:
         Returns:
             Origins (..., V, 1, 3) and unit directions (..., V, P, 3) in the world.
         """
-        flat = self.flat_from_px(px)
-        rays = torch.cat([flat, torch.ones_like(flat[..., :1])], -1) @ self.R
+        rays = _on_plane(self.flat_from_px(px)) @ self.R
         return self.centres[..., None, :], rays / rays.norm(dim=-1, keepdim=True)
 
     def world_from_px(self, px: Tensor, depth: Tensor) -> Tensor:
@@ -179,8 +178,7 @@ class CameraRig:
         Returns:
             (..., V, P, 3).
         """
-        flat = self.flat_from_px(px)
-        cam = torch.cat([flat, torch.ones_like(flat[..., :1])], -1) * depth[..., None]
+        cam = _on_plane(self.flat_from_px(px)) * depth[..., None]
         return (cam - self.t[..., None, :]) @ self.R
 
     # ---- changes make a new rig ------------------------------------------------------------------
@@ -262,6 +260,11 @@ class CameraRig:
         """
         tensors = {key: getattr(self, key) for key in TENSORS}
         return replace(self, **{k: x.expand(batch, *x.shape) for k, x in tensors.items()})
+
+
+def _on_plane(flat: Tensor) -> Tensor:
+    """Points (..., 2) of the plane z = 1 in camera coordinates, (..., 3)."""
+    return torch.cat([flat, torch.ones_like(flat[..., :1])], -1)
 
 
 # ---- triangulation -------------------------------------------------------------------------------

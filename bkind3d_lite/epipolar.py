@@ -36,8 +36,7 @@ def skew(v: Tensor) -> Tensor:
         (..., 3, 3).
     """
     shaped(v, "... 3", "v")
-    x, y, z = v.unbind(-1)
-    o = torch.zeros_like(x)
+    (x, y, z), o = v.unbind(-1), torch.zeros_like(v[..., 0])
     return torch.stack([o, -z, y, z, o, -x, -y, x, o], -1).unflatten(-1, (3, 3))
 
 

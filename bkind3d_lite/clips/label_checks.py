@@ -87,10 +87,8 @@ def _other_times(clip: MultiViewClip, truth: Tensor, survey: Survey, times: Tens
         inside = few[(few + lag >= 0) & (few + lag < len(clip))]
         share = coverage(truth[inside], clip.rig, silhouettes[inside + lag])
         name = f"the points are {abs(lag)} frames {'early' if lag > 0 else 'late'}"
-        remedy = f"give frame t + {lag} the points of frame t"
-        if lag < 0:
-            remedy = f"give frame t the points of frame t + {-lag}"
-        trials.append((share, name, remedy))
+        frame, given = (f"t + {lag}", "t") if lag > 0 else ("t", f"t + {-lag}")
+        trials.append((share, name, f"give frame {frame} the points of frame {given}"))
     return trials
 
 

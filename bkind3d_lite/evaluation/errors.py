@@ -116,9 +116,7 @@ def best_scale(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def n_mpjpe(predicted: Tensor, truth: Tensor) -> Tensor:
-    """N-MPJPE of each frame: centred MPJPE after the best scale; not blind to rotation.
-
-    Rhodin et al. 2018.
+    """N-MPJPE of each frame: after the best scale, not blind to rotation (Rhodin et al. 2018).
 
     Args:
         predicted: (T, J, 3).

@@ -293,8 +293,8 @@ def leaf_of(key: str) -> tuple[str, Field]:
     """
     if key not in leaves():
         near = get_close_matches(key, leaves(), 1, 0.5)
-        known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(leaves())}"
-        raise TypeError(f"unknown recipe key {key!r}; {known}")
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(leaves())}"
+        raise TypeError(f"unknown recipe key {key!r}; {hint}")
     return leaves()[key]
 
 
