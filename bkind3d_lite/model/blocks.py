@@ -123,10 +123,10 @@ class Stage(nn.Sequential):
 
     Args:
         block: the first; recomputes or not as it was made to.
-        *after: the layers; recomputed if the block is.
+        after: the layers; recomputed if the block is.
     """
 
-    def __init__(self, block: Residual, *after: nn.Module):
+    def __init__(self, block: Residual, after: list[nn.Module]):
         super().__init__(block, *after)
         self.recompute = block.recompute
 

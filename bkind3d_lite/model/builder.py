@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
@@ -66,7 +66,8 @@ def build(recipe: Recipe, seed: int = 0) -> tuple[Discoverer, Objective]:
     """
     with torch.random.fork_rng(devices=[]):
         model = build_model(recipe, seed)
-        objective = Objective(recipe, len(model.edges.pairs), recipe.volume.cube)
+        side = cast(float, recipe.volume.cube)
+        objective = Objective(recipe, len(model.edges.pairs), side)
         return model, _channels_last(objective) if recipe.compute.channels_last else objective
 
 

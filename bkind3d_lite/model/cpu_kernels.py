@@ -23,7 +23,6 @@ from torch.overrides import TorchFunctionMode
 HALVES = (torch.bfloat16, torch.float16)
 PIECE = 1 << 17  # numbers that are worked on at a time, to stay in a core's second cache
 STRIPS = 16  # the smallest batch that oneDNN takes from PyTorch on one thread
-Lengths = int | str | tuple[int, ...]  # strides, paddings: one for all axes, or one each
 
 
 # ---- the door ------------------------------------------------------------------------------------
@@ -93,7 +92,14 @@ def in_pieces(function: Callable, x: Tensor, each: int, dim: int = 0) -> Any:
 
 
 def channels_last(x: Tensor) -> bool:
-    """Whether maps (n, c, ...) lie on a CPU, channels last in memory."""
+    """Whether maps lie on a CPU, channels last in memory.
+
+    Args:
+        x: (n, c, ...).
+
+    Returns:
+        The answer.
+    """
     return x.device.type == "cpu" and x.movedim(1, -1).is_contiguous()
 
 
@@ -124,14 +130,14 @@ def wide(x: Tensor) -> Tensor:
 
 
 # ---- convolutions --------------------------------------------------------------------------------
-def _tuple(lengths: Lengths) -> tuple:
-    return lengths if isinstance(lengths, tuple) else (lengths,)
+def _mixes(x: Tensor, weight: Tensor, stride: Any = 1, padding: Any = 0, *_: Any) -> bool:
+    """Whether a convolution looks at one pixel or voxel at a time, all channels of every one."""
+    whole = weight.shape[2:].numel() == 1 and weight.shape[1] == x.shape[1]
+    return whole and _all(stride, 1) and _all(padding, 0)
 
 
-def _mixes(weight: Tensor, stride: Lengths, padding: Lengths, groups: int) -> bool:
-    """Whether a convolution looks at one pixel or voxel at a time, at every one."""
-    one = weight.shape[2:].numel() == groups == 1
-    return one and set(_tuple(stride)) == {1} and set(_tuple(padding)) == {0}
+def _all(lengths: Any, value: int) -> bool:
+    return lengths == value or isinstance(lengths, tuple) and set(lengths) == {value}
 
 
 def _mixed(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
@@ -150,30 +156,18 @@ def _mixed(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
 
 
 def _conv2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Lengths = 1,
-    padding: Lengths = 0,
-    dilation: Lengths = 1,
-    groups: int = 1,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *how: Any, **more: Any
 ) -> Tensor:
     """`F.conv2d`; of single pixels, and to more than an image's channels, by strips."""
-    if _mixes(weight, stride, padding, groups) and len(weight) > 3:
+    if not more and len(weight) > 3 and _mixes(x, weight, *how):
         out = _mixed(x, weight, bias)
         if out is not None:
             return out
-    return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    return F.conv2d(x, weight, bias, *how, **more)
 
 
 def _conv3d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Lengths = 1,
-    padding: Lengths = 0,
-    dilation: Lengths = 1,
-    groups: int = 1,
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *how: Any, **more: Any
 ) -> Tensor:
     """`F.conv3d`; of single voxels as the product of matrices that it is.
 
@@ -181,16 +175,15 @@ def _conv3d(
     kernel, always in float32: there oneDNN 3's bfloat16 gradient of the weights takes in memory
     that nobody has written (seen with PyTorch 2.15).
     """
-    if _mixes(weight, stride, padding, groups):
+    if not more and _mixes(x, weight, *how):
         out = _mixed(x, weight, bias)
         if out is None:
             out = F.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
         return out
-    how = (bias, stride, padding, dilation, groups)
     if x.device.type != "cpu" or min(x.shape[2:]) >= weight.shape[2]:
-        return F.conv3d(x, weight, *how)
+        return F.conv3d(x, weight, bias, *how, **more)
     with torch.autocast("cpu", enabled=False):
-        return F.conv3d(x.to(weight.dtype), weight, *how)
+        return F.conv3d(x.to(weight.dtype), weight, bias, *how, **more)
 
 
 def beside(layer: nn.Conv2d, x: Tensor, drawing: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,23 @@ class Discovery:
     recon: Tensor
     turned: list[Keypoints] | None = None
     explained: Tensor | None = None
+
+
+def both_moments(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Images of now and later.
+
+    Args:
+        batch: of pairs.
+
+    Returns:
+        (B, V, 3 or 4, H, W) each.
+
+    Raises:
+        ValueError: a batch of single moments, which is for tracking.
+    """
+    if batch.later is None:
+        raise ValueError("a batch of single moments; draw pairs, with a gap, to learn from them")
+    return batch.now, batch.later
 
 
 class Discoverer(nn.Module):
@@ -120,10 +138,11 @@ class Discoverer(nn.Module):
             The discovery.
         """
         B = len(batch.index)
-        images = torch.cat([batch.now, batch.later])
+        images = torch.cat(both_moments(batch))
         features, maps = self.encoded(images)
         both = self.lift(maps, images, _doubled(batch))
-        drawings = [self.edges(both.ndc, hw) for hw in self.decoder.drawing_hw(features.shape[-2:])]
+        h, w = features.shape[-2:]
+        drawings = [self.edges(both.ndc, hw) for hw in self.decoder.drawing_hw((h, w))]
         now, later = ([d[s] for d in drawings] for s in (slice(0, B), slice(B, None)))
         pairs = [torch.cat([a, b], 2).flatten(0, 1) for a, b in zip(now, later)]
         recon, explained = self._decoded(features[:B].flatten(0, 1), pairs, explain)
@@ -155,24 +174,28 @@ class Discoverer(nn.Module):
         return recon, explained
 
     def _turned(self, batch: Batch) -> list[Keypoints]:
-        quarters = [batch.later.rot90(i, (-2, -1)) for i in (1, 2, 3)]
+        _, later = both_moments(batch)
+        quarters = [later.rot90(i, (-2, -1)) for i in (1, 2, 3)]
         return [self.keypoints(replace(batch, now=images)) for images in quarters]
 
 
 def _doubled(batch: Batch) -> Batch:
     """The same cameras and volume for now and later, stacked along the batch; own turns."""
     twice = _stacked(batch, "index", "centre", "turn")
-    if batch.turn_later is not None:
+    if batch.turn is not None and batch.turn_later is not None:
         twice["turn"] = torch.cat([batch.turn, batch.turn_later])
     rig = replace(batch.rig, **_stacked(batch.rig, "K", "R", "t", "distortion"))
     return replace(batch, rig=rig, **twice)
 
 
-def _stacked(value: Batch | CameraRig, *names: str) -> dict[str, Tensor]:
+def _stacked(value: Batch | CameraRig, *names: str) -> dict[str, Any]:
     tensors = {name: getattr(value, name) for name in names}
     return {name: torch.cat([x, x]) for name, x in tensors.items() if x is not None}
 
 
 def _part(keypoints: Keypoints, part: slice) -> Keypoints:
-    values = {f.name: getattr(keypoints, f.name) for f in fields(Keypoints)}
-    return Keypoints(**{name: None if x is None else x[part] for name, x in values.items()})
+    parts: dict[str, Any] = {}
+    for name in (f.name for f in fields(Keypoints)):
+        value = getattr(keypoints, name)
+        parts[name] = None if value is None else value[part]
+    return Keypoints(**parts)

@@ -8,6 +8,7 @@ first has weights of its own; the others are mathematics and have none.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +106,7 @@ class Volumetric(Lift):
     """
 
     has_volume = True
+    centre: Tensor
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class Volumetric(Lift):
                 f"voxels = {volume.voxels}: expected a multiple of {2**v2v.v2v_levels} for a "
                 f"hourglass of {v2v.v2v_levels} levels"
             )
-        self.voxels, self.side = volume.voxels, volume.cube
+        self.voxels, self.side = volume.voxels, cast(float, volume.cube)
         self.v2v = V2V(v2v, channels, keypoints, recompute=recompute)
         centre = volume.centre or (0.0, 0.0, 0.0)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
@@ -139,7 +141,7 @@ class Volumetric(Lift):
 
     @property
     def _first_weight(self) -> Tensor:
-        return self.v2v.front[0][0].weight
+        return next(self.v2v.front.parameters())
 
     def place(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Where the voxels are, in the world and in every view.
@@ -156,7 +158,7 @@ class Volumetric(Lift):
         B, rig = len(batch.index), batch.rig
         if batch.centre is not None or batch.turn is not None:
             centre = self.centre.expand(B, 3) if batch.centre is None else batch.centre
-            points = Grid(centre, self.side, self.voxels, batch.turn).points.flatten(1, 3)
+            points = Grid(centre, self.side, self.voxels, turn=batch.turn).points.flatten(1, 3)
             return points, _projected(rig, points)
         if self._still is None or not self._stands(*self._still[0], rig):
             points = Grid(self.centre, self.side, self.voxels).points.flatten(0, 2)
@@ -269,7 +271,8 @@ def spatial_logits(maps: Tensor, images: Tensor, priors: PriorRecipe = PLAIN) ->
     logits = priors.sharpness * maps.flatten(-2)
     if not priors.hull:
         return logits
-    moving = F.adaptive_avg_pool2d(_foreground(images), maps.shape[-2:])
+    h, w = maps.shape[-2:]
+    moving = F.adaptive_avg_pool2d(_foreground(images), (h, w))
     return logits + priors.hull * moving.clamp(min=0.02).log().flatten(-2)[:, :, None]
 
 
@@ -361,7 +364,7 @@ class Depth(Lift):
         if batch.centre is not None:
             centre = batch.centre[:, None]
         middle = batch.rig.cam_from_world(centre)[..., 2]
-        half = self.recipe.cube * 3**0.5 / 2
+        half = cast(float, self.recipe.cube) * 3**0.5 / 2
         nearest = torch.maximum(middle - half, middle.abs() / 20)
         if near is not None:
             nearest = torch.full_like(middle, near)

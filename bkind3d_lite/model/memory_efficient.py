@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,6 @@ from torch.utils.checkpoint import checkpoint
 from ..shapes import shaped
 from .cpu_kernels import at_a_time, fast
 from .cpu_residual import overwritable, overwriting
-
-if TYPE_CHECKING:
-    from .networks import Residual
 
 
 # ---- computing again -----------------------------------------------------------------------------
@@ -51,7 +48,7 @@ def _again(network: Callable) -> Iterator[None]:
     """By the same kernels; batch normalizations do not move their running averages once more."""
     modules = network.modules() if isinstance(network, nn.Module) else ()
     layers = [m for m in modules if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(m.momentum, m.num_batches_tracked.clone()) for m in layers]
+    before = [(m.momentum, cast(Tensor, m.num_batches_tracked).clone()) for m in layers]
     for m in layers:
         m.momentum = 0.0
     try:
@@ -60,10 +57,27 @@ def _again(network: Callable) -> Iterator[None]:
     finally:
         for m, (momentum, count) in zip(layers, before):
             m.momentum = momentum
-            m.num_batches_tracked.copy_(count)
+            cast(Tensor, m.num_batches_tracked).copy_(count)
 
 
-def residual(block: Residual, x: Tensor) -> Tensor:
+class Block(Protocol):
+    """Two convolutions, `body`, and a `skip` around them."""
+
+    body: nn.Sequential
+    skip: nn.Module
+
+    def plain(self, x: Tensor) -> Tensor:
+        """(n, c, ...) -> (n, C, ...), everything kept.
+
+        Args:
+            x: maps.
+
+        Returns:
+            Maps.
+        """
+
+
+def residual(block: Block, x: Tensor) -> Tensor:
     """`block.plain(x)`, keeping nothing but input and output for the backward pass.
 
     Args:
@@ -75,7 +89,8 @@ def residual(block: Residual, x: Tensor) -> Tensor:
     """
     if not overwritable(x):
         return recomputed(block.plain, x)
-    (first, norm1, _), second, norm2 = block.body
+    conv, second, norm2 = cast(tuple[nn.Sequential, nn.Conv3d, nn.GroupNorm], tuple(block.body))
+    first, norm1 = cast(tuple[nn.Conv3d, nn.GroupNorm], tuple(conv)[:2])
     skip = None if isinstance(block.skip, nn.Identity) else recomputed(block.skip, x)
     return overwriting(x, skip, first.weight, norm1, second.weight, norm2)
 
@@ -96,7 +111,7 @@ def added(x: Tensor, y: Tensor, overwrite: bool = False) -> Tensor:
 
 # ---- one part at a time --------------------------------------------------------------------------
 def on_the_spot(
-    function: Callable, inputs: list[Tensor], weights: list[Tensor]
+    function: Callable, inputs: list[Tensor], weights: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Sum of the losses of all parts, each part's gradient taken as soon as its loss is known.
 

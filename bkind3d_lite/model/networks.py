@@ -7,8 +7,8 @@ in `memory_efficient`; the model calls them through `compute.Compute`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -229,31 +229,31 @@ class V2V(nn.Module):
         width, levels, full = recipe.v2v_width, recipe.v2v_levels, recipe.v2v_full
         widths = [min(width * 2**i, 128) for i in range(levels + 1)]
         steps = list(zip(widths, widths[1:]))
-        again = [recompute and level < 2 for level in range(levels)]  # from fine to coarse
+        self.again = [recompute and level < 2 for level in range(levels)]  # from fine to coarse
         self.full, self.recompute = full, recompute
         first = width // 2 if full else width
         blocks = [Residual(3, first, width, recompute=recompute)]
         blocks += [Residual(3, width, width, recompute=recompute) for _ in range(2 * full)]
         self.front = nn.Sequential(conv(3, channels, first, recipe.v2v_front), *blocks)
         self.down = nn.ModuleList(
-            [Residual(3, a, b, recompute=r) for (a, b), r in zip(steps, again)]
+            [Residual(3, a, b, recompute=r) for (a, b), r in zip(steps, self.again)]
         )
         self.skip = nn.ModuleList(
-            [Residual(3, a, a, recompute=r) for (a, _), r in zip(steps, again)]
+            [Residual(3, a, a, recompute=r) for (a, _), r in zip(steps, self.again)]
         )
         if full:
             self.middle = Residual(3, widths[-1], widths[-1])
-        self.up = nn.ModuleList([self._stepresized(b, a, r) for (a, b), r in zip(steps, again)])
+        self.up = nn.ModuleList([self._step_up(b, a, r) for (a, b), r in zip(steps, self.again)])
         last = [conv(3, width, width, 1), conv(3, width, width, 1)] if full else []
         block = Residual(3, width, width, recompute=recompute)
-        self.back = Stage(block, *last, nn.Conv3d(width, keypoints, 1))
+        self.back = Stage(block, [*last, nn.Conv3d(width, keypoints, 1)])
 
-    def _stepresized(self, c_in: int, c_out: int, recompute: bool) -> nn.Module:
+    def _step_up(self, c_in: int, c_out: int, recompute: bool) -> nn.Module:
         if not self.full:
             return nn.ConvTranspose3d(c_in, c_out, 2, 2)
         block = Residual(3, c_in, c_in, recompute=recompute)
         grow = nn.ConvTranspose3d(c_in, c_out, 2, 2, bias=False)
-        return Stage(block, grow, norm(c_out), nn.ReLU(inplace=True))
+        return Stage(block, [grow, norm(c_out), nn.ReLU(inplace=True)])
 
     def forward(self, volume: Tensor | list[Tensor]) -> Tensor:
         """Logits of every keypoint at every voxel.
@@ -274,9 +274,9 @@ class V2V(nn.Module):
             x = down(F.max_pool3d(x, 2))
         if self.full:
             x = self.middle(x)
-        for up, skip in list(zip(self.up, self.skip))[::-1]:
+        for up, recompute in list(zip(self.up, self.again))[::-1]:
             x = up(x) if self.full else up(x).relu_()
-            x = added(places.pop(), x, overwrite=skip.recompute)
+            x = added(places.pop(), x, overwrite=recompute)
         return self.back(x)
 
 
@@ -359,9 +359,9 @@ class Decoder(nn.Module):
             else:
                 drawing = drawings[i + 1]
                 x = resized(x, drawing.shape[-2:])
-            first, last = self.grow[i]
-            read, *after = first
-            x = last(nn.Sequential(*after)(beside(read, x, drawing)))
+            (read, *after), last = cast(Iterable[nn.Sequential], self.grow[i])
+            x = beside(cast(nn.Conv2d, read), x, drawing)
+            x = last(nn.Sequential(*after)(x))
         return x
 
     def forward(self, features: Tensor, drawings: list[Tensor]) -> Tensor:

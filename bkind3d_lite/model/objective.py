@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ..clips.sampling import Batch
 from ..recipes import Recipe
 from .cpu_kernels import wide
-from .discoverer import Discovery
+from .discoverer import Discovery, both_moments
 from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Keypoints
 from .losses import (
@@ -57,12 +57,13 @@ class Objective(nn.Module):
         Returns:
             (B, V, 1, h, w) how the frame changed, or (B, V, 3, h, w) the later frame.
         """
-        now, later = (x[:, :, :3].flatten(0, 1) for x in (batch.now, batch.later))
+        images = both_moments(batch)
+        now, later = (x[:, :, :3].flatten(0, 1) for x in images)
         structure, wanted = self.recipe.losses.structure_only, later
         if self.recipe.losses.explain == "change":
             wanted = dissimilarity(now, later, structure, smooth=1.0 if structure else 0.0)
         if self.recipe.losses.mask:
-            moving = torch.maximum(batch.now[:, :, 3:4], batch.later[:, :, 3:4]).flatten(0, 1)
+            moving = torch.maximum(*(x[:, :, 3:4] for x in images)).flatten(0, 1)
             wanted = wanted * F.max_pool2d(moving, 5, 1, 2)
         return F.adaptive_avg_pool2d(wanted, hw).unflatten(0, batch.now.shape[:2])
 
@@ -77,7 +78,7 @@ class Objective(nn.Module):
             A scalar.
         """
         with torch.no_grad():
-            target = self.target(batch, recon.shape[-2:])
+            target = self.target(batch, _hw(recon))
         return self.perceptual(recon.flatten(0, 1), target.flatten(0, 1))
 
     def judge(self, batch: Batch) -> Callable[[Tensor, int], Tensor] | None:
@@ -94,7 +95,7 @@ class Objective(nn.Module):
 
         def one(recon: Tensor, i: int) -> Tensor:
             if not wanted:
-                wanted.extend(self._wanted(batch, recon.shape[-2:]))
+                wanted.extend(self._wanted(batch, _hw(recon)))
             each, scale = wanted
             return self.perceptual.distance(recon, each[i], scale) / len(each)
 
@@ -162,12 +163,11 @@ class Objective(nn.Module):
     def _beyond_the_paper(self, batch: Batch, both: Pair) -> dict[str, Tensor]:
         r, losses = self.recipe.losses, {}
         if r.cover:
-            images = (batch.now, batch.later)
-            covers = [cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, images)]
-            losses["cover"] = r.cover / 2 * sum(covers)
+            now, later = (cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, both_moments(batch)))
+            losses["cover"] = r.cover / 2 * (now + later)
         if r.steady:
-            now, later = _needed(both, "world", "steady")
-            losses["steady"] = r.steady * steadiness(now, later, self.side)
+            worlds = _needed(both, "world", "steady")
+            losses["steady"] = r.steady * steadiness(worlds[0], worlds[1], self.side)
         if r.sure:
             confidence = (both[0].confidence.mean() + both[1].confidence.mean()) / 2
             losses["sure"] = r.sure * (1 - confidence)
@@ -189,6 +189,11 @@ class Objective(nn.Module):
             return separation(torch.cat(worlds), sigma * self.side)
         half = torch.cat([k.ndc for k in both]).flatten(0, 1) / 2
         return separation(half * half.new_tensor([1.0, wh[1] / wh[0]]), sigma)
+
+
+def _hw(maps: Tensor) -> tuple[int, int]:
+    h, w = maps.shape[-2:]
+    return h, w
 
 
 def _needed(both: Pair, field: str, term: str) -> list[Tensor]:

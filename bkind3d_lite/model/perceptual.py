@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +156,7 @@ def _random(width: int) -> nn.ModuleList:
     for layer in blocks.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.orthogonal_(layer.weight, 2**0.5)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(cast(Tensor, layer.bias))
     return blocks
 
 
