@@ -33,6 +33,7 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
     "tomli_w": "tomli-w",
     "ndx_pose": "ndx-pose",
+    "mpl_toolkits": "matplotlib",
 }  # of modules called otherwise
 
 
@@ -60,7 +61,7 @@ def imported(tree: ast.AST) -> set[str]:
         elif (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
-            and node.func.id == "needs"  # an export's library, asked for when it is written
+            and node.func.id == "required"  # an export's library, asked for when it is written
         ):
             found.add(node.args[0].value)
     return found - {"bkind3d_lite"} - sys.stdlib_module_names
