@@ -1,8 +1,10 @@
 """Notebooks: tracked clean, checked small, executed as artefacts. Nothing imports this module.
 
-bkind3d notebooks clean         rewrite notebooks/*.ipynb without outputs
-bkind3d notebooks check         say what breaks the rules
-bkind3d notebooks run --html    execute into build/notebooks; fails on an error, a ✗, or lost time
+The verb `bkind3d notebooks`:
+
+    clean         rewrite notebooks/*.ipynb without outputs
+    check         say what breaks the rules
+    run --html    execute into build/notebooks; fails on an error, a ✗, or lost time
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def resized(x: Tensor, hw: tuple[int, ...] | None = None) -> Tensor:
         hw: the size; None: twice theirs.
 
     Returns:
-        (n, c, *hw).
+        Maps (n, c, h', w').
     """
     twice = 2.0 if hw is None else None
     return F.interpolate(x, hw, twice, mode="bilinear", align_corners=False)

@@ -64,6 +64,7 @@ def plain(app, what: str, name: str, obj: object, options, lines: list[str]) -> 
         if not code:
             line = re.sub(r"(`[^`]+`)|\|", lambda m: m[1] or r"\|", line)
             line = re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", line)  # `ValueError`s
+            line = re.sub(r"^(\s*(?:\w+: )?)\((\w)\)", r"\1\\(\2)", line)  # a shape, no list
         before = line or before
         read.append(line)
     lines[:] = read
