@@ -292,9 +292,9 @@ def triangulate(rig: CameraRig, px: Tensor, weight: Tensor | None = None) -> Ten
     t = rig.t + (rig.R @ origin[..., None])[..., 0]
     left = flat[..., None] * rig.R[..., None, None, 2, :] - rig.R[..., None, :2, :]
     right = t[..., None, :2] - flat * t[..., None, 2:]  # (..., V, P, 2); left (..., V, P, 2, 3)
-    w2 = weight.square()[..., None].expand_as(flat)
-    normal = torch.einsum("...vpij,...vpi,...vpik->...pjk", left, w2, left)
-    moment = torch.einsum("...vpij,...vpi,...vpi->...pj", left, w2, right)
+    w2 = weight.square()[..., None]  # expanded twice: gradients add up in the order they always did
+    normal = torch.einsum("...vpij,...vpi,...vpik->...pjk", left, w2.expand_as(flat), left)
+    moment = torch.einsum("...vpij,...vpi,...vpi->...pj", left, w2.expand_as(flat), right)
     enough = (weight > 0).sum(-2) >= 2
     eye = torch.eye(3, device=px.device, dtype=px.dtype)
     normal = torch.where(enough[..., None, None], normal, eye)
