@@ -1,0 +1,481 @@
+"""Heading: which way the animal faces, tail to head about the vertical, without labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..cameras import CameraRig
+from ..volumes import Grid, hull, inside
+from . import survey as surveys
+from .clip import MultiViewClip, Survey
+from .look import (
+    Lesson,
+    Look,
+    calibrated,
+    log_likelihood,
+    look_at_clip,
+    pictures,
+    right_of_views,
+    teach,
+    turned,
+)
+
+ANGLES = 72  # headings that are told apart
+MOMENT = 0.1  # seconds of which the evidence is one piece
+TURN = 0.35  # radians that an animal usually turns in that time
+REACH = 0.75  # animal lengths about the hull's middle within which its shape counts
+SMOOTH = 0.25  # seconds, Gaussian, over which velocity is measured
+WALK = 3.0  # concentration of the heading about the way, at the speed of walking
+FASTER = 1.5  # times the speed of walking beyond which speed says no more
+SLOWEST = 0.15  # animal lengths per second; slower is no walk, whatever else the animal does
+STILL = 0.25  # share of the usual turn of which an animal is capable that does not move at all
+LEAST = 3.0  # seconds of walking that tell a heading
+LESSON = 1500  # moments of a recording that teach the look
+
+
+@dataclass(frozen=True)
+class HullMotion:
+    """Shape and way of the visual hull in every frame: what a heading is made of."""
+
+    middle: Tensor  # (T, 3) world units
+    covariance: Tensor  # (T, 3, 3) of the hull about its middle, in squared world units
+    velocity: Tensor  # (T, 2) of the middle over the ground, animal lengths per second
+    change: Tensor  # (T,) of the foreground since `MOMENT` ago, a share of its mean area
+    length: float  # of the animal, world units
+
+    @property
+    def axis(self) -> Tensor:
+        """Doubled direction of the body's long axis and elongation, (T, 2): e (cos 2 a, sin 2 a)."""
+        xx, yy, xy = (self.covariance[:, i, j] for i, j in ((0, 0), (1, 1), (0, 1)))
+        return torch.stack([xx - yy, 2 * xy], -1) / (xx + yy).clamp(min=1e-9)[:, None]
+
+    @property
+    def speed(self) -> Tensor:
+        """(T,) animal lengths per second."""
+        return self.velocity.norm(dim=-1)
+
+    @property
+    def way(self) -> Tensor:
+        """Direction of the velocity, (T,) radians."""
+        return torch.atan2(self.velocity[:, 1], self.velocity[:, 0])
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Heading of every frame and how sure it is."""
+
+    angle: Tensor  # (T,) radians about the vertical, from the world's x axis
+    confidence: Tensor  # (T,) in [0, 1]: that the true heading is within 90 degrees
+    walking: Tensor  # (T,) bool
+    speed: float  # that counts as walking, animal lengths per second
+    axis_agreement: float  # of the body's axis with walking, in [-1, 1]
+    fps: float
+    starts: tuple[int, ...] = (0,)
+
+    @property
+    def found(self) -> bool:
+        """Whether the animal walks enough to tell a heading at all."""
+        return bool(self.walking.sum() >= LEAST * self.fps or self.confidence.mean() > 0.75)
+
+    @property
+    def directions(self) -> int:
+        """How many of 12 directions the animal walks in."""
+        return len(twelfth(self.angle[self.walking]).unique())
+
+    @property
+    def flips(self) -> Tensor:
+        """Frames (n,) about which the heading turns by more than 120 degrees within 0.4 s."""
+        k = max(1, round(0.2 * self.fps))
+        stretch = torch.bucketize(
+            torch.arange(len(self.angle)), torch.tensor(self.starts), right=True
+        )
+        turn = wrapped(self.angle[2 * k :] - self.angle[: -2 * k]).abs()
+        fast = (turn > 2 * math.pi / 3) & (stretch[2 * k :] == stretch[: -2 * k])
+        first = fast & ~F.pad(fast, (1, 0))[:-1]
+        return first.nonzero()[:, 0] + k
+
+    def __str__(self) -> str:
+        sure = float(self.confidence.mean())
+        return (
+            f"walks {self.walking.float().mean():.0%} of the time (faster than {self.speed:.1f} "
+            f"lengths a second), in {self.directions} of 12 directions; its axis agrees "
+            f"{self.axis_agreement:.2f}; heading {sure:.0%} sure, {len(self.flips)} flips"
+        )
+
+
+def wrapped(angle: Tensor) -> Tensor:
+    """Angles (...) in radians, as between -pi and pi."""
+    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+
+
+def twelfth(angle: Tensor) -> Tensor:
+    """Which of 12 directions angles (...) in radians point in, (...) from 0 to 11."""
+    return (torch.remainder(angle, 2 * math.pi) * 6 / math.pi).long().clamp(max=11)
+
+
+# ---- shape and way of the hull -------------------------------------------------------------------
+def hull_motion(clip: MultiViewClip, survey: Survey, length: float | None = None) -> HullMotion:
+    """Second moments and velocity of the visual hull, some frames at a time.
+
+    Args:
+        clip: the recording; its frames are decoded where the survey kept no thumbnails.
+        survey: of the clip.
+        length: of the animal in world units; None: measured (with thumbnails).
+
+    Returns:
+        Shape and way in every frame.
+    """
+    length = length or surveys.animal_length(survey, clip.rig)
+    shapes, changes, gap, t = [], [], max(1, round(MOMENT * clip.fps)), 0
+    before = None
+    for thumbs in _foregrounds(clip, survey):
+        whole = thumbs if before is None else torch.cat([before, thumbs])
+        changes.append(_change(whole, gap)[-len(thumbs) :])
+        before = whole[-gap:]
+        for some in thumbs.split(32):
+            shapes.append(_moments(some, survey.centre[t : t + len(some)], clip.rig, length))
+            t += len(some)
+    middle, covariance = (torch.cat(x) for x in zip(*shapes))
+    velocity = smooth_velocity(middle[:, :2], clip.fps, clip.starts) / length
+    change = torch.cat(changes)
+    return HullMotion(middle, covariance, velocity, change=change, length=length)
+
+
+def _change(thumbs: Tensor, gap: int) -> Tensor:
+    """Change of thumbnails (n, V, h, w) since `gap` frames ago, a share of their area, (n,)."""
+    area = torch.stack([x.float().mean() for x in thumbs])
+    difference = [(a.float() - b.float()).abs().mean() for a, b in zip(thumbs[gap:], thumbs)]
+    change = torch.stack(difference) if difference else area[:0]
+    first = change[:1] if len(change) else area.new_ones(1)
+    change = torch.cat([first.expand(len(thumbs) - len(change)), change])
+    return change / area.mean().clamp(min=1e-6)
+
+
+def _foregrounds(clip: MultiViewClip, survey: Survey) -> Iterator[Tensor]:
+    """Thumbnails (n, V, h, w), kept by the survey or made again."""
+    if len(survey.thumbs) == len(clip):
+        return iter(survey.thumbs.split(512))
+    return surveys._thumbs(clip, survey)
+
+
+def _moments(
+    thumbs: Tensor, centre: Tensor, rig: CameraRig, length: float
+) -> tuple[Tensor, Tensor]:
+    """Middle (n, 3) and covariance (n, 3, 3) of the soft hull within `REACH` of its middle."""
+    points = Grid(centre, 2 * length, 20).points.flatten(1, 3)
+    ndc = rig.ndc_from_world(points)
+    votes = hull(thumbs[:, :, None].float() / 255, ndc, blur=3)
+    votes = votes.masked_fill(inside(ndc).sum(1) < 2, math.log(0.02))
+    soft, middle = (4 * votes).softmax(-1), centre
+    for _ in range(3):
+        near = soft * ((points - middle[:, None]).norm(dim=-1) < REACH * length)
+        near = near / near.sum(1, keepdim=True).clamp(min=1e-12)
+        middle = (near[..., None] * points).sum(1)
+    away = points - middle[:, None]
+    return middle, torch.einsum("tp,tpi,tpj->tij", near, away, away)
+
+
+def smooth_velocity(
+    place: Tensor, fps: float, starts: tuple[int, ...] = (0,), sigma: float = SMOOTH
+) -> Tensor:
+    """Slope of the straight line that fits each moment's neighbours best, weighted by a Gaussian.
+
+    Args:
+        place: (T, D) over time.
+        fps: frames a second.
+        starts: times at which an unbroken stretch begins; no line crosses one.
+        sigma: of the Gaussian, seconds.
+
+    Returns:
+        (T, D) per second; 0 where a stretch is a single frame.
+    """
+    radius = max(1, math.ceil(3 * sigma * fps))
+    when = torch.arange(-radius, radius + 1) / fps
+    weight = torch.exp(-0.5 * (when / sigma) ** 2)
+    kernels = torch.stack([weight, weight * when, weight * when**2])[:, None]
+    out = []
+    for part in place.tensor_split(list(starts[1:])):
+        part = part - part.mean(0)
+        rows = torch.cat([torch.ones_like(part[:, :1]), part], 1).T[:, None]  # (1 + D, 1, n)
+        sums = F.conv1d(rows, kernels, padding=radius)  # (1 + D, 3, n)
+        (s0, s1, s2), x0, x1 = sums[0], sums[1:, 0], sums[1:, 1]
+        spread = s0 * s2 - s1 * s1
+        slope = (s0 * x1 - s1 * x0) / spread.clamp(min=1e-12)
+        out.append(torch.where(spread > 1e-9, slope, torch.zeros_like(slope)).T)
+    return torch.cat(out)
+
+
+# ---- what counts as walking ----------------------------------------------------------------------
+def walking_speed(motion: HullMotion) -> float:
+    """The speed from which on this animal goes somewhere, in lengths per second.
+
+    Half of the usual speed of its fast moments, sum v^3 / sum v^2, so that long rests do not count.
+
+    Args:
+        motion: of the hull.
+
+    Returns:
+        At least `SLOWEST`.
+    """
+    v = motion.speed
+    return max(SLOWEST, float(v.pow(3).sum() / v.square().sum().clamp(min=1e-9)) / 2)
+
+
+def axis_agreement(motion: HullMotion, walking: Tensor) -> float:
+    """How well the body's long axis agrees with walking, weighted by its elongation, in [-1, 1].
+
+    Args:
+        motion: of the hull.
+        walking: (T,) bool.
+
+    Returns:
+        1: always along, 0: no relation, below 0: across (a human's shoulders); 0 without walking.
+    """
+    axis, way = motion.axis[walking], 2 * motion.way[walking]
+    along = axis[:, 0] * way.cos() + axis[:, 1] * way.sin()
+    return float(along.sum() / axis.norm(dim=-1).sum().clamp(min=1e-9)) if len(way) else 0.0
+
+
+def axis_weight(motion: HullMotion, walking: Tensor, fps: float) -> float:
+    """The concentration w e of the heading about a body's axis that makes this recording's walk likeliest.
+
+    Args:
+        motion: of the hull.
+        walking: (T,) bool.
+        fps: frames a second.
+
+    Returns:
+        w; 0 where the axis means nothing.
+    """
+    off = turned(motion.axis, -2 * motion.way)[walking]
+    time = walking.nonzero()[:, 0] / fps
+    return calibrated(off, time, torch.logspace(-1.5, 1.2, 60)) if len(time) else 0.0
+
+
+# ---- the path ------------------------------------------------------------------------------------
+def evidence_of_motion(motion: HullMotion, speed: float, axis: float) -> Tensor:
+    """Evidence per `MOMENT` for each of `ANGLES` headings, (T, ANGLES).
+
+    Args:
+        motion: of the hull.
+        speed: that counts as walking, lengths per second.
+        axis: weight of the body's axis.
+
+    Returns:
+        w e cos 2 (h - axis) + 3 min(v / v0, 1.5)^2 cos(h - way).
+    """
+    walk = WALK * (motion.speed / speed).clamp(max=FASTER) ** 2
+    vector = walk[:, None] * F.normalize(motion.velocity, dim=-1)
+    return along_angles(vector) + along_angles(axis * motion.axis, 2)
+
+
+def along_angles(vector: Tensor, times: int = 1) -> Tensor:
+    """Projection of vectors (..., 2) on each of `ANGLES` headings (times 2: of doubled angles)."""
+    h = times * angles()
+    return vector[..., :1] * h.cos() + vector[..., 1:] * h.sin()
+
+
+def angles() -> Tensor:
+    """The headings that are told apart, (ANGLES,) radians."""
+    return torch.arange(ANGLES) * 2 * math.pi / ANGLES
+
+
+def moments_of(clip: MultiViewClip) -> list[Tensor]:
+    """Frames of each unbroken stretch in pieces of `MOMENT`: one (n,) tensor of piece numbers each."""
+    ends = [*clip.starts[1:], len(clip)]
+    size = max(1.0, MOMENT * clip.fps)
+    return [(torch.arange(e - s) / size).long() for s, e in zip(clip.starts, ends)]
+
+
+def best_path(evidence: Tensor, turn: Tensor | float = TURN) -> tuple[Tensor, Tensor]:
+    """The likeliest headings under evidence and the cost of turning, and how likely each is.
+
+    Args:
+        evidence: (S, ANGLES) log likelihood of each moment.
+        turn: usual turn into each moment, radians, (S,) or one; turning by d costs d^2 / (2 turn^2).
+
+    Returns:
+        Angles (S,) by Viterbi, and probability (S,) that the heading is within 90 degrees of it.
+    """
+    off = wrapped(angles()[:, None] - angles())
+    cost = -(off**2) / 2
+    rate = torch.as_tensor(turn).expand(len(evidence)) ** -2
+    score, back = evidence[0], []
+    for now, r in zip(evidence[1:], rate[1:]):
+        best, where = (score[:, None] + r * cost).max(0)
+        back.append(where)
+        score = best + now
+    path = [int(score.argmax())]
+    for where in reversed(back):
+        path.append(int(where[path[-1]]))
+    states = torch.tensor(path[::-1])
+    mine = _marginals(evidence, cost, rate)
+    near = (off[states].abs() < math.pi / 2).float()
+    return angles()[states], (mine * near).sum(-1)
+
+
+def _marginals(evidence: Tensor, cost: Tensor, rate: Tensor) -> Tensor:
+    """Probability of every heading given all evidence, (S, ANGLES), forwards and backwards."""
+    like = (evidence - evidence.amax(-1, keepdim=True)).exp()
+
+    def passed(rows: Tensor, rates: Tensor) -> Tensor:
+        state, out = torch.ones(ANGLES) / ANGLES, []
+        for row, r in zip(rows, [*rates, 0.0]):
+            out.append(state)
+            spread = (r * cost).exp()
+            state = (state * row) @ (spread / spread.sum(0))
+            state = state / state.sum()
+        return torch.stack(out)
+
+    both = passed(like, rate[1:]) * like * passed(like.flip(0), rate[1:].flip(0)).flip(0)
+    return both / both.sum(-1, keepdim=True)
+
+
+def find_heading(
+    clip: MultiViewClip,
+    survey: Survey,
+    look: Look | None = None,
+    motion: HullMotion | None = None,
+) -> Heading:
+    """Heading of every frame, from the hull's shape and way and, where there is one, from the look.
+
+    Args:
+        clip: the recording.
+        survey: of the clip.
+        look: taught by this or other recordings of the same kind of animal.
+        motion: of the hull, where it is there already.
+
+    Returns:
+        The heading; `found` says whether anything walks (or a look tells).
+    """
+    motion = motion or hull_motion(clip, survey)
+    speed = walking_speed(motion)
+    walking = motion.speed > speed
+    agreement, weight = axis_agreement(motion, walking), axis_weight(motion, walking, clip.fps)
+    evidence = evidence_of_motion(motion, speed, weight)
+    seen = None if look is None else look_vectors(look, clip, survey)
+    agile = motion.change / motion.change[walking].median() if walking.any() else motion.change
+    agile = TURN * agile.clamp(STILL, 1.0)
+    angle, sure = [], []
+    for first, pieces in zip(clip.starts, moments_of(clip)):
+        part = slice(first, first + len(pieces))
+        score = _per_piece(evidence[part], pieces)
+        if seen is not None:
+            score = score + spoken(_per_piece(seen[part], pieces, known=True))
+        turn = _per_piece(agile[part, None], pieces)[:, 0]
+        path, likely = best_path(score, turn * max(1.0, 1 / (MOMENT * clip.fps)) ** 0.5)
+        angle.append(_between(path, pieces))
+        sure.append(likely[pieces])
+    return Heading(
+        torch.cat(angle), torch.cat(sure), walking, speed=speed, axis_agreement=agreement,
+        fps=clip.fps, starts=clip.starts,
+    )  # fmt: skip
+
+
+def spoken(vector: Tensor) -> Tensor:
+    """Log likelihood of each of `ANGLES` headings under a look's vectors, (S, 2) -> (S, ANGLES)."""
+    return log_likelihood(vector[:, None], angles().expand(len(vector), -1))
+
+
+def look_vectors(look: Look, clip: MultiViewClip, survey: Survey) -> Tensor:
+    """Sum over views of what a look says, (T, 2); NaN at frames it was not asked about.
+
+    Two frames of every `MOMENT` are asked.
+    """
+    steps = [
+        torch.arange(s, e, max(1, int(MOMENT * clip.fps / 2)))
+        for s, e in zip(clip.starts, [*clip.starts[1:], len(clip)])
+    ]
+    times = torch.cat(steps)
+    out = torch.full((len(clip), 2), torch.nan)
+    out[times] = look_at_clip(look, clip, survey, times).sum(1)
+    return out
+
+
+def _per_piece(rows: Tensor, pieces: Tensor, known: bool = False) -> Tensor:
+    """Mean of rows (n, D) over each piece; known: rows that are NaN do not count."""
+    count = torch.zeros(int(pieces[-1]) + 1)
+    there = rows.isfinite().all(-1).float() if known else torch.ones(len(rows))
+    count.index_add_(0, pieces, there)
+    total = rows.new_zeros(len(count), rows.shape[1]).index_add_(0, pieces, rows.nan_to_num(0.0))
+    return total / count.clamp(min=1)[:, None]
+
+
+def _between(path: Tensor, pieces: Tensor) -> Tensor:
+    """The path's angles (S,) at the frames of its pieces, (n,), on straight lines between middles."""
+    if len(path) == len(pieces):
+        return path
+    count = torch.bincount(pieces).float()
+    middle = count.cumsum(0) - (count + 1) / 2
+    frame = torch.arange(len(pieces)).float()
+    right = torch.bucketize(frame, middle).clamp(1, max(1, len(path) - 1))
+    if len(path) == 1:
+        return path.expand(len(pieces))
+    left = right - 1
+    share = ((frame - middle[left]) / (middle[right] - middle[left])).clamp(0, 1)
+    return wrapped(path[left] + share * wrapped(path[right] - path[left]))
+
+
+# ---- the walk teaches the look -------------------------------------------------------------------
+def lesson(
+    clip: MultiViewClip, survey: Survey, heading: Heading, side: float, most: int = LESSON
+) -> Lesson:
+    """Walking frames of a recording as pictures with their heading, evenly over directions.
+
+    Args:
+        clip: the recording.
+        survey: of the clip.
+        heading: of its frames.
+        side: of the cube that a crop shows, world units.
+        most: moments at most.
+
+    Returns:
+        What `teach` takes.
+    """
+    sure = heading.walking & (heading.confidence > 0.8)
+    times = sure.nonzero()[:, 0]
+    if len(times) > most:
+        bins = twelfth(heading.angle[times])
+        rank = torch.zeros(len(times))
+        for b in bins.unique():  # in each direction, frames spread over time; the rare ones first
+            mine = (bins == b).nonzero()[:, 0]
+            order = torch.randperm(len(mine), generator=torch.Generator().manual_seed(0))
+            rank[mine] = order.float()
+        times = times[rank.argsort()[:most].sort().values]
+    crops = torch.cat(list(pictures(clip, survey, times, side)))
+    stretch = torch.bucketize(times, torch.tensor(clip.starts), right=True)
+    return Lesson(
+        crops, right_of_views(clip.rig, survey.centre[times]), heading.angle[times],
+        time=times / clip.fps + 1e4 * stretch,
+    )  # fmt: skip
+
+
+def teach_look(
+    recordings: list[tuple[MultiViewClip, Survey, Heading]],
+    seed: int = 0,
+    side: float | None = None,
+    steps: int = 500,
+) -> Look | None:
+    """A look taught by the walk of one or several recordings of the same kind of animal.
+
+    Args:
+        recordings: clip, survey and heading (from motion alone) of each.
+        seed: of weights and draws.
+        side: of the cube that a crop shows, world units; None: 1.4 lengths of the animal.
+        steps: of each of its networks.
+
+    Returns:
+        The look; None if too little is walked to teach it.
+    """
+    walks = [x for x in recordings if x[2].walking.sum() >= LEAST * x[2].fps]
+    if not walks:
+        return None
+    lengths = [surveys.animal_length(survey, clip.rig) for clip, survey, _ in walks]
+    side = side or 1.4 * float(torch.tensor(lengths).median())
+    return teach([lesson(*x, side) for x in walks], side, seed, steps)
