@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..cameras import CameraRig
-from ..volumes import Grid, hull, inside
-from . import survey as surveys
 from .clip import MultiViewClip, Survey
+from .hull_motion import MOMENT, HullMotion, hull_motion
 from .look import (
     Lesson,
     Look,
@@ -25,45 +22,19 @@ from .look import (
     teach,
     turned,
 )
+from .survey import animal_length
 
 ANGLES = 72  # headings that are told apart
-MOMENT = 0.1  # seconds of which the evidence is one piece
 TURN = 0.35  # radians that an animal usually turns in that time
-REACH = 0.75  # animal lengths about the hull's middle within which its shape counts
-SMOOTH = 0.25  # seconds, Gaussian, over which velocity is measured
 WALK = 3.0  # concentration of the heading about the way, at the speed of walking
 FASTER = 1.5  # times the speed of walking beyond which speed says no more
 SLOWEST = 0.15  # animal lengths per second; slower is no walk, whatever else the animal does
+DOUBT = 0.05  # chance that in `MOMENT` the animal turns unseen: no sign is known for ever
+CALM = 0.2  # exponent on evidence in what is said of confidence, since its pieces follow each other
 STILL = 0.25  # share of the usual turn of which an animal is capable that does not move at all
+SURE = 0.75  # mean confidence from which a look alone tells the heading of a recording
 LEAST = 3.0  # seconds of walking that tell a heading
 LESSON = 1500  # moments of a recording that teach the look
-
-
-@dataclass(frozen=True)
-class HullMotion:
-    """Shape and way of the visual hull in every frame: what a heading is made of."""
-
-    middle: Tensor  # (T, 3) world units
-    covariance: Tensor  # (T, 3, 3) of the hull about its middle, in squared world units
-    velocity: Tensor  # (T, 2) of the middle over the ground, animal lengths per second
-    change: Tensor  # (T,) of the foreground since `MOMENT` ago, a share of its mean area
-    length: float  # of the animal, world units
-
-    @property
-    def axis(self) -> Tensor:
-        """Doubled direction of the body's long axis and elongation, (T, 2): e (cos 2 a, sin 2 a)."""
-        xx, yy, xy = (self.covariance[:, i, j] for i, j in ((0, 0), (1, 1), (0, 1)))
-        return torch.stack([xx - yy, 2 * xy], -1) / (xx + yy).clamp(min=1e-9)[:, None]
-
-    @property
-    def speed(self) -> Tensor:
-        """(T,) animal lengths per second."""
-        return self.velocity.norm(dim=-1)
-
-    @property
-    def way(self) -> Tensor:
-        """Direction of the velocity, (T,) radians."""
-        return torch.atan2(self.velocity[:, 1], self.velocity[:, 0])
 
 
 @dataclass(frozen=True)
@@ -75,13 +46,16 @@ class Heading:
     walking: Tensor  # (T,) bool
     speed: float  # that counts as walking, animal lengths per second
     axis_agreement: float  # of the body's axis with walking, in [-1, 1]
+    travelled: float  # by walking, animal lengths
+    looked: bool  # whether a look spoke for it, too
     fps: float
     starts: tuple[int, ...] = (0,)
 
     @property
     def found(self) -> bool:
-        """Whether the animal walks enough to tell a heading at all."""
-        return bool(self.walking.sum() >= LEAST * self.fps or self.confidence.mean() > 0.75)
+        """Whether the animal walks enough to tell a heading at all, or a look is sure of it."""
+        walks = self.walking.sum() >= LEAST * self.fps and self.travelled >= 1
+        return bool(walks or (self.looked and self.confidence.mean() > SURE))
 
     @property
     def directions(self) -> int:
@@ -119,98 +93,6 @@ def twelfth(angle: Tensor) -> Tensor:
     return (torch.remainder(angle, 2 * math.pi) * 6 / math.pi).long().clamp(max=11)
 
 
-# ---- shape and way of the hull -------------------------------------------------------------------
-def hull_motion(clip: MultiViewClip, survey: Survey, length: float | None = None) -> HullMotion:
-    """Second moments and velocity of the visual hull, some frames at a time.
-
-    Args:
-        clip: the recording; its frames are decoded where the survey kept no thumbnails.
-        survey: of the clip.
-        length: of the animal in world units; None: measured (with thumbnails).
-
-    Returns:
-        Shape and way in every frame.
-    """
-    length = length or surveys.animal_length(survey, clip.rig)
-    shapes, changes, gap, t = [], [], max(1, round(MOMENT * clip.fps)), 0
-    before = None
-    for thumbs in _foregrounds(clip, survey):
-        whole = thumbs if before is None else torch.cat([before, thumbs])
-        changes.append(_change(whole, gap)[-len(thumbs) :])
-        before = whole[-gap:]
-        for some in thumbs.split(32):
-            shapes.append(_moments(some, survey.centre[t : t + len(some)], clip.rig, length))
-            t += len(some)
-    middle, covariance = (torch.cat(x) for x in zip(*shapes))
-    velocity = smooth_velocity(middle[:, :2], clip.fps, clip.starts) / length
-    change = torch.cat(changes)
-    return HullMotion(middle, covariance, velocity, change=change, length=length)
-
-
-def _change(thumbs: Tensor, gap: int) -> Tensor:
-    """Change of thumbnails (n, V, h, w) since `gap` frames ago, a share of their area, (n,)."""
-    area = torch.stack([x.float().mean() for x in thumbs])
-    difference = [(a.float() - b.float()).abs().mean() for a, b in zip(thumbs[gap:], thumbs)]
-    change = torch.stack(difference) if difference else area[:0]
-    first = change[:1] if len(change) else area.new_ones(1)
-    change = torch.cat([first.expand(len(thumbs) - len(change)), change])
-    return change / area.mean().clamp(min=1e-6)
-
-
-def _foregrounds(clip: MultiViewClip, survey: Survey) -> Iterator[Tensor]:
-    """Thumbnails (n, V, h, w), kept by the survey or made again."""
-    if len(survey.thumbs) == len(clip):
-        return iter(survey.thumbs.split(512))
-    return surveys._thumbs(clip, survey)
-
-
-def _moments(
-    thumbs: Tensor, centre: Tensor, rig: CameraRig, length: float
-) -> tuple[Tensor, Tensor]:
-    """Middle (n, 3) and covariance (n, 3, 3) of the soft hull within `REACH` of its middle."""
-    points = Grid(centre, 2 * length, 20).points.flatten(1, 3)
-    ndc = rig.ndc_from_world(points)
-    votes = hull(thumbs[:, :, None].float() / 255, ndc, blur=3)
-    votes = votes.masked_fill(inside(ndc).sum(1) < 2, math.log(0.02))
-    soft, middle = (4 * votes).softmax(-1), centre
-    for _ in range(3):
-        near = soft * ((points - middle[:, None]).norm(dim=-1) < REACH * length)
-        near = near / near.sum(1, keepdim=True).clamp(min=1e-12)
-        middle = (near[..., None] * points).sum(1)
-    away = points - middle[:, None]
-    return middle, torch.einsum("tp,tpi,tpj->tij", near, away, away)
-
-
-def smooth_velocity(
-    place: Tensor, fps: float, starts: tuple[int, ...] = (0,), sigma: float = SMOOTH
-) -> Tensor:
-    """Slope of the straight line that fits each moment's neighbours best, weighted by a Gaussian.
-
-    Args:
-        place: (T, D) over time.
-        fps: frames a second.
-        starts: times at which an unbroken stretch begins; no line crosses one.
-        sigma: of the Gaussian, seconds.
-
-    Returns:
-        (T, D) per second; 0 where a stretch is a single frame.
-    """
-    radius = max(1, math.ceil(3 * sigma * fps))
-    when = torch.arange(-radius, radius + 1) / fps
-    weight = torch.exp(-0.5 * (when / sigma) ** 2)
-    kernels = torch.stack([weight, weight * when, weight * when**2])[:, None]
-    out = []
-    for part in place.tensor_split(list(starts[1:])):
-        part = part - part.mean(0)
-        rows = torch.cat([torch.ones_like(part[:, :1]), part], 1).T[:, None]  # (1 + D, 1, n)
-        sums = F.conv1d(rows, kernels, padding=radius)  # (1 + D, 3, n)
-        (s0, s1, s2), x0, x1 = sums[0], sums[1:, 0], sums[1:, 1]
-        spread = s0 * s2 - s1 * s1
-        slope = (s0 * x1 - s1 * x0) / spread.clamp(min=1e-12)
-        out.append(torch.where(spread > 1e-9, slope, torch.zeros_like(slope)).T)
-    return torch.cat(out)
-
-
 # ---- what counts as walking ----------------------------------------------------------------------
 def walking_speed(motion: HullMotion) -> float:
     """The speed from which on this animal goes somewhere, in lengths per second.
@@ -243,7 +125,9 @@ def axis_agreement(motion: HullMotion, walking: Tensor) -> float:
 
 
 def axis_weight(motion: HullMotion, walking: Tensor, fps: float) -> float:
-    """The concentration w e of the heading about a body's axis that makes this recording's walk likeliest.
+    """The weight w of the body's axis that makes this recording's walk likeliest.
+
+    The doubled way is a von Mises variable about the doubled axis, of concentration w e.
 
     Args:
         motion: of the hull.
@@ -287,7 +171,7 @@ def angles() -> Tensor:
 
 
 def moments_of(clip: MultiViewClip) -> list[Tensor]:
-    """Frames of each unbroken stretch in pieces of `MOMENT`: one (n,) tensor of piece numbers each."""
+    """Each unbroken stretch in pieces of `MOMENT`: (n,) numbers of its frames' pieces."""
     ends = [*clip.starts[1:], len(clip)]
     size = max(1.0, MOMENT * clip.fps)
     return [(torch.arange(e - s) / size).long() for s, e in zip(clip.starts, ends)]
@@ -298,7 +182,7 @@ def best_path(evidence: Tensor, turn: Tensor | float = TURN) -> tuple[Tensor, Te
 
     Args:
         evidence: (S, ANGLES) log likelihood of each moment.
-        turn: usual turn into each moment, radians, (S,) or one; turning by d costs d^2 / (2 turn^2).
+        turn: usual turn into each moment, radians, (S,) or one; d costs d^2 / (2 turn^2).
 
     Returns:
         Angles (S,) by Viterbi, and probability (S,) that the heading is within 90 degrees of it.
@@ -322,7 +206,7 @@ def best_path(evidence: Tensor, turn: Tensor | float = TURN) -> tuple[Tensor, Te
 
 def _marginals(evidence: Tensor, cost: Tensor, rate: Tensor) -> Tensor:
     """Probability of every heading given all evidence, (S, ANGLES), forwards and backwards."""
-    like = (evidence - evidence.amax(-1, keepdim=True)).exp()
+    like = (CALM * (evidence - evidence.amax(-1, keepdim=True))).exp()
 
     def passed(rows: Tensor, rates: Tensor) -> Tensor:
         state, out = torch.ones(ANGLES) / ANGLES, []
@@ -330,7 +214,7 @@ def _marginals(evidence: Tensor, cost: Tensor, rate: Tensor) -> Tensor:
             out.append(state)
             spread = (r * cost).exp()
             state = (state * row) @ (spread / spread.sum(0))
-            state = state / state.sum()
+            state = (1 - DOUBT) * state / state.sum() + DOUBT / ANGLES
         return torch.stack(out)
 
     both = passed(like, rate[1:]) * like * passed(like.flip(0), rate[1:].flip(0)).flip(0)
@@ -374,6 +258,7 @@ def find_heading(
         sure.append(likely[pieces])
     return Heading(
         torch.cat(angle), torch.cat(sure), walking, speed=speed, axis_agreement=agreement,
+        travelled=float(motion.speed[walking].sum() / clip.fps), looked=look is not None,
         fps=clip.fps, starts=clip.starts,
     )  # fmt: skip
 
@@ -408,7 +293,7 @@ def _per_piece(rows: Tensor, pieces: Tensor, known: bool = False) -> Tensor:
 
 
 def _between(path: Tensor, pieces: Tensor) -> Tensor:
-    """The path's angles (S,) at the frames of its pieces, (n,), on straight lines between middles."""
+    """The path's angles (S,) at its pieces' frames, (n,), straight between the middles."""
     if len(path) == len(pieces):
         return path
     count = torch.bincount(pieces).float()
@@ -473,9 +358,9 @@ def teach_look(
     Returns:
         The look; None if too little is walked to teach it.
     """
-    walks = [x for x in recordings if x[2].walking.sum() >= LEAST * x[2].fps]
+    walks = [x for x in recordings if x[2].found]
     if not walks:
         return None
-    lengths = [surveys.animal_length(survey, clip.rig) for clip, survey, _ in walks]
+    lengths = [animal_length(survey, clip.rig) for clip, survey, _ in walks]
     side = side or 1.4 * float(torch.tensor(lengths).median())
     return teach([lesson(*x, side) for x in walks], side, seed, steps)

@@ -56,13 +56,16 @@ def _network() -> nn.Sequential:
 
 
 class Look(nn.Module):
-    """Small networks that predict the heading in one view, relative to its right, with a confidence.
+    """Small networks that predict the heading in one view, relative to its right.
 
-    A heading h is a von Mises vector kappa (cos h, sin h). Networks that were taught different thirds of
-    the walk and disagree make it short. `side` (world units) is the cube whose picture the crops
-    are, `scale` the factor on kappa that makes held-out walking likeliest. All of it is in
-    `state_dict()`, for the checkpoint.
+    A heading h is a von Mises vector kappa (cos h, sin h). Networks that were taught different
+    thirds of the walk and disagree make it short. `side` (world units) is the cube whose picture
+    the crops are, `scale` the factor on kappa that makes held-out walking likeliest. All of it is
+    in `state_dict()`, for the checkpoint.
     """
+
+    side: Tensor
+    scale: Tensor
 
     def __init__(self, side: float = 1.0):
         super().__init__()
