@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 
 from bkind3d_lite.clips import MultiViewClip, Survey, open_clip
-from bkind3d_lite.clips.heading import Heading, find_heading, teach_look, wrapped
+from bkind3d_lite.clips.heading import Heading, wrapped
+from bkind3d_lite.clips.heading_finder import find_heading, teach_look
 from bkind3d_lite.clips.hull_motion import HullMotion, hull_motion
 from bkind3d_lite.clips.look import Look
 from bkind3d_lite.clips.survey import survey

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from bkind3d_lite.body_bound import RigidTemplate, body_bound, rotated
+from bkind3d_lite.clips.heading import rotated
+from bkind3d_lite.evaluation.body_bound import RigidTemplate, body_bound
 
 SHAPE = torch.tensor([[60.0, 0, 20], [10, 25, 10], [10, -25, 10], [-60, 0, 15]])
 

@@ -10,15 +10,14 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring
 from bkind3d_lite.clips import MultiViewClip, open_clip
-from bkind3d_lite.clips.heading import (
+from bkind3d_lite.clips.heading import Heading, wrapped
+from bkind3d_lite.clips.heading_finder import (
     ANGLES,
-    Heading,
     best_path,
     find_heading,
     moments_of,
     teach_look,
     walking_speed,
-    wrapped,
 )
 from bkind3d_lite.clips.hull_motion import hull_motion, smooth_velocity
 from bkind3d_lite.clips.look import (

@@ -23,17 +23,18 @@ STREET = {
     "volumes": [],
     "epipolar": [],
     "clips": [
-        "video_headers", "videos", "recordings", "frame_cache", "tracks", "foreground", "sampling",
-        "clip", "exports", "synthetic", "survey", "calibration_faults", "rig_checks",
-        "recording_checks", "label_checks",
+        "video_headers", "videos", "recordings", "frame_cache", "tracks", "heading", "foreground",
+        "sampling", "clip", "exports", "synthetic", "survey", "hull_motion", "look",
+        "heading_finder", "calibration_faults", "rig_checks", "recording_checks", "label_checks",
     ],
-    "evaluation": ["regressors", "errors", "protocol"],
+    "evaluation": ["regressors", "errors", "body_bound", "protocol"],
     "model": [
         "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks", "networks", "lifts",
         "edges", "perceptual", "losses", "discoverer", "objective", "builder",
     ],
     "training": [
-        "precision", "prefetch", "loop", "tracking", "checkpoints", "memory_planner", "diagnostics"
+        "precision", "prefetch", "orientation", "loop", "tracking", "checkpoints", "memory_planner",
+        "diagnostics",
     ],
     "viz": [
         "colours", "overlays", "films", "plots", "model_images", "skeleton_edits", "traces",

@@ -1,8 +1,8 @@
 """Clips: recordings of calibrated cameras, what they show without labels, and tracks made of them.
 
-video_headers -> videos -> recordings -> frame_cache -> tracks -> foreground -> sampling -> clip
--> exports, synthetic -> survey -> calibration_faults -> rig_checks -> recording_checks
--> label_checks.
+video_headers -> videos -> recordings -> frame_cache -> tracks -> heading -> foreground -> sampling
+-> clip -> exports, synthetic -> survey -> hull_motion -> look -> heading_finder
+-> calibration_faults -> rig_checks -> recording_checks -> label_checks.
 """
 
 from .clip import Batch, MultiViewClip, Survey, SurveyedClip, open_clip

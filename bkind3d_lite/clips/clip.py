@@ -237,6 +237,7 @@ class MultiViewClip:
         views: int | None = None,
         by_motion: bool = False,
         turn: bool = False,
+        swing: float | None = None,
         jitter: float = 0.0,
         share: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
@@ -253,6 +254,8 @@ class MultiViewClip:
             views: how many of the views to draw at each step; None: all.
             by_motion: draw pairs in proportion to how much moves in them.
             turn: random turns of the volume about the vertical, another one for later.
+            swing: instead of all the way round, turn it so far to either side of the animal's
+                heading, radians, where the survey knows that.
             jitter: random shift of the cube, up to this share of its side along each axis.
             share: (r, R): of R x `batch` pairs, as one process would draw them, those of rank r.
 
@@ -271,12 +274,20 @@ class MultiViewClip:
             share=share,
         )
         for draw in sampler.draws(seed, start):
-            yield self._drawn(draw, wh, survey, crop)
+            yield self._drawn(draw, wh, survey, crop, swing=swing)
 
     def _drawn(
-        self, draw: PairDraw, wh: tuple[int, int], survey: Survey | None, crop: float | None
+        self,
+        draw: PairDraw,
+        wh: tuple[int, int],
+        survey: Survey | None,
+        crop: float | None,
+        *,
+        swing: float | None,
     ) -> Batch:
         """The batch that a draw asks for."""
+        if swing is not None and survey is not None and survey.heading is not None:
+            draw = draw.about(survey.heading, swing)
         batch = self.batch(
             draw.times,
             draw.gap,
@@ -287,7 +298,12 @@ class MultiViewClip:
             turn=draw.turn,
             shift=draw.shift * (crop or 0.0),
         )
-        return replace(batch, turn_later=draw.turn_later)
+        return replace(
+            batch,
+            turn_later=draw.turn_later,
+            heading=draw.heading,
+            heading_later=draw.heading_later,
+        )
 
     def _chances(self, gaps: list[int], survey: Survey | None, by_motion: bool) -> list[Tensor]:
         """How likely each pair is, (T - gap,) for each gap; refused if there is none to draw."""

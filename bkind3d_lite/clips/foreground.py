@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cameras import CameraRig
+from .heading import Heading
 
 CROP_FROM_PX = 512  # of the longer side: larger images are cropped before anything else
 
@@ -167,6 +168,7 @@ class Survey:
     centre: Tensor  # (T, 3) centre of the visual hull, world units
     thumbs: Tensor  # (T, V, h, w) uint8, small foreground images
     floor: float  # change of `thumbs` between frames from noise alone: less is 'nothing moves'
+    heading: Heading | None = None  # of every frame, where somebody asked (`heading_finder`)
 
     def resized(self, wh: tuple[int, int]) -> Survey:
         """The same for frames of another size.

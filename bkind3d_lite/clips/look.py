@@ -71,7 +71,8 @@ class Look(nn.Module):
         super().__init__()
         self.networks = nn.ModuleList(_network() for _ in range(FOLDS))
         self.register_buffer("side", torch.tensor(float(side)))
-        self.register_buffer("scale", torch.tensor(1.0))
+        self.register_buffer("scale", torch.tensor(0.0))
+        self.requires_grad_(False)
 
     def votes(self, crops: Tensor) -> Tensor:
         """What each network says of crops (n, 2, CROP, CROP): vectors (FOLDS, n, 2), not scaled."""
@@ -84,6 +85,11 @@ class Look(nn.Module):
         mean = votes.mean(0)
         agree = mean.norm(dim=-1) / votes.norm(dim=-1).mean(0).clamp(min=1e-6)
         return self.scale * agree[:, None] * mean
+
+    @property
+    def taught(self) -> bool:
+        """Whether it has something to say: not before it was taught, and not if it is useless."""
+        return bool(self.scale > 0)
 
     @classmethod
     def restored(cls, tensors: dict[str, Tensor]) -> Look:
@@ -170,7 +176,7 @@ def look_at_clip(look: Look, clip: MultiViewClip, survey: Survey, times: Tensor)
     found, right = [], right_of_views(clip.rig, survey.centre[times])
     for crops in pictures(clip, survey, times, float(look.side)):
         n, V = crops.shape[:2]
-        vector = look(crops.flatten(0, 1).float()).unflatten(0, (n, V))
+        vector = look(crops.flatten(0, 1).float().to(look.side.device)).cpu().unflatten(0, (n, V))
         found.append(vector * (crops[:, :, 1].float().mean((-1, -2)) > 0.01)[..., None])
     return turned(torch.cat(found), right)
 
@@ -201,10 +207,10 @@ def teach(lessons: list[Lesson], side: float, seed: int = 0, steps: int = 500) -
         crops = torch.cat([x.crops.flatten(0, 1) for x in lessons])
         angle = torch.cat([x.relative.flatten() for x in lessons])
         fold = torch.cat([x.fold.repeat_interleave(x.crops.shape[1]) for x in lessons])
-        for k, network in enumerate(look.networks):
+        for k, network in enumerate(look.networks.requires_grad_()):
             mine = (fold != k).nonzero()[:, 0] if len(fold.unique()) == FOLDS else fold.argsort()
             _learn(network, crops[mine], angle[mine], steps)
-        look.eval()
+        look.eval().requires_grad_(False)
         look.scale.fill_(_calibrated(look, lessons))
     return look
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from ..cameras import CameraRig
+from .heading import Heading
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,29 @@ class PairDraw:
     turn: Tensor | None  # (B,) radians, of the volume at `now`
     turn_later: Tensor | None  # (B,) the same at `later`
     shift: Tensor  # (B, 3) of the cube that follows the animal, as a share of its side
+    heading: Tensor | None = None  # (B,) radians, at `now`
+    heading_later: Tensor | None = None  # (B,) the same at `later`
+
+    def about(self, heading: Heading, swing: float) -> PairDraw:
+        """The same draw, its turns not all the way round but to either side of a heading.
+
+        Args:
+            heading: of the clip's frames; one that was not found changes nothing.
+            swing: so far at most, radians.
+
+        Returns:
+            A draw that knows the animal's heading.
+        """
+        if self.turn is None or self.turn_later is None or not heading.found:
+            return self
+        now, later = heading.angle[self.times], heading.angle[self.times + self.gap]
+        return replace(
+            self,
+            turn=now + swing * (self.turn / math.pi - 1),
+            turn_later=later + swing * (self.turn_later / math.pi - 1),
+            heading=now,
+            heading_later=later,
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +111,8 @@ class Batch:
     centre: Tensor | None = None  # (B, 3) where the volume goes, if it follows the animal
     turn: Tensor | None = None  # (B,) angle of the volume about the vertical axis, radians
     turn_later: Tensor | None = None  # (B,) the same for `later`; None: as `turn`
+    heading: Tensor | None = None  # (B,) of the animal at `now`, radians, where it is known
+    heading_later: Tensor | None = None  # (B,) the same at `later`
 
     def pinned(self) -> Batch:
         """The images in page-locked memory, for a GPU that fetches them."""
@@ -102,6 +128,6 @@ class Batch:
         Returns:
             A batch of the same frames.
         """
-        names = ("now", "later", "rig", "index", "centre", "turn", "turn_later")
+        names = [field.name for field in fields(self)]
         there = {name: getattr(self, name) for name in names}
         return replace(self, **{k: x.to(device) for k, x in there.items() if x is not None})

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..cameras import CameraRig
 from ..clips.foreground import Survey
+from ..clips.look import Look
 from ..clips.survey import animal_length, region
 from ..recipes import Recipe
 from ..volumes import overlap
@@ -94,7 +95,8 @@ def build_model(recipe: Recipe, seed: int = 0, decoder: bool = True) -> Discover
     with nullcontext() if decoder else torch.device("meta"):
         decoding = Decoder(recipe.decoder, encoder.features, drawings=drawings, out=out)
     turns = recipe.losses.rotate > 0
-    model = Discoverer(encoder, lift, edges=edges, decoder=decoding, rotate=turns)
+    look = Look() if recipe.volume.by_heading else None
+    model = Discoverer(encoder, lift, edges=edges, decoder=decoding, rotate=turns, look=look)
     return _channels_last(model) if recipe.compute.channels_last else model
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cameras import CameraRig
+from ..clips.look import Look
 from ..clips.sampling import Batch
 from .compute import Compute
 from .edges import EdgeBottleneck, PointBottleneck
@@ -70,6 +71,7 @@ class Discoverer(nn.Module):
         edges: what is drawn of them.
         decoder: features and drawings to a reconstruction.
         rotate: look at the later images in quarter turns, too.
+        look: tells the heading of an animal that stands, where the volume turns with it.
     """
 
     compute = Compute()
@@ -81,10 +83,12 @@ class Discoverer(nn.Module):
         edges: EdgeBottleneck | PointBottleneck,
         decoder: Decoder,
         rotate: bool = False,
+        look: Look | None = None,
     ):
         super().__init__()
         self.rotate = rotate
         self.encoder, self.lift, self.edges, self.decoder = encoder, lift, edges, decoder
+        self.look = look
 
     def compute_by(self, compute: Compute) -> None:
         """Call the networks this way from now on.
@@ -95,10 +99,14 @@ class Discoverer(nn.Module):
         self.compute = self.lift.compute = compute
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """What learns at the common rate, and the edges' weights, which learn faster."""
+        """What learns at the common rate, and the edges' weights, which learn faster.
+
+        The look is not among them: it has learned when the training begins.
+        """
         edges = list(self.edges.parameters())
-        mine = {id(p) for p in edges}
-        return [p for p in self.parameters() if id(p) not in mine], edges
+        others = [self.edges, *([] if self.look is None else [self.look])]
+        apart = {id(p) for module in others for p in module.parameters()}
+        return [p for p in self.parameters() if id(p) not in apart], edges
 
     def encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and heatmaps of every view.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..clips.heading import rotated
 from ..clips.sampling import Batch
 from ..recipes import Recipe
 from .cpu_kernels import wide
@@ -166,12 +167,19 @@ class Objective(nn.Module):
             now, later = (cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, both_moments(batch)))
             losses["cover"] = r.cover / 2 * (now + later)
         if r.steady:
-            worlds = _needed(both, "world", "steady")
-            losses["steady"] = r.steady * steadiness(worlds[0], worlds[1], self.side)
+            now, later = self._compared(_needed(both, "world", "steady"), batch)
+            losses["steady"] = r.steady * steadiness(now, later, self.side)
         if r.sure:
             confidence = (both[0].confidence.mean() + both[1].confidence.mean()) / 2
             losses["sure"] = r.sure * (1 - confidence)
         return losses
+
+    def _compared(self, worlds: list[Tensor], batch: Batch) -> list[Tensor]:
+        """Keypoints of now and later whose shapes are compared: in the room or in the body."""
+        headings = (batch.heading, batch.heading_later)
+        if self.recipe.losses.steady_in == "room" or headings[0] is None or headings[1] is None:
+            return worlds
+        return [rotated(world, -h) for world, h in zip(worlds, headings) if h is not None]
 
     def apart(self, both: Pair, wh: tuple[int, int]) -> Tensor:
         """Separation of the keypoints in space; of keypoints without a world, in every image.

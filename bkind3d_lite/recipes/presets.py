@@ -28,11 +28,13 @@ QUICK_RAT = Recipe(
         by_motion=True,
         background=True,
     ),
-    volume=VolumeRecipe(mode="animal", animal_side=460.0, voxels=24, turn=True),
+    volume=VolumeRecipe(mode="animal", animal_side=460.0, voxels=24, turn=True, by_heading=True),
     encoder=EncoderRecipe(encoder_width=24, channels=16),
     v2v=V2VRecipe(v2v_width=16),
     decoder=DecoderRecipe(decoder_width=24),
-    losses=LossRecipe(warmup=50, length=20.0, mask=True, cover=20.0, steady=5.0, sure=0.1),
+    losses=LossRecipe(
+        warmup=50, length=20.0, mask=True, cover=20.0, steady=5.0, steady_in="body", sure=0.1
+    ),
     optim=OptimRecipe(steps=900),
     compute=ComputeRecipe(precision="float32"),  # too small to gain by less
     priors=PriorRecipe(sharpness=4.0, hull=9.0, hull_blur=3),
@@ -100,6 +102,8 @@ LEAN = PAPER_RAT7M.with_(
     cover=20.0,
     checkpointing=False,
     decode_per_view=False,
+    turn=True,
+    by_heading=True,
 )
 
 # The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base;

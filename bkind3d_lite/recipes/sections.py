@@ -83,6 +83,10 @@ class VolumeRecipe(Section):
     animal_lengths: float = 1.4  # as a multiple of the animal's own length
     jitter: float = 0.0  # random shift of that cube, up to this share of its side
     turn: bool = False  # turned about the vertical at random, differently for now and later
+    # turned with the animal instead, where the recording tells its heading: `swing` radians to
+    # either side of it in training
+    by_heading: bool = False
+    swing: float = 0.35
     # depths that the depth lift considers, world units; None: the volume's, from each camera
     near: float | None = None
     far: float | None = None
@@ -166,7 +170,8 @@ class LossRecipe(Section):
     # beyond the paper
     mask: bool = False  # explain change on the foreground only: shadows are not the animal
     cover: float = adjustable(0.0)  # squared distance of the foreground to its nearest keypoint
-    steady: float = adjustable(0.0)  # change of the keypoints' shape from now to later
+    steady: float = adjustable(0.0)  # change of the keypoints' shape from now to later,
+    steady_in: Literal["room", "body"] = "room"  # in this frame; body: where a heading is known
     sure: float = adjustable(0.0)  # 1 - confidence: no keypoint may be the mean of several places
 
 

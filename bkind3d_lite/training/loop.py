@@ -18,6 +18,7 @@ from ..model.discoverer import Discoverer, Discovery
 from ..model.objective import Objective
 from ..recipes import OptimRecipe, Recipe
 from ..volumes import overlap
+from .orientation import oriented
 from .precision import equip, scaler, settle
 
 
@@ -111,6 +112,7 @@ def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Ba
         Endless batches; under torchrun, this rank's share of them.
     """
     data, volume = run.recipe.data, run.recipe.volume
+    survey = oriented(run.model, clip, survey, teach=run.step == 0)
     return clip.batches(
         data.image_wh,
         [max(1, round(gap * clip.fps)) for gap in data.gaps],
@@ -122,6 +124,7 @@ def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Ba
         views=data.views_per_step,
         by_motion=data.by_motion,
         turn=volume.turn,
+        swing=volume.swing if volume.by_heading else None,
         jitter=volume.jitter,
         share=(distributed.rank(), distributed.world_size()),
     )

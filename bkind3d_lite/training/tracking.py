@@ -18,6 +18,7 @@ from ..model.edges import strongest_edges
 from ..model.lifts import Keypoints
 from ..model.losses import lengths
 from ..recipes import Recipe
+from .orientation import oriented
 from .precision import settle
 
 
@@ -52,6 +53,7 @@ def track(
     """
     if survey is None and recipe.surveyed:
         survey = survey_clip(clip, recipe.volume.side, thumbs=False)
+    survey = oriented(model, clip, survey)
     device = next(model.parameters()).device
     settle(large=recipe.compute.checkpointing, tracking=True)
     model.eval()
@@ -59,7 +61,9 @@ def track(
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     world, confidence = [], []
     for some in times.split(batch):
-        frames = clip.batch(some, None, recipe.data.image_wh, survey, recipe.volume.crop)
+        frames = clip.batch(
+            some, None, recipe.data.image_wh, survey, recipe.volume.crop, turn=_turn(survey, some)
+        )
         where, how_sure = _over_turns(model, frames.to(device), turns)
         world.append(where.cpu())
         confidence.append(how_sure.cpu())
@@ -68,15 +72,19 @@ def track(
     return Track(path, torch.cat(confidence), skeleton, fps=clip.fps, unit=clip.rig.unit)
 
 
+def _turn(survey: Survey | None, times: Tensor) -> Tensor | None:
+    """The heading at these times, if one was found, (B,) radians."""
+    heading = None if survey is None else survey.heading
+    return heading.angle[times] if heading is not None and heading.found else None
+
+
 def _over_turns(model: Discoverer, batch: Batch, turns: int) -> tuple[Tensor, Tensor]:
     """World (B, K, 3) and confidence (B, K), averaged over so many turns of the volume."""
     turned = [batch]
     if turns > 1:
-        angles = [2 * math.pi * i / turns for i in range(turns)]
-        turned = [
-            replace(batch, turn=torch.full_like(batch.index, a, dtype=torch.float32))
-            for a in angles
-        ]
+        ahead = torch.zeros_like(batch.index, dtype=torch.float32)
+        ahead = ahead if batch.turn is None else batch.turn
+        turned = [replace(batch, turn=ahead + 2 * math.pi * i / turns) for i in range(turns)]
     keypoints = [model.keypoints(frames) for frames in turned]
     world = torch.stack([in_space(k, batch.rig) for k in keypoints]).mean(0)
     return world, torch.stack([k.confidence.mean(1) for k in keypoints]).mean(0)

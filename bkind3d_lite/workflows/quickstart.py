@@ -14,6 +14,7 @@ from ..recipes import QUICK_HUMAN, QUICK_RAT
 from ..training import checkpoints
 from ..training.checkpoints import load
 from ..training.loop import begin
+from ..training.orientation import oriented_part
 from ..viz.report_page import pictures, write_report
 from .evaluate_run import Scores, score_parts, score_report, truth_at
 from .track_run import write_track
@@ -87,6 +88,7 @@ def quickstart(
     parts = opened(clip)
     recipe = QUICK_RECIPES[clip] if steps is None else QUICK_RECIPES[clip].with_(steps=steps)
     run = begin(recipe, parts[0].clip, seed)
+    parts = (oriented_part(run.model, parts[0], teach=True), oriented_part(run.model, parts[1]))
     results: dict[str, Scores] = {"untrained": score_parts(run.model, run.recipe, parts)[1]}
     if resume and (out / CHECKPOINT).is_file():
         run = checkpoints.resume(out / CHECKPOINT, parts[0].clip, steps=recipe.optim.steps)

@@ -37,6 +37,7 @@ from ..training import checkpoints
 from ..training.checkpoints import Header, read_header, refuse_others, save
 from ..training.loop import Run, Step, batches, begin, train, working_wh
 from ..training.memory_planner import advised
+from ..training.orientation import oriented_part
 from ..training.prefetch import prefetch
 from ..viz.run_images import placement, placement_sheet, save_sheet
 from ..viz.scenes import save_html
@@ -281,7 +282,8 @@ def _begun(
 ) -> tuple[Run, SurveyedClip]:
     """A run before its first step, and the clip it begins with."""
     part, recipe = _prepared(clip, recipe, cache)
-    return begin(recipe, part.clip, seed, device), part
+    run = begin(recipe, part.clip, seed, device)
+    return run, oriented_part(run.model, part, teach=True)
 
 
 def _resumed(
@@ -299,7 +301,7 @@ def _resumed(
     part, _ = _prepared(clip, load_recipe(header["recipe"]).with_(**changes), cache)
     run = checkpoints.resume(path, part.clip, device, **changes)
     log.info("resuming %s after step %d", path.parent, run.step)
-    return run, part
+    return run, oriented_part(run.model, part, teach=run.step == 0)
 
 
 def _changes(

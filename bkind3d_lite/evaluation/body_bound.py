@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .clips.heading import twelfth, wrapped
-from .clips.hull_motion import smooth_velocity
-from .shapes import shaped
+from ..clips.heading import rotated, twelfth, wrapped
+from ..clips.hull_motion import smooth_velocity
+from ..shapes import shaped
 
 LAG = 0.5  # seconds between the two figures whose turning is compared
 TURNED = 0.35  # radians, from which a change of heading counts
@@ -106,21 +106,6 @@ def _turning(
 
 
 # ---- what a heading alone is worth ---------------------------------------------------------------
-def rotated(points: Tensor, angle: Tensor) -> Tensor:
-    """Points turned about the world's vertical through the origin.
-
-    Args:
-        points: (T, J, 3).
-        angle: (T,) radians.
-
-    Returns:
-        (T, J, 3).
-    """
-    c, s = angle.cos()[:, None], angle.sin()[:, None]
-    x, y, z = points.unbind(-1)
-    return torch.stack([c * x - s * y, s * x + c * y, z], -1)
-
-
 @dataclass(frozen=True)
 class RigidTemplate:
     """A baseline without a network: centre, heading and a mean offset per joint.

@@ -1,0 +1,68 @@
+"""Orientation: the heading that a run's volume turns with, and the look that it is taught."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from ..clips.clip import MultiViewClip, Survey, SurveyedClip
+from ..clips.heading_finder import find_heading, teach_look
+from ..clips.hull_motion import hull_motion
+from ..model.discoverer import Discoverer
+
+log = logging.getLogger(__name__)
+
+
+def oriented(
+    model: Discoverer, clip: MultiViewClip, survey: Survey | None, *, teach: bool = False
+) -> Survey | None:
+    """The survey with the heading of every frame, if the model's volume turns with the animal.
+
+    Args:
+        model: its look speaks for animals that stand, if it was taught. None: nothing is done.
+        clip: the recording.
+        survey: of the clip; one that knows its heading stays as it is, unless the look learns.
+        teach: the look, if it was not taught yet: by the walk of this recording.
+
+    Returns:
+        The survey. Where nothing walks and the look does not tell, its heading is not found, which
+        is logged: the volume then stands as it would without a heading.
+    """
+    look, clip_name = model.look, clip.name
+    if look is None or survey is None:
+        return survey
+    learns = teach and not look.taught
+    if survey.heading is not None and not learns:
+        return survey
+    motion = hull_motion(clip, survey)
+    heading = find_heading(clip, survey, look if look.taught else None, motion)
+    if learns and heading.found:
+        taught = teach_look([(clip, survey, heading)], seed=0)
+        if taught is not None:
+            look.load_state_dict(taught.state_dict())
+            heading = find_heading(clip, survey, look if look.taught else None, motion)
+    if heading.found:
+        log.info("heading of %s: %s", clip_name, heading)
+    else:
+        log.warning(
+            "note: %s does not tell the animal's heading (%s); the volume is turned at random in "
+            "training and stands still in tracking, and keypoints may keep to the sides of the "
+            "room",
+            clip_name,
+            heading,
+        )
+    return replace(survey, heading=heading)
+
+
+def oriented_part(model: Discoverer, part: SurveyedClip, *, teach: bool = False) -> SurveyedClip:
+    """A clip whose survey is `oriented`.
+
+    Args:
+        model: as for `oriented`.
+        part: the clip with its survey.
+        teach: the look, if it was not taught yet.
+
+    Returns:
+        The clip with its survey.
+    """
+    return SurveyedClip(part.clip, oriented(model, part.clip, part.survey, teach=teach))
