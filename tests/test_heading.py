@@ -75,7 +75,7 @@ def test_the_heading_of_a_walk_is_found_and_kept_at_rest(walk):
     off = degrees_off(found, truth)
     assert found.found and off.median() < 15 and (off < 90).all()
     assert 0.6 < found.walking.float().mean() < 0.85 and found.axis_agreement > 0.5
-    assert found.directions == 12 and len(found.flips) == 0
+    assert found.directions >= 11 and len(found.flips) == 0
     assert found.confidence[found.walking].mean() > 0.9
     assert "walks" in str(found) and "axis agrees" in str(found)
 

@@ -23,7 +23,7 @@ STREET = {
     "volumes": [],
     "epipolar": [],
     "clips": [
-        "video_headers", "videos", "recordings", "frame_cache", "tracks", "heading", "foreground",
+        "video_headers", "videos", "recordings", "frame_cache", "heading", "tracks", "foreground",
         "sampling", "clip", "exports", "synthetic", "survey", "hull_motion", "look",
         "heading_finder", "calibration_faults", "rig_checks", "recording_checks", "label_checks",
     ],

@@ -253,9 +253,8 @@ class MultiViewClip:
             crop: side of the cube to which each view is cropped, world units; None: whole images.
             views: how many of the views to draw at each step; None: all.
             by_motion: draw pairs in proportion to how much moves in them.
-            turn: random turns of the volume about the vertical, another one for later.
-            swing: instead of all the way round, turn it so far to either side of the animal's
-                heading, radians, where the survey knows that.
+            turn: random turns of the volume about the vertical, another one for later,
+            swing: or so far to either side of the survey's heading, radians.
             jitter: random shift of the cube, up to this share of its side along each axis.
             share: (r, R): of R x `batch` pairs, as one process would draw them, those of rank r.
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SURE = 0.75  # mean confidence from which a look alone tells the heading of a recording
-LEAST = 3.0  # seconds of walking that tell a heading
+SURE_ENOUGH = 0.75  # mean confidence from which a look alone tells the heading of a recording
+LEAST_WALK = 3.0  # seconds of walking that tell a heading
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Heading:
     @property
     def found(self) -> bool:
         """Whether the animal walks enough to tell a heading at all, or a look is sure of it."""
-        walks = self.walking.sum() >= LEAST * self.fps and self.travelled >= 1
-        return bool(walks or (self.looked and self.confidence.mean() > SURE))
+        walks = self.walking.sum() >= LEAST_WALK * self.fps and self.travelled >= 1
+        return bool(walks or (self.looked and self.confidence.mean() > SURE_ENOUGH))
 
     @property
     def directions(self) -> int:
@@ -60,12 +60,26 @@ class Heading:
 
 
 def wrapped(angle: Tensor) -> Tensor:
-    """Angles (...) in radians, as between -pi and pi."""
+    """The same directions between -pi and pi.
+
+    Args:
+        angle: (...) radians.
+
+    Returns:
+        (...) radians.
+    """
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
 def twelfth(angle: Tensor) -> Tensor:
-    """Which of 12 directions angles (...) in radians point in, (...) from 0 to 11."""
+    """Which of 12 directions angles point in.
+
+    Args:
+        angle: (...) radians.
+
+    Returns:
+        (...) from 0 to 11.
+    """
     return (torch.remainder(angle, 2 * math.pi) * 6 / math.pi).long().clamp(max=11)
 
 

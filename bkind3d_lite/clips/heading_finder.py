@@ -18,7 +18,7 @@ from .look import (
     calibrated,
     log_likelihood,
     look_at_clip,
-    pictures,
+    look_crops,
     right_of_views,
     teach,
     turned,
@@ -103,7 +103,15 @@ def evidence_of_motion(motion: HullMotion, speed: float, axis: float) -> Tensor:
 
 
 def along_angles(vector: Tensor, times: int = 1) -> Tensor:
-    """Projection of vectors (..., 2) on each of `ANGLES` headings (times 2: of doubled angles)."""
+    """Projection of vectors on each of `ANGLES` headings.
+
+    Args:
+        vector: (..., 2).
+        times: 2: on the doubled headings, for an axis.
+
+    Returns:
+        (..., ANGLES).
+    """
     h = times * angles()
     return vector[..., :1] * h.cos() + vector[..., 1:] * h.sin()
 
@@ -114,7 +122,14 @@ def angles() -> Tensor:
 
 
 def moments_of(clip: MultiViewClip) -> list[Tensor]:
-    """Each unbroken stretch in pieces of `MOMENT`: (n,) numbers of its frames' pieces."""
+    """Each unbroken stretch in pieces of `MOMENT`.
+
+    Args:
+        clip: the recording.
+
+    Returns:
+        For each stretch (n,), which of its pieces each of its frames lies in.
+    """
     ends = [*clip.starts[1:], len(clip)]
     size = max(1.0, MOMENT * clip.fps)
     return [(torch.arange(e - s) / size).long() for s, e in zip(clip.starts, ends)]
@@ -221,7 +236,14 @@ def find_heading(
 
 
 def spoken(vector: Tensor) -> Tensor:
-    """Log likelihood of each of `ANGLES` headings under a look's vectors, (S, 2) -> (S, ANGLES)."""
+    """Log likelihood of each of `ANGLES` headings under a look's vectors.
+
+    Args:
+        vector: (S, 2) von Mises vectors.
+
+    Returns:
+        (S, ANGLES).
+    """
     return log_likelihood(vector[:, None], angles().expand(len(vector), -1))
 
 
@@ -229,6 +251,14 @@ def look_vectors(look: Look, clip: MultiViewClip, survey: Survey) -> Tensor:
     """Sum over views of what a look says, (T, 2); NaN at frames it was not asked about.
 
     Two frames of every `MOMENT` are asked.
+
+    Args:
+        look: taught before.
+        clip: the recording.
+        survey: of the clip.
+
+    Returns:
+        von Mises vectors kappa (cos h, sin h) in the world.
     """
     steps = [
         torch.arange(s, e, max(1, int(MOMENT * clip.fps / 2)))
@@ -290,7 +320,7 @@ def lesson(
             order = torch.randperm(len(mine), generator=torch.Generator().manual_seed(0))
             rank[mine] = order.float()
         times = times[rank.argsort()[:most].sort().values]
-    crops = torch.cat(list(pictures(clip, survey, times, side)))
+    crops = torch.cat(list(look_crops(clip, survey, times, side)))
     stretch = torch.bucketize(times, torch.tensor(clip.starts), right=True)
     return Lesson(
         crops, right_of_views(clip.rig, survey.centre[times]), heading.angle[times],

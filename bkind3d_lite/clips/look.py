@@ -17,9 +17,9 @@ from .videos import Frames
 
 CROP = 48  # pixels of the square crops
 FOLDS = 3  # networks of a look, each taught without one third of the walk
-SURE = 8.0  # concentration that one view's picture cannot exceed
+LONGEST = 8.0  # concentration that one view's picture cannot exceed
 WRONG = 0.05  # share of the walk in which the animal looks elsewhere: backwards, or at its flank
-WINDOW = 0.8  # seconds over which evidence adds up before turning makes it stale
+ADDED_UP = 0.8  # seconds over which evidence adds up before turning makes it stale
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,25 @@ class Look(nn.Module):
         self.requires_grad_(False)
 
     def votes(self, crops: Tensor) -> Tensor:
-        """What each network says of crops (n, 2, CROP, CROP): vectors (FOLDS, n, 2), not scaled."""
+        """What each network says.
+
+        Args:
+            crops: (n, 2, CROP, CROP) grey and foreground.
+
+        Returns:
+            Vectors (FOLDS, n, 2), not scaled.
+        """
         return torch.stack([limited(network(crops)) for network in self.networks])
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Calibrated vectors (n, 2) of crops (n, 2, CROP, CROP)."""
+        """What all networks say together.
+
+        Args:
+            crops: (n, 2, CROP, CROP) grey and foreground.
+
+        Returns:
+            Calibrated vectors (n, 2); short where the networks disagree.
+        """
         shaped(crops, f"n 2 {CROP} {CROP}", "crops")
         votes = self.votes(crops)
         mean = votes.mean(0)
@@ -107,8 +121,15 @@ class Look(nn.Module):
 
 
 def limited(vector: Tensor) -> Tensor:
-    """Vectors (..., 2) no longer than `SURE`, short ones as they are."""
-    return vector / (1 + vector.square().sum(-1, keepdim=True) / SURE**2).sqrt()
+    """Vectors no longer than `LONGEST`; short ones stay nearly as they are.
+
+    Args:
+        vector: (..., 2).
+
+    Returns:
+        (..., 2).
+    """
+    return vector / (1 + vector.square().sum(-1, keepdim=True) / LONGEST**2).sqrt()
 
 
 # ---- pictures ------------------------------------------------------------------------------------
@@ -133,7 +154,7 @@ def right_of_views(rig: CameraRig, centre: Tensor) -> Tensor:
     return torch.atan2(world[..., 1], world[..., 0])
 
 
-def pictures(clip: MultiViewClip, survey: Survey, times: Tensor, side: float) -> Iterator[Tensor]:
+def look_crops(clip: MultiViewClip, survey: Survey, times: Tensor, side: float) -> Iterator[Tensor]:
     """Crops of the animal, some moments at a time.
 
     Grey is centred and scaled within the foreground, so that dark and light films look alike.
@@ -174,7 +195,7 @@ def look_at_clip(look: Look, clip: MultiViewClip, survey: Survey, times: Tensor)
     """
     look.eval()
     found, right = [], right_of_views(clip.rig, survey.centre[times])
-    for crops in pictures(clip, survey, times, float(look.side)):
+    for crops in look_crops(clip, survey, times, float(look.side)):
         n, V = crops.shape[:2]
         vector = look(crops.flatten(0, 1).float().to(look.side.device)).cpu().unflatten(0, (n, V))
         found.append(vector * (crops[:, :, 1].float().mean((-1, -2)) > 0.01)[..., None])
@@ -182,7 +203,15 @@ def look_at_clip(look: Look, clip: MultiViewClip, survey: Survey, times: Tensor)
 
 
 def turned(vector: Tensor, angle: Tensor) -> Tensor:
-    """Vectors (..., 2) turned by `angle` (...) radians."""
+    """Vectors turned anticlockwise.
+
+    Args:
+        vector: (..., 2).
+        angle: (...) radians.
+
+    Returns:
+        (..., 2).
+    """
     c, s = angle.cos(), angle.sin()
     x, y = vector.unbind(-1)
     return torch.stack([c * x - s * y, s * x + c * y], -1)
@@ -280,7 +309,7 @@ def _calibrated(look: Look, lessons: list[Lesson]) -> float:
 def calibrated(vector: Tensor, time: Tensor, scales: Tensor) -> float:
     """The factor on von Mises vectors that makes the truth likeliest, which is at angle 0.
 
-    Their sum over `WINDOW` s is judged, as a path adds them up: moments follow each other, so that
+    Their sum over `ADDED_UP` s is judged, as a path adds them up: moments follow each other, so that
     their evidence is not independent.
 
     Args:
@@ -291,10 +320,10 @@ def calibrated(vector: Tensor, time: Tensor, scales: Tensor) -> float:
     Returns:
         One of `scales`, or 0.
     """
-    _, window = torch.unique((time.double() / WINDOW).long(), return_inverse=True)
+    _, window = torch.unique((time.double() / ADDED_UP).long(), return_inverse=True)
     size = torch.bincount(window).float()
     total = torch.zeros(len(size), 2).index_add_(0, window, vector) / size[:, None]
-    total = total * WINDOW / 0.1
+    total = total * ADDED_UP / 0.1
     straight = torch.zeros(len(size))
     likely = torch.stack([(size * log_likelihood(s * total, straight)).sum() for s in scales])
     best = int(likely.argmax())

@@ -72,9 +72,7 @@ def body_bound(
     flat = (world - centre[:, None])[..., :2].double()
     offset = torch.complex(flat[..., 0], flat[..., 1])
     if quick.sum() < 2:
-        empty = world.new_full((world.shape[1],), torch.nan)
-        nan = math.nan
-        return BodyBound(nan, nan, nan, room_of=empty, body_of=empty, frames=0, directions=0)
+        return _untold(world.shape[1])
     bins = twelfth(h[quick])
     weight = 1 / torch.bincount(bins, minlength=12)[bins].double()
     weight = (weight / weight.sum())[:, None]
@@ -89,6 +87,12 @@ def body_bound(
         room_of=(room / each).float(), body_of=(body / each).float(),
         frames=int(quick.sum()), directions=len(bins.unique()),
     )  # fmt: skip
+
+
+def _untold(keypoints: int) -> BodyBound:
+    """Where too little moves."""
+    nan, each = math.nan, torch.full((keypoints,), math.nan)
+    return BodyBound(nan, nan, nan, room_of=each, body_of=each, frames=0, directions=0)
 
 
 def _turning(
