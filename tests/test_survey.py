@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.clips import MultiViewClip, open_clip
+from bkind3d_lite.clips.heading_finder import find_heading
 from bkind3d_lite.clips.survey import (
     THUMB,
     animal_length,
@@ -154,6 +155,8 @@ def test_a_survey_without_thumbnails_is_the_same_survey(clip, seen, monkeypatch)
     assert held == [7] and len(few.thumbs) == 0
     for key in ("background", "noise", "contrast", "centre"):
         assert torch.equal(getattr(few, key), getattr(seen, key)), key
+    assert animal_length(few, clip.rig) == pytest.approx(animal_length(seen, clip.rig), rel=0.1)
+    assert find_heading(clip, few).angle.shape == (len(clip),)
     still = replace(clip, frames=clip.frames[[0, 20] + [0] * 38])
     with pytest.raises(ValueError, match="nothing moves"):
         survey(still, thumbs=False, background=seen.background)

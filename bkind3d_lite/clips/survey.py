@@ -199,7 +199,10 @@ def survey(
         centres.append(locate(some, clip.rig, Grid(centre, width / 3, 20)))
     whole = replace(raw, centre=torch.cat(centres), thumbs=torch.cat(sampled))
     whole = _refuse_still(clip, whole)
-    return whole if thumbs else replace(whole, thumbs=whole.thumbs[:0])
+    if thumbs:
+        return whole
+    length = animal_length(replace(whole, centre=whole.centre[::every]), clip.rig)
+    return replace(whole, thumbs=whole.thumbs[:0], length=length)
 
 
 def _without_thumbs(clip: MultiViewClip, samples: int, background: Tensor | None) -> Survey:
@@ -275,13 +278,15 @@ def animal_length(survey: Survey, rig: CameraRig, samples: int = 300) -> float:
     in ten). A thin tail hardly counts.
 
     Args:
-        survey: of the clip, with thumbs.
+        survey: of the clip; one without thumbs has measured it already.
         rig: its cameras.
         samples: frames that are looked at.
 
     Returns:
         World units.
     """
+    if survey.length is not None:
+        return survey.length
     times = _spread(survey, samples).split(32)
     radius = torch.cat([_radius(survey.thumbs[some], survey.centre[some], rig) for some in times])
     return 2 * float(radius.nanquantile(0.75, dim=1).nanquantile(0.9))
