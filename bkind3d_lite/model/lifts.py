@@ -26,6 +26,7 @@ from .networks import V2V
 
 PLAIN = PriorRecipe()  # the paper: none
 SMALL = V2VRecipe()
+SHAPE = 4  # channels that show the shape: the hull, and x, y, z in the cube
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class Volumetric(Lift):
                 f"hourglass of {v2v.v2v_levels} levels"
             )
         self.voxels, self.side = volume.voxels, cast(float, volume.cube)
-        self.v2v = V2V(v2v, channels, keypoints, recompute=recompute)
+        shown = channels + SHAPE * priors.shape
+        self.v2v = V2V(v2v, shown, keypoints, recompute=recompute)
         centre = volume.centre or (0.0, 0.0, 0.0)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
         # static cameras: projected once per rig
@@ -186,27 +188,33 @@ class Volumetric(Lift):
         Returns:
             Logits (B, K, P).
         """
-        sharpness, weight = self.priors.sharpness, self.priors.hull
-        logits = self._votes(maps, ndc).flatten(2)
-        if sharpness != 1:
-            logits = sharpness * logits
-        if weight:
+        priors, occupied = self.priors, None
+        if priors.hull or priors.shape:
             moving = _foreground(images)[:, :, None]
-            logits = logits + weight * hull(moving, ndc, blur=self.priors.hull_blur)[:, None]
-        return logits
+            occupied = hull(moving, ndc, blur=priors.hull_blur)[:, None]
+        logits = self._votes(maps, ndc, self._shape(occupied)).flatten(2)
+        if priors.sharpness != 1:
+            logits = priors.sharpness * logits
+        return logits if occupied is None else logits + priors.hull * occupied
 
-    def _votes(self, maps: Tensor, ndc: Tensor) -> Tensor:
+    def _shape(self, occupied: Tensor | None) -> Tensor | None:
+        """The hull and each voxel's place in the cube as channels (B, SHAPE, P), if wanted."""
+        if occupied is None or not self.priors.shape:
+            return None
+        place = cells(*[self.voxels] * 3, like=occupied).flatten(0, 2).T
+        return torch.cat([occupied.exp(), place.expand(len(occupied), -1, -1)], 1)
+
+    def _votes(self, maps: Tensor, ndc: Tensor, shape: Tensor | None) -> Tensor:
         if not self.v2v.recompute:
-            return self.compute(self.v2v, self._cube(fuse(unproject(maps, ndc))))
+            return self.compute(self.v2v, self._cube(_with(fuse(unproject(maps, ndc)), shape)))
         # large volumes: one moment after the other, half the memory in flight
         half = self._first_weight.dtype  # where tracking holds its weights in half precision
         moments = zip(maps, ndc.expand(len(maps), -1, -1, -1))
-        return torch.cat(
-            [
-                self.compute(self.v2v, [self._cube(fused_volume(m[None], n[None], half))])
-                for m, n in moments
-            ]
+        fused = (
+            _with(fused_volume(m[None], n[None], half), None if shape is None else shape[[i]])
+            for i, (m, n) in enumerate(moments)
         )
+        return torch.cat([self.compute(self.v2v, [self._cube(volume)]) for volume in fused])
 
     def _cube(self, votes: Tensor) -> Tensor:
         N = self.voxels
@@ -223,6 +231,11 @@ class Volumetric(Lift):
             confidence=weight[:, None].expand(-1, maps.shape[1], -1),
             entropy=_entropy(logits),
         )
+
+
+def _with(volume: Tensor, shape: Tensor | None) -> Tensor:
+    """A volume (B, C, P), and what is known of the shape behind its channels."""
+    return volume if shape is None else torch.cat([volume, shape.to(volume)], 1)
 
 
 def _projected(rig: CameraRig, points: Tensor) -> Tensor:

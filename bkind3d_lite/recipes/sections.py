@@ -207,6 +207,7 @@ class PriorRecipe(Section):
     sharpness: float = 1.0  # factor on the logits before the softmax
     hull: float = 0.0  # weight of the visual hull as a prior on the volume
     hull_blur: int = 1  # pixels; more draws the prior to the middle of the body
+    shape: bool = False  # show the 3D network the hull and where in the cube each voxel is
 
 
 @dataclass(frozen=True)
