@@ -1,7 +1,8 @@
-"""Tracks: keypoints over time, with their names and bones."""
+"""Tracks: keypoints over time, with their names and bones, and which way the animal faces."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,16 @@ import torch
 from torch import Tensor
 
 from ..files import write_atomically
+from ..shapes import shaped
+from .heading import rotated
+
+# the words that travel with the numbers
+EGOCENTRIC = (
+    "x ahead along the heading, y to the animal's left, z up as in the world; same unit. heading h "
+    "in radians about the world's z axis, from its x axis towards y, tail to head. "
+    "world x = origin x + x cos h - y sin h, world y = origin y + x sin h + y cos h, world z = z"
+)
+ORIGIN = "mean x and y of the frame's known keypoints in the world; z = 0"
 
 
 @dataclass(frozen=True)
@@ -27,20 +38,60 @@ class Skeleton:
 
 @dataclass(frozen=True)
 class Track:
-    """Keypoints over time: world (T, K, 3) in the rig's unit, confidence (T, K) in [0, 1]."""
+    """Keypoints over time, and the animal's heading where the recording tells it.
+
+    Attributes:
+        world: (T, K, 3) in the rig's unit, z up.
+        confidence: (T, K) in [0, 1].
+        skeleton: names and bones of the keypoints.
+        fps: frames a second.
+        unit: of the world.
+        heading: (T,) radians about z, from the world's x axis towards y, tail to head; None:
+            not known.
+        heading_confidence: (T,) in [0, 1]: that the true heading is within 90 degrees.
+    """
 
     world: Tensor
     confidence: Tensor
     skeleton: Skeleton
     fps: float
     unit: str = "mm"
+    heading: Tensor | None = None
+    heading_confidence: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("heading", "heading_confidence"):
+            values = getattr(self, name)
+            if values is not None:
+                shaped(values, f"{len(self.world)}", name)
+
+    @property
+    def origin(self) -> Tensor:
+        """The middle of `egocentric`, (T, 3): mean x and y of a frame's known keypoints, z = 0."""
+        return self.world.nanmean(1) * self.world.new_tensor([1.0, 1.0, 0.0])
+
+    def egocentric(self) -> Tensor:
+        """The keypoints as the animal has them about itself; `allocentric` is the way back.
+
+        Returns:
+            (T, K, 3) in the track's unit: x ahead along the heading, y to the left, both from
+            `origin`; z is the world's.
+
+        Raises:
+            ValueError: the track knows no heading.
+        """
+        if self.heading is None:
+            raise ValueError("the track knows no heading, so it has no egocentric coordinates")
+        return rotated(self.world - self.origin[:, None], -self.heading)
 
     def save(self, path: str | Path) -> Path:
         """Write the track to a file, whole or not at all.
 
         Args:
             path: `.npz`, or `.csv`: one row a frame, with frame, time_s, then x, y, z, confidence
-                of each keypoint.
+                of each keypoint. Where the heading is known, heading_rad, heading_confidence,
+                origin_x, origin_y follow the time, and `ahead` and `left` of each keypoint end the
+                row: its egocentric x and y (z is the same).
 
         Returns:
             The path.
@@ -57,15 +108,49 @@ class Track:
             fps=self.fps,
             unit=self.unit,
         )
+        if self.heading is not None:
+            arrays |= dict(heading=self.heading.numpy(), origin=self.origin.numpy())
+            arrays |= dict(egocentric=self.egocentric().numpy(), egocentric_means=EGOCENTRIC)
+        if self.heading_confidence is not None:
+            arrays |= dict(heading_confidence=self.heading_confidence.numpy())
         return write_atomically(path, lambda temporary: np.savez_compressed(temporary, **arrays))
 
     def _save_csv(self, path: Path) -> Path:
-        frame = torch.arange(len(self.world), dtype=torch.float64)
-        columns = torch.cat([self.world, self.confidence[..., None]], -1).flatten(1).double()
-        table = torch.cat([frame[:, None], frame[:, None] / self.fps, columns], 1).numpy()
-        names, axes = self.skeleton.names, ("x", "y", "z", "confidence")
-        header = ",".join(["frame", "time_s"] + [f"{name}_{a}" for name in names for a in axes])
-        formats = ["%d", "%.4f"] + ["%.6g", "%.6g", "%.6g", "%.4f"] * len(names)
+        names, formats, values = zip(*self._columns())
+        table, header = torch.stack([v.double() for v in values], 1).numpy(), ",".join(names)
         return write_atomically(
             path, lambda file: np.savetxt(file, table, formats, ",", header=header, comments="")
         )
+
+    def _columns(self) -> Iterator[tuple[str, str, Tensor]]:
+        """Name, format and values (T,) of each column of the CSV."""
+        frame = torch.arange(len(self.world), dtype=torch.float64)
+        yield from (("frame", "%d", frame), ("time_s", "%.4f", frame / self.fps))
+        if self.heading is not None:
+            yield "heading_rad", "%.6f", self.heading
+        if self.heading_confidence is not None:
+            yield "heading_confidence", "%.4f", self.heading_confidence
+        if self.heading is not None:
+            yield from ((f"origin_{a}", "%.6g", self.origin[:, i]) for i, a in enumerate("xy"))
+        for k, name in enumerate(self.skeleton.names):
+            yield from ((f"{name}_{a}", "%.6g", self.world[:, k, i]) for i, a in enumerate("xyz"))
+            yield f"{name}_confidence", "%.4f", self.confidence[:, k]
+        if self.heading is not None:
+            own = self.egocentric()
+            for k, name in enumerate(self.skeleton.names):
+                yield f"{name}_ahead", "%.6g", own[:, k, 0]
+                yield f"{name}_left", "%.6g", own[:, k, 1]
+
+
+def allocentric(points: Tensor, origin: Tensor, heading: Tensor) -> Tensor:
+    """Egocentric coordinates back in the world: what undoes `Track.egocentric`.
+
+    Args:
+        points: (T, K, 3): x ahead, y to the left, z up.
+        origin: (T, 3) in the world, of the track that they come from.
+        heading: (T,) radians of that track.
+
+    Returns:
+        (T, K, 3) world points.
+    """
+    return rotated(points, heading) + origin[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def track(
     batch: int | None = None,
     turns: int = 1,
 ) -> Track:
-    """Keypoints of every frame, with the strongest learned edges as skeleton.
+    """Keypoints of every frame, with the strongest learned edges as skeleton, and the heading.
 
     Keypoints that know images alone (lift flat) are triangulated here, by confidence.
 
@@ -49,7 +50,8 @@ def track(
             beyond the paper; 1: paper).
 
     Returns:
-        A track of T rows: world (T, K, 3), confidence (T, K).
+        A track of T rows: world (T, K, 3), confidence (T, K); heading and its confidence (T,)
+        where the survey found one.
     """
     if survey is None and recipe.surveyed:
         survey = survey_clip(clip, recipe.volume.side, thumbs=False)
@@ -61,21 +63,23 @@ def track(
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     world, confidence = [], []
     for some in times.split(batch):
-        frames = clip.batch(
-            some, None, recipe.data.image_wh, survey, recipe.volume.crop, turn=_turn(survey, some)
-        )
+        turn = _faced(survey, some).get("heading")
+        frames = clip.batch(some, None, recipe.data.image_wh, survey, recipe.volume.crop, turn=turn)
         where, how_sure = _over_turns(model, frames.to(device), turns)
         world.append(where.cpu())
         confidence.append(how_sure.cpu())
     path = torch.cat(world)
-    skeleton = _drawn_skeleton(model, path)
-    return Track(path, torch.cat(confidence), skeleton, fps=clip.fps, unit=clip.rig.unit)
+    drawn = _drawn_skeleton(model, path)
+    about: dict[str, Any] = dict(fps=clip.fps, unit=clip.rig.unit) | _faced(survey, times)
+    return Track(path, torch.cat(confidence), drawn, **about)
 
 
-def _turn(survey: Survey | None, times: Tensor) -> Tensor | None:
-    """The heading at these times, if one was found, (B,) radians."""
+def _faced(survey: Survey | None, times: Tensor) -> dict[str, Any]:
+    """Heading and its confidence (B,) at these times, as a `Track` names them; {}: not found."""
     heading = None if survey is None else survey.heading
-    return heading.angle[times] if heading is not None and heading.found else None
+    if heading is None or not heading.found:
+        return {}
+    return dict(heading=heading.angle[times], heading_confidence=heading.confidence[times])
 
 
 def _over_turns(model: Discoverer, batch: Batch, turns: int) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,7 @@ def export(
 
 
 def read_track(path: str | Path) -> Track:
-    """The track that `Track.save` wrote as `.npz`.
+    """The track that `Track.save` wrote as `.npz`, with its heading if it has one.
 
     Args:
         path: the file.
@@ -77,12 +77,18 @@ def read_track(path: str | Path) -> Track:
         with np.load(path, allow_pickle=False) as data:
             names = tuple(str(n) for n in data["names"])
             edges = tuple((int(a), int(b)) for a, b in data["edges"])
+            heading = {
+                name: torch.from_numpy(data[name]).float()
+                for name in ("heading", "heading_confidence")
+                if name in data
+            }
             return Track(
                 world=torch.from_numpy(data["positions"]).float(),
                 confidence=torch.from_numpy(data["confidence"]).float(),
                 skeleton=Skeleton(names, edges),
                 fps=float(data["fps"]),
                 unit=str(data["unit"]),
+                **heading,
             )
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(

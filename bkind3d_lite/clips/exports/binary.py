@@ -6,12 +6,13 @@ import importlib
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from ...cameras import CameraRig
 from ...files import write_atomically
-from ..tracks import Track
+from ..tracks import EGOCENTRIC, ORIGIN, Track
 from .text import column_names
 
 
@@ -150,7 +151,9 @@ def sleap_anipose_h5(track: Track, path: Path, rig: CameraRig | None = None) -> 
 def movement_netcdf(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
     """movement's poses data set; opens with xarray alone.
 
-    position (time, space, keypoints, individuals) and confidence (time, keypoints, individuals).
+    position (time, space, keypoints, individuals) and confidence (time, keypoints, individuals);
+    where the heading is known, egocentric as position, origin (time, space, individuals), heading
+    and heading_confidence (time, individuals).
 
     Args:
         track: what to write.
@@ -170,15 +173,41 @@ def movement_netcdf(track: Track, path: Path, rig: CameraRig | None = None) -> P
         keypoints=list(track.skeleton.names),
         individuals=["id_0"],
     )
-    data = dict(
+    data: dict[str, Any] = dict(
         position=(("time", "space", "keypoints", "individuals"), position),
         confidence=(("time", "keypoints", "individuals"), confidence),
     )
     attributes = dict(
         source_software="bkind3d_lite", ds_type="poses", time_unit="seconds", fps=float(track.fps)
     )
+    data |= _movement_heading(track)
     dataset = xarray.Dataset(data, coords, attributes | description(track, rig))
     return write_atomically(path, lambda temporary: dataset.to_netcdf(temporary, engine="h5netcdf"))
+
+
+def _movement_heading(track: Track) -> dict[str, Any]:
+    """Heading, its confidence and what turns with it; {} where it is not known."""
+    time, more = ("time", "individuals"), dict[str, Any]()
+    if track.heading is not None:
+        own = track.egocentric().double().numpy().transpose(0, 2, 1)[..., None]
+        origin, heading = track.origin.double().numpy(), track.heading.double().numpy()
+        about = dict(units="radians", description="about the world's z axis, from x towards y")
+        turned = dict(description=EGOCENTRIC)
+        more["heading"] = (time, heading[:, None], about)
+        more["origin"] = (
+            ("time", "space", "individuals"),
+            origin[..., None],
+            dict(description=ORIGIN),
+        )
+        more["egocentric"] = (("time", "space", "keypoints", "individuals"), own, turned)
+    if track.heading_confidence is not None:
+        words = dict(description="that the true heading is within 90 degrees")
+        more["heading_confidence"] = (
+            time,
+            track.heading_confidence.double().numpy()[:, None],
+            words,
+        )
+    return more
 
 
 def deeplabcut_h5(track: Track, path: Path, rig: CameraRig | None = None) -> Path:

@@ -10,16 +10,20 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ...cameras import CameraRig
 from ...files import write_atomically
-from ..tracks import Track
+from ..tracks import EGOCENTRIC, ORIGIN, Track
 from .binary import description, opencv_pose, required
 from .text import column_names
 
 
 def nwb(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
     """A Skeleton, a PoseEstimationSeries (T, 3) each keypoint, cameras as CalibratedCamera devices.
+
+    Where the heading is known, beside PoseEstimation: CompassDirection (heading), Position
+    (origin), the TimeSeries heading_confidence, and EgocentricPoseEstimation as PoseEstimation.
 
     Args:
         track: what to write.
@@ -45,15 +49,11 @@ def nwb(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
         edges=np.array(track.skeleton.edges, np.uint8).reshape(-1, 2),
         subject=file.subject,
     )
-    pose = ndx_pose.PoseEstimation(
-        name="PoseEstimation",
-        pose_estimation_series=list(_series(track, ndx_pose)),
-        skeleton=skeleton,
-        source_software="bkind3d_lite",
-    )
     module = file.create_processing_module("behavior", "3D pose")
     module.add(ndx_pose.Skeletons(skeletons=[skeleton]))
-    module.add(pose)
+    module.add(_pose("PoseEstimation", track, track.world, skeleton, "world of the calibration"))
+    for container in _heading(track, skeleton):
+        module.add(container)
 
     def write(temporary: Path) -> None:
         with pynwb.NWBHDF5IO(str(temporary), "w") as io:
@@ -76,15 +76,62 @@ def _cameras(rig: CameraRig, ndx_pose: ModuleType) -> Iterator[Any]:
         )
 
 
-def _series(track: Track, ndx_pose: ModuleType) -> Iterator[Any]:
-    for k, name in enumerate(column_names(track.skeleton.names)):
-        yield ndx_pose.PoseEstimationSeries(
-            name=name,
-            data=track.world[:, k].double().numpy(),
+def _pose(name: str, track: Track, points: Tensor, skeleton: Any, frame: str) -> Any:
+    """Points (T, K, 3) of a track as a PoseEstimation, in words the frame that they are in."""
+    import ndx_pose
+
+    series = [
+        ndx_pose.PoseEstimationSeries(
+            name=keypoint,
+            data=points[:, k].double().numpy(),
             unit=track.unit,
-            rate=float(track.fps),
-            starting_time=0.0,
+            **_clock(track),
             confidence=track.confidence[:, k].double().numpy(),
             confidence_definition="peak and spread of the 3D heatmap",
-            reference_frame="world of the calibration",
+            reference_frame=frame,
+        )
+        for k, keypoint in enumerate(column_names(track.skeleton.names))
+    ]
+    return ndx_pose.PoseEstimation(
+        name=name,
+        pose_estimation_series=series,
+        skeleton=skeleton,
+        source_software="bkind3d_lite",
+    )
+
+
+def _clock(track: Track) -> dict[str, float]:
+    return dict(rate=float(track.fps), starting_time=0.0)
+
+
+def _heading(track: Track, skeleton: Any) -> Iterator[Any]:
+    """Heading, its confidence and what turns with it; nothing where it is not known."""
+    from pynwb import TimeSeries, behavior
+
+    if track.heading is not None:
+        heading = behavior.SpatialSeries(
+            name="heading",
+            data=track.heading.double().numpy(),
+            unit="radians",
+            reference_frame="about the world's z axis, from x towards y",
+            **_clock(track),
+        )
+        yield behavior.CompassDirection(spatial_series=heading)
+        origin = behavior.SpatialSeries(
+            name="origin",
+            data=track.origin.double().numpy(),
+            unit=track.unit,
+            reference_frame=ORIGIN,
+            **_clock(track),
+        )
+        yield behavior.Position(spatial_series=origin)
+        own = track.egocentric()
+        yield _pose("EgocentricPoseEstimation", track, own, skeleton, EGOCENTRIC)
+    if track.heading_confidence is not None:
+        yield TimeSeries(
+            name="heading_confidence",
+            data=track.heading_confidence.double().numpy(),
+            unit="n.a.",
+            description="that the true heading is within 90 degrees, 0 to 1",
+            **_clock(track),
         )
