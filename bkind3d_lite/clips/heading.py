@@ -22,6 +22,8 @@ class Heading:
     walking: Tensor  # (T,) bool
     speed: float  # that counts as walking, animal lengths per second
     axis_agreement: float  # of the body's axis with walking, in [-1, 1]
+    axis_weight: float  # of that axis in the heading
+    length: float  # of the animal, world units
     travelled: float  # by walking, animal lengths
     looked: bool  # whether a look spoke for it, too
     fps: float

@@ -28,6 +28,7 @@ from .survey import animal_length
 ANGLES = 72  # headings that are told apart
 TURN = 0.35  # radians that an animal usually turns in that time
 WALK = 3.0  # concentration of the heading about the way, at the speed of walking
+BESIDE = 1.0  # the same beside a look, whose evidence is calibrated: velocity is smooth, not new
 FASTER = 1.5  # times the speed of walking beyond which speed says no more
 SLOWEST = 0.15  # animal lengths per second; slower is no walk, whatever else the animal does
 DOUBT = 0.05  # chance that in `MOMENT` the animal turns unseen: no sign is known for ever
@@ -86,19 +87,20 @@ def axis_weight(motion: HullMotion, walking: Tensor, fps: float) -> float:
 
 
 # ---- the path ------------------------------------------------------------------------------------
-def evidence_of_motion(motion: HullMotion, speed: float, axis: float) -> Tensor:
+def evidence_of_motion(motion: HullMotion, speed: float, axis: float, walk: float = WALK) -> Tensor:
     """Evidence per `MOMENT` for each of `ANGLES` headings, (T, ANGLES).
 
     Args:
         motion: of the hull.
         speed: that counts as walking, lengths per second.
         axis: weight of the body's axis.
+        walk: weight of walking.
 
     Returns:
-        w e cos 2 (h - axis) + 3 min(v / v0, 1.5)^2 cos(h - way).
+        axis e cos 2 (h - a) + walk min(v / v0, 1.5)^2 cos(h - way).
     """
-    walk = WALK * (motion.speed / speed).clamp(max=FASTER) ** 2
-    vector = walk[:, None] * F.normalize(motion.velocity, dim=-1)
+    walks = walk * (motion.speed / speed).clamp(max=FASTER) ** 2
+    vector = walks[:, None] * F.normalize(motion.velocity, dim=-1)
     return along_angles(vector) + along_angles(axis * motion.axis, 2)
 
 
@@ -211,28 +213,46 @@ def find_heading(
         The heading; `found` says whether anything walks (or a look tells).
     """
     motion = motion or hull_motion(clip, survey)
-    speed = walking_speed(motion)
+    speed = walking_speed(motion) if look is None else float(look.pace) / motion.length
     walking = motion.speed > speed
-    agreement, weight = axis_agreement(motion, walking), axis_weight(motion, walking, clip.fps)
-    evidence = evidence_of_motion(motion, speed, weight)
-    seen = None if look is None else look_vectors(look, clip, survey)
+    weight = axis_weight(motion, walking, clip.fps) if look is None else float(look.axis)
+    evidence = evidence_of_motion(motion, speed, weight, WALK if look is None else BESIDE)
+    spoke = None if look is None else look_vectors(look, clip, survey)
     agile = motion.change / motion.change[walking].median() if walking.any() else motion.change
-    agile = TURN * agile.clamp(STILL, 1.0)
-    angle, sure = [], []
+    angle, confidence = _paths(clip, evidence, spoke, TURN * agile.clamp(STILL, 1.0))
+    return Heading(
+        angle,
+        confidence,
+        walking,
+        speed=speed,
+        axis_agreement=axis_agreement(motion, walking),
+        axis_weight=weight,
+        length=motion.length,
+        travelled=float(motion.speed[walking].sum() / clip.fps),
+        looked=look is not None,
+        fps=clip.fps,
+        starts=clip.starts,
+    )
+
+
+def _paths(
+    clip: MultiViewClip, evidence: Tensor, spoke: Tensor | None, turn: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Angle and confidence of every frame, (T,) each: a path through every unbroken stretch.
+
+    Of evidence (T, ANGLES) and the look's vectors (T, 2), the mean over each moment counts.
+    """
+    angle, confidence = [], []
+    wide = max(1.0, 1 / (MOMENT * clip.fps)) ** 0.5  # of frames that are further apart
     for first, pieces in zip(clip.starts, moments_of(clip)):
         part = slice(first, first + len(pieces))
         score = _per_piece(evidence[part], pieces)
-        if seen is not None:
-            score = score + spoken(_per_piece(seen[part], pieces, known=True))
-        turn = _per_piece(agile[part, None], pieces)[:, 0]
-        path, likely = best_path(score, turn * max(1.0, 1 / (MOMENT * clip.fps)) ** 0.5)
+        if spoke is not None:
+            score = score + spoken(_per_piece(spoke[part], pieces, known=True))
+        path, sure = best_path(score, wide * _per_piece(turn[part, None], pieces)[:, 0])
         angle.append(_between(path, pieces))
-        sure.append(likely[pieces])
-    return Heading(
-        torch.cat(angle), torch.cat(sure), walking, speed=speed, axis_agreement=agreement,
-        travelled=float(motion.speed[walking].sum() / clip.fps), looked=look is not None,
-        fps=clip.fps, starts=clip.starts,
-    )  # fmt: skip
+        confidence.append(sure[pieces])
+    return torch.cat(angle), torch.cat(confidence)
 
 
 def spoken(vector: Tensor) -> Tensor:
@@ -350,4 +370,10 @@ def teach_look(
         return None
     lengths = [animal_length(survey, clip.rig) for clip, survey, _ in walks]
     side = side or 1.4 * float(torch.tensor(lengths).median())
-    return teach([lesson(*x, side) for x in walks], side, seed, steps)
+    look = teach([lesson(*x, side) for x in walks], side, seed, steps)
+    time = torch.tensor([float(h.walking.sum()) / h.fps for _, _, h in walks])
+    paces = torch.tensor([h.speed * h.length for _, _, h in walks])
+    axes = torch.tensor([h.axis_weight for _, _, h in walks])
+    look.pace.fill_((time * paces).sum() / time.sum())
+    look.axis.fill_((time * axes).sum() / time.sum())
+    return look

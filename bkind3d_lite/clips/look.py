@@ -60,18 +60,24 @@ class Look(nn.Module):
 
     A heading h is a von Mises vector kappa (cos h, sin h). Networks that were taught different
     thirds of the walk and disagree make it short. `side` (world units) is the cube whose picture
-    the crops are, `scale` the factor on kappa that makes held-out walking likeliest. All of it is
-    in `state_dict()`, for the checkpoint.
+    the crops are, `scale` the factor on kappa that makes held-out walking likeliest; `pace` (world
+    units per second) is what counts as walking, `axis` the weight of the body's axis, as the taught
+    recordings have them: another may be too short to tell. All of it is in `state_dict()`, for the
+    checkpoint.
     """
 
     side: Tensor
     scale: Tensor
+    pace: Tensor
+    axis: Tensor
 
     def __init__(self, side: float = 1.0):
         super().__init__()
         self.networks = nn.ModuleList(_network() for _ in range(FOLDS))
         self.register_buffer("side", torch.tensor(float(side)))
         self.register_buffer("scale", torch.tensor(0.0))
+        self.register_buffer("pace", torch.tensor(0.0))
+        self.register_buffer("axis", torch.tensor(0.0))
         self.requires_grad_(False)
 
     def votes(self, crops: Tensor) -> Tensor:
@@ -104,20 +110,6 @@ class Look(nn.Module):
     def taught(self) -> bool:
         """Whether it has something to say: not before it was taught, and not if it is useless."""
         return bool(self.scale > 0)
-
-    @classmethod
-    def restored(cls, tensors: dict[str, Tensor]) -> Look:
-        """The look whose `state_dict()` was kept.
-
-        Args:
-            tensors: its tensors by name.
-
-        Returns:
-            The same look, ready to speak.
-        """
-        look = cls()
-        look.load_state_dict(tensors)
-        return look.eval()
 
 
 def limited(vector: Tensor) -> Tensor:
@@ -309,8 +301,8 @@ def _calibrated(look: Look, lessons: list[Lesson]) -> float:
 def calibrated(vector: Tensor, time: Tensor, scales: Tensor) -> float:
     """The factor on von Mises vectors that makes the truth likeliest, which is at angle 0.
 
-    Their sum over `ADDED_UP` s is judged, as a path adds them up: moments follow each other, so that
-    their evidence is not independent.
+    Their sum over `ADDED_UP` s is judged, as a path adds them up: moments follow each other, so
+    that their evidence is not independent.
 
     Args:
         vector: (n, 2).
