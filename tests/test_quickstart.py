@@ -111,7 +111,7 @@ def test_quickstart_writes_everything(short, tmp_path, monkeypatch, capsys):
     assert (
         set(report["mpjpe_mm"])
         == set(report["pmpjpe_mm"])
-        == {"trained", "untrained", "centroid", "mean_pose", "checkpoint"}
+        == {"trained", "untrained", "rigid_template", "centroid", "mean_pose", "checkpoint"}
     )
     assert set(report["on_body"]) == {"trained", "untrained", "checkpoint"} and (
         report["steps"],

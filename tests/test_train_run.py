@@ -542,7 +542,7 @@ def test_track_and_evaluate(walk, whole, tmp_path, capsys):
         assert (tmp_path / "track" / name).stat().st_size > 500, name
     assert (
         len(rows(tmp_path / "track" / "keypoints.csv")) == 40
-        and "note:" not in capsys.readouterr().out
+        and "another rig" not in capsys.readouterr().out
     )
     both = [
         "--train",

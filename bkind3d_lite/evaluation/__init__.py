@@ -3,6 +3,7 @@
 The paper's regression protocol, and scores that need no regression.
 """
 
+from .body_bound import BodyBound, RigidTemplate
 from .errors import (
     aligned,
     aligned_mpjpe,
@@ -13,7 +14,7 @@ from .errors import (
     mpjpe,
     n_mpjpe,
 )
-from .protocol import baselines, bone_distance, on_body, scores
+from .protocol import baselines, bone_distance, mean_errors, on_body, scores
 from .regressors import (
     ALPHAS,
     BarycentricRegressor,
@@ -24,8 +25,10 @@ from .regressors import (
 __all__ = [
     "ALPHAS",
     "BarycentricRegressor",
+    "BodyBound",
     "KeypointRegressor",
     "MLPKeypointRegressor",
+    "RigidTemplate",
     "aligned",
     "aligned_mpjpe",
     "baselines",
@@ -34,6 +37,7 @@ __all__ = [
     "confidence_interval",
     "interval",
     "joint_errors",
+    "mean_errors",
     "mpjpe",
     "n_mpjpe",
     "on_body",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..clips.heading import rotated, twelfth, wrapped
+from ..clips.heading_finder import SLOWEST
 from ..clips.hull_motion import smooth_velocity
 from ..shapes import shaped
 
@@ -21,7 +22,7 @@ class BodyBound:
     """How far a track's figure is explained by the room, and how far by the animal's heading.
 
     Both shares are near 1 by construction where the volume follows a heading: they say that the
-    keypoints turn, not that they are right. Labels decide, beside `rigid_template`.
+    keypoints turn, not that they are right. Labels decide, beside a `RigidTemplate`.
     """
 
     room: float  # share of the horizontal offsets explained by a place fixed in the room
@@ -73,20 +74,54 @@ def body_bound(
     offset = torch.complex(flat[..., 0], flat[..., 1])
     if quick.sum() < 2:
         return _untold(world.shape[1])
-    bins = twelfth(h[quick])
-    weight = 1 / torch.bincount(bins, minlength=12)[bins].double()
-    weight = (weight / weight.sum())[:, None]
-    power = (weight * offset[quick].abs().square()).sum(0)
-    room = (weight * offset[quick]).sum(0).abs().square()
-    home = offset[quick] * torch.exp(-1j * h[quick].double())[:, None]
-    body = (weight * home).sum(0).abs().square()
+    power, room, body = explained(offset[quick], h[quick])
     each = power.clamp(min=1e-12)
     return BodyBound(
-        float(room.sum() / power.sum()), float(body.sum() / power.sum()),
+        float(room.sum() / each.sum()), float(body.sum() / each.sum()),
         turning=_turning(offset, h, quick, fps, starts),
         room_of=(room / each).float(), body_of=(body / each).float(),
-        frames=int(quick.sum()), directions=len(bins.unique()),
+        frames=int(quick.sum()), directions=len(twelfth(h[quick]).unique()),
     )  # fmt: skip
+
+
+def explained(offset: Tensor, heading: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a place in the room, and one in the body, explain of keypoints' offsets.
+
+    Every heading weighs the same, of 12 directions.
+
+    Args:
+        offset: (n, K) complex, over the ground from the keypoints' mean.
+        heading: (n,) radians.
+
+    Returns:
+        Mean square of the offsets, of what the room explains, of what the body explains, each (K,).
+    """
+    bins = twelfth(heading)
+    weight = 1 / torch.bincount(bins, minlength=12)[bins].double()
+    weight = (weight / weight.sum())[:, None]
+    home = offset * torch.exp(-1j * heading.double())[:, None]
+    room, body = ((weight * away).sum(0).abs().square() for away in (offset, home))
+    return (weight * offset.abs().square()).sum(0), room, body
+
+
+def usual_pace(world: Tensor, fps: float, starts: tuple[int, ...] = (0,)) -> float:
+    """Half of the usual speed of a track's fast moments, sum v^3 / sum v^2: what counts as walking.
+
+    For tracks of a recording of which nobody asked the heading, which knows its own.
+
+    Args:
+        world: (T, K, 3) keypoints.
+        fps: frames a second.
+        starts: times at which an unbroken stretch begins.
+
+    Returns:
+        World units per second, at least 0.15 widths of the figure.
+    """
+    speed = smooth_velocity(world.mean(1)[:, :2], fps, starts).norm(dim=-1).nan_to_num()
+    some = world[:: max(1, len(world) // 300)]
+    width = torch.cdist(some, some).flatten(1).amax(1).nanmedian()
+    usual = speed.pow(3).sum() / speed.square().sum().clamp(min=1e-12)
+    return max(SLOWEST * float(width), float(usual) / 2)
 
 
 def _untold(keypoints: int) -> BodyBound:

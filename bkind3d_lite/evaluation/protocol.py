@@ -24,10 +24,19 @@ def scores(
         Means of `mpjpe` and `pmpjpe`, in the joints' unit.
     """
     predicted = KeypointRegressor(alpha).fit(*fit_on).predict(test_on[0])
-    return _mean_errors(predicted, test_on[1])
+    return mean_errors(predicted, test_on[1])
 
 
-def _mean_errors(predicted: Tensor, truth: Tensor) -> dict[str, float]:
+def mean_errors(predicted: Tensor, truth: Tensor) -> dict[str, float]:
+    """Scores of joints that are predicted already, by whatever means.
+
+    Args:
+        predicted: (T, J, 3).
+        truth: (T, J, 3); joints that are NaN are left out.
+
+    Returns:
+        Means of `mpjpe` and `pmpjpe`, in the joints' unit.
+    """
     return {
         "mpjpe": float(mpjpe(predicted, truth).nanmean()),
         "pmpjpe": float(aligned_mpjpe(predicted, truth).nanmean()),
@@ -49,7 +58,7 @@ def baselines(train_truth: Tensor, test_truth: Tensor) -> dict[str, dict[str, fl
         (test_truth.nanmean(1, keepdim=True), test_truth),
     )
     pose = train_truth.nanmean(0, keepdim=True).expand_as(test_truth)
-    return {"centroid": centroid, "mean_pose": _mean_errors(pose, test_truth)}
+    return {"centroid": centroid, "mean_pose": mean_errors(pose, test_truth)}
 
 
 def bone_distance(points: Tensor, joints: Tensor, skeleton: Skeleton) -> Tensor:

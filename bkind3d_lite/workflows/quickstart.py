@@ -8,7 +8,6 @@ from typing import Any
 
 from ..clips.clip import SurveyedClip, open_clip
 from ..clips.survey import survey as survey_clip
-from ..evaluation import baselines
 from ..files import bundled, read_rows
 from ..recipes import QUICK_HUMAN, QUICK_RAT
 from ..training import checkpoints
@@ -16,7 +15,7 @@ from ..training.checkpoints import load
 from ..training.loop import begin
 from ..training.orientation import oriented_part
 from ..viz.report_page import pictures, write_report
-from .evaluate_run import Scores, score_parts, score_report, truth_at
+from .evaluate_run import Scores, references, score_parts, score_report, turning_facts
 from .track_run import write_track
 from .train_run import CHECKPOINT, fit
 
@@ -85,10 +84,10 @@ def quickstart(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     log.info("looking at the %s clip ...", clip)
-    parts = opened(clip)
+    plain = opened(clip)
     recipe = QUICK_RECIPES[clip] if steps is None else QUICK_RECIPES[clip].with_(steps=steps)
-    run = begin(recipe, parts[0].clip, seed)
-    parts = (oriented_part(run.model, parts[0], teach=True), oriented_part(run.model, parts[1]))
+    run = begin(recipe, plain[0].clip, seed)
+    parts = (oriented_part(run.model, plain[0], teach=True), oriented_part(run.model, plain[1]))
     results: dict[str, Scores] = {"untrained": score_parts(run.model, run.recipe, parts)[1]}
     if resume and (out / CHECKPOINT).is_file():
         run = checkpoints.resume(out / CHECKPOINT, parts[0].clip, steps=recipe.optim.steps)
@@ -96,12 +95,13 @@ def quickstart(
     seconds = fit(run, parts[0], out)
     log.info("tracking the held-out part ...")
     track, results["trained"] = score_parts(run.model, run.recipe, parts)
-    results |= _references(clip, parts)
+    results |= references(parts) | _checkpoint(clip, plain)
     facts: dict[str, Any] = dict(
         seed=run.seed,
         steps=run.step,
         seconds_training=round(seconds, 1),
         seconds_per_step=round(seconds / max(1, run.step - begun), 4),
+        **turning_facts(track, parts[1]),
     )
     report = score_report(clip, run.recipe, results, **facts)
     write_track(out, track, parts[1], run.recipe, clip)
@@ -110,10 +110,9 @@ def quickstart(
     return report
 
 
-def _references(clip: str, parts: tuple[SurveyedClip, SurveyedClip]) -> dict[str, Scores]:
-    """Scores of the baselines, and of the checkpoint that is shipped, if it is."""
-    results: dict[str, Scores] = {}
-    if shipped(clip).is_file():
-        model, recipe, _ = load(shipped(clip))
-        results["checkpoint"] = score_parts(model, recipe, parts)[1]
-    return results | baselines(truth_at(parts[0].clip), truth_at(parts[1].clip))
+def _checkpoint(clip: str, parts: tuple[SurveyedClip, SurveyedClip]) -> dict[str, Scores]:
+    """Scores of the checkpoint that is shipped, if it is, on parts that its own look orients."""
+    if not shipped(clip).is_file():
+        return {}
+    model, recipe, _ = load(shipped(clip))
+    return {"checkpoint": score_parts(model, recipe, parts)[1]}

@@ -14,14 +14,19 @@ from matplotlib.figure import Figure
 
 from ...files import write_atomically
 from .images import embedded
-from .table import cells_of, heads, meanings
+from .table import COLUMNS, cells_of, heads, meanings
 
 CAVEATS = (
     "MPJPE and PMPJPE need a linear map from keypoints to joints that is fitted to true poses of "
     "the training part. It flatters: points that only follow the animal's place and heading "
     "already predict a fair mean pose, which is why the baselines stand beside it.",
-    "On body and to bone use no regression, so no fit can flatter them; but points that crowd in "
-    "one spot on the body score well. Look at the film, too.",
+    "On body and to bone use no regression, so no fit can flatter them; but on body proves nothing "
+    "about who is who: points that crowd in one spot on the body, or keep to the sides of the room "
+    "whichever way the animal looks, score well. Look at the film, too.",
+    "R2 room, R2 body and turning say whether points turn with the animal, not whether they are "
+    "right: in a volume that turns with a heading they are nearly given. So joints decide, beside "
+    "the two baselines that have the heading as well: the rigid template, and the untrained "
+    "network in the turned volume.",
     "The truth is used for these scores and grey drawings only. Training never sees it.",
     "One clip, one seed: another seed gives other numbers; run a few before you believe a small "
     "difference.",
@@ -107,7 +112,29 @@ def _scores(report: Mapping) -> str:
         f'<h2>Scores</h2><div class="wide">{table}</div><small>Best of a column in bold. '
         "For MPJPE, PMPJPE, vs baseline and to bone less is better; for on body more is.</small>"
         + "".join(_definitions(part) for part in meanings())
+        + _turning(report.get("body_bound") or {})
     )
+
+
+def _turning(judged: Mapping) -> str:
+    """On what R2 and turning were judged, and the shares of each keypoint."""
+    if not judged:
+        return ""
+    text = (
+        f"R2 room, R2 body and turning are of {judged['frames']} frames in which the keypoints' "
+        f"centre goes faster than {judged['faster_than']:.3g} {judged['unit']}, in "
+        f"{judged['directions']} of 12 directions."
+    )
+    each = zip(*(judged["keypoints"][key] for key in ("r2_room", "r2_body")))
+    rows = [
+        (f"keypoint {k}", f"R2 room {_share(room)}, R2 body {_share(body)}")
+        for k, (room, body) in enumerate(each)
+    ]
+    return f"<p><small>{escape(text)}</small></p>" + _folded("Each keypoint", rows)
+
+
+def _share(value: float | None) -> str:
+    return "not told" if value is None else f"{value:.2f}"
 
 
 def _row(cells: Sequence[tuple[str, bool]]) -> str:
@@ -155,8 +182,8 @@ def _links(folder: Path) -> str:
 # ---- the page ------------------------------------------------------------------------------------
 def _page(folder: Path, report: Mapping, figures: Mapping, recipe: Mapping) -> str:
     clip = escape("/".join(Path(str(report.get("clip", "a clip"))).parts[-2:]))
-    scores = ("mpjpe_mm", "pmpjpe_mm", "on_body", "bone_distance_mm")
-    run = _facts({k: v for k, v in report.items() if k not in scores})
+    apart = {column.key for column in COLUMNS.values()} | {"body_bound"}
+    run = _facts({k: v for k, v in report.items() if k not in apart})
     return "".join(
         [
             f"{PAGE_HEAD}<title>Report: {clip}</title><style>{PAGE_STYLE}</style><body><main>",

@@ -13,8 +13,9 @@ class Column(NamedTuple):
     key: str
     factor: float
     decimals: int
-    better: int  # sign: 1, more is better; -1, less is
+    better: int  # sign: 1, more is better; -1, less is; 0: no best is marked
     meaning: str
+    unknown: str = "-"  # of a row that was scored otherwise
 
 
 # key in the report: name in the table, what it is
@@ -26,7 +27,13 @@ ROW_MEANINGS = {
     ),
     "untrained": (
         "untrained",
-        "the same network before its first step: what the cameras' geometry gives without learning",
+        "the same network before its first step, in the same volume, turned with the animal where "
+        "that is: what geometry and heading give without learning",
+    ),
+    "rigid_template": (
+        "rigid template",
+        "the animal's centre and heading, found without labels, and a mean offset for each joint: "
+        "what a heading gives without a network",
     ),
     "centroid": (
         "centroid",
@@ -35,7 +42,7 @@ ROW_MEANINGS = {
     ),
     "mean_pose": ("mean pose", "the mean pose of the training frames, always"),
 }
-BASELINES = ("untrained", "centroid", "mean_pose")
+BASELINES = ("untrained", "rigid_template", "centroid", "mean_pose")
 COLUMNS = {
     "MPJPE mm": Column(
         "mpjpe_mm",
@@ -67,10 +74,37 @@ COLUMNS = {
         better=-1,
         meaning="median distance of the keypoints from the nearest true bone; no regression",
     ),
+    "R2 room": Column(
+        "r2_room",
+        1,
+        2,
+        better=0,
+        meaning="share of the figure, seen from above, that places fixed in the room explain while "
+        "the animal walks, every direction weighted alike; near 1 for points that keep to the "
+        "sides of the room",
+        unknown="not told",
+    ),
+    "R2 body": Column(
+        "r2_body",
+        1,
+        2,
+        better=0,
+        meaning="the same of places fixed in a body that faces where it goes; near 1 for points "
+        "that turn with the animal, and by construction in a volume that does",
+        unknown="not told",
+    ),
+    "turning": Column(
+        "turning",
+        1,
+        2,
+        better=0,
+        meaning="how far the figure turns when the animal does: 1, with it; 0, not at all",
+        unknown="not told",
+    ),
 }
 RATIO = "vs baseline"
 RATIO_MEANS = (
-    "MPJPE over the best baseline's (untrained, centroid, mean pose); "
+    "MPJPE over the best baseline's (untrained, rigid template, centroid, mean pose); "
     "under 1 is better than all of them"
 )
 Cells = list[tuple[str, bool]]  # text, and whether it is the best of its column
@@ -94,7 +128,7 @@ def cells_of(report: Mapping) -> list[tuple[str, Cells]]:
 
     Returns:
         For each row its name, and (text, is the best of its column) per column; "-" where a score
-        is not defined.
+        is not defined, "not told" where too little moves to tell it.
     """
     table: dict[str, Cells] = {row: [] for row in ROW_MEANINGS}
     for title, column in COLUMNS.items():
@@ -102,7 +136,8 @@ def cells_of(report: Mapping) -> list[tuple[str, Cells]]:
         scores = [column.better * v for v in values.values() if v is not None]
         best = max(scores, default=None)
         for row, v in values.items():
-            table[row].append(("-", False) if v is None else _cell(v, column, best))
+            unknown = column.unknown if _scored(report, column.key, row) else "-"
+            table[row].append((unknown, False) if v is None else _cell(v, column, best))
         if title == "MPJPE mm":
             base = _best_baseline(report)
             for row, v in values.items():
@@ -110,8 +145,14 @@ def cells_of(report: Mapping) -> list[tuple[str, Cells]]:
     return [(ROW_MEANINGS[row][0], cells) for row, cells in table.items()]
 
 
+def _scored(report: Mapping, key: str, row: str) -> bool:
+    """Whether this score was asked of a row that is there."""
+    return row in (report.get(key) or {}) and _value(report, "mpjpe_mm", row) is not None
+
+
 def _cell(value: float, column: Column, best: float | None) -> tuple[str, bool]:
-    return f"{column.factor * value:.{column.decimals}f}", column.better * value == best
+    is_best = column.better != 0 and column.better * value == best
+    return f"{column.factor * value:.{column.decimals}f}", is_best
 
 
 def heads() -> list[str]:
