@@ -9,6 +9,7 @@ import torch
 from test_training import TINY
 
 from bkind3d_lite.clips import Batch, Survey
+from bkind3d_lite.clips.heading import rotated
 from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.model import Discovery
@@ -20,6 +21,7 @@ from bkind3d_lite.training.diagnostics import (
     WINDOW,
     Diagnostics,
     dead_and_parked,
+    facing,
     signals,
 )
 
@@ -41,25 +43,33 @@ class Case:
     edges: torch.Tensor = field(default_factory=lambda: torch.ones(15))
     loss: float = 1.0
     fall: float = 0.995
+    gap: int = 0  # frames from now to later
+    heading: torch.Tensor | None = None
+    by_heading: bool = False
 
     def complaints(self, steps=400):
         model = SimpleNamespace(edges=SimpleNamespace(pairs=torch.zeros(15, 2), weights=self.edges))
         target = torch.zeros(1, 2, 1, 20, 20)
         target[..., 5:9, 5:9] = self.target
         objective = SimpleNamespace(side=SIDE, target=lambda batch, size: target)
-        recipe = Recipe("r").with_(steps=steps, centre=(0.0, 0.0, 0.0))
+        recipe = Recipe("r").with_(steps=steps, centre=(0.0, 0.0, 0.0), by_heading=self.by_heading)
         run = SimpleNamespace(recipe=recipe, model=model, objective=objective)
         diagnostics, complaints = Diagnostics(run), []
         for i in range(1, steps + 1):
-            world = self.world[i % len(self.world)][None]
-            found = Keypoints(
-                torch.zeros(1, 2, K, 2),
-                world,
-                torch.full((1, 2, K), self.confidence),
-                entropy=torch.full((1, K), self.entropy),
+            n = 1 + i % 3  # batches of mixed sizes
+            times = (i + 7 * torch.arange(n)) % len(self.world)
+            now, later = (
+                Keypoints(
+                    torch.zeros(n, 2, K, 2),
+                    self.world[(times + gap) % len(self.world)],
+                    torch.full((n, 2, K), self.confidence),
+                    entropy=torch.full((n, K), self.entropy),
+                )
+                for gap in (0, self.gap)
             )
-            batch = Batch(torch.zeros(1, 2, 3, 20, 20), None, None, torch.tensor([i]))
-            out = Discovery(found, found, ([], []), target)
+            heading = None if self.heading is None else self.heading[times]
+            batch = Batch(torch.zeros(n, 2, 3, 20, 20), None, None, times, heading=heading)
+            out = Discovery(now, later, ([], []), target)
             step = Step(i, {"reconstruct": self.loss * self.fall**i}, out, batch)
             complaints += diagnostics.examine(step)[1]
         return complaints
@@ -103,6 +113,39 @@ def test_each_complaint_is_made_once(case, said):
 
 def test_a_loss_that_stands_low_is_no_stall():
     assert Case(loss=0.3, fall=1.0).complaints() == []
+
+
+# ---- a figure that keeps to the room -------------------------------------------------------------
+AHEAD = 2 * torch.pi * torch.arange(400) / 400 * 3 + torch.pi / 2  # three rounds of a circle
+CIRCLE = 40 * torch.stack([AHEAD.sin(), -AHEAD.cos(), 0 * AHEAD], -1)[:, None]
+TURNING = CIRCLE + rotated(BODY.expand(400, -1, -1), AHEAD)
+SLIDING = CIRCLE + BODY
+
+
+@pytest.mark.parametrize("told", [dict(gap=20), dict(heading=AHEAD)], ids=["way", "heading"])
+def test_a_figure_that_keeps_to_the_room_is_told_and_one_that_turns_is_not(told):
+    (complaint,) = Case(SLIDING, **told).complaints()
+    assert re.search("keeps to the sides of the room.*by_heading = true.*longer rec", complaint)
+    assert re.search("12 of 12 directions", complaint)
+    assert Case(TURNING, **told).complaints() == []
+
+
+def test_whose_volume_turns_already_is_not_told_to_turn_it():
+    (complaint,) = Case(SLIDING, gap=20, by_heading=True).complaints()
+    assert "by_heading" not in complaint and "Train on a longer recording" in complaint
+
+
+def test_nobody_can_tell_room_from_body_of_an_animal_that_stays_or_goes_one_way():
+    assert Case(BODY + 0.05 * PATH, gap=20).complaints() == []
+    assert Case(SLIDING, heading=torch.full((400,), 0.7)).complaints() == []
+    assert Case(SLIDING, gap=20, heading=torch.full((400,), torch.nan)).complaints() == []
+
+
+def test_keypoints_in_images_alone_face_nowhere():
+    flat = Keypoints(torch.zeros(2, 2, K, 2), None, torch.ones(2, 2, K))
+    batch = Batch(torch.zeros(2, 2, 3, 20, 20), None, None, torch.arange(2))
+    step = Step(1, {}, Discovery(flat, flat, ([], []), torch.zeros(1)), batch)
+    assert facing(step) is None
 
 
 def test_dead_and_parked_by_hand():

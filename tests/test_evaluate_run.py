@@ -10,7 +10,7 @@ from test_heading import walker
 
 from bkind3d_lite.clips import SurveyedClip, Track
 from bkind3d_lite.clips.heading_finder import headed
-from bkind3d_lite.clips.survey import animal_length, survey
+from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.evaluation.body_bound import usual_pace
 from bkind3d_lite.model import build, placed
 from bkind3d_lite.recipes import Recipe
@@ -79,8 +79,9 @@ def test_the_heading_of_the_volume_is_not_its_own_judge(parts):
 def test_what_counts_as_walking_is_the_recordings_own(parts):
     part, alone = parts[0], without_heading(parts[0])
     track = tracked(part, part.clip.truth)
-    length = animal_length(part.survey, part.clip.rig)
-    assert walking_pace(track, part) == pytest.approx(part.survey.heading.speed * length)
+    heading = replace(part.survey.heading, speed=0.5, length=300.0)
+    told = SurveyedClip(part.clip, replace(part.survey, heading=heading))
+    assert walking_pace(track, told) == pytest.approx(150)
     assert 60 < walking_pace(track, part) < 160, "it walks 200 mm a second"
     assert 60 < walking_pace(track, alone) < 160
 

@@ -14,10 +14,15 @@ import torch
 from torch import Tensor
 
 from ..clips.clip import Survey
+from ..clips.heading import twelfth
+from ..evaluation.body_bound import explained
 from .loop import Run, Step
 
 SAMPLE_EVERY = 10  # steps between samples
 WINDOW = 20  # samples that a complaint is judged by
+GOES = 0.25  # RMS radii of the figure from now to later, beyond which it goes where it faces
+FACING = 60, 4  # frames, and directions of 12, that tell whether a figure turns
+SETTLED = 2000  # steps at most, else a third of the run, before it must
 REMEDIES = {
     "empty": "the target is nearly empty ({0:.3f} where it changes most): between now and later "
     "too little moves. Use longer gaps (gaps), draw pairs by motion (by_motion = true), or follow "
@@ -38,6 +43,10 @@ REMEDIES = {
     "cover, or shorten the cube (side, animal_side)",
     "unlinked": "{0} of {1} edges draw anything: the bottleneck is nearly shut and nothing can be "
     "learned through it. Use activation = softplus, or a lower edge_learning_rate",
+    "compass": "the figure keeps to the sides of the room, whichever way the animal goes: places "
+    "fixed in the room explain {0:.0%} of it, places fixed in its body {1:.0%} (R2 room and R2 "
+    "body, in {2} of 12 directions). {3}rain on a longer recording in which it walks, or on "
+    "several: the doctor says whether a heading can be found",
     "stalled": "the reconstruction stalls at {0:.0%} of what an empty picture would cost: look at "
     "the pictures (is there a target, do the edges lie on the animal?), check the calibration "
     "with volume.png, then try another seed, a lower learning_rate or a longer warmup",
@@ -98,6 +107,31 @@ def _local(step: Step, run: Run) -> Tensor | None:
     return world - centre.view(-1, 1, 3)
 
 
+def facing(step: Step) -> tuple[Tensor, Tensor] | None:
+    """Offsets of keypoints over the ground, and which way the animal faces.
+
+    Its heading, where the batch knows that; else the way from now to later, if it goes anywhere.
+
+    Args:
+        step: just finished.
+
+    Returns:
+        (B, K) complex, from the keypoints' mean, and (B,) radians, NaN: not known; None: keypoints
+        are in images alone. They stay on the run's device, which nobody waits for.
+    """
+    now, later = step.output.now.world, step.output.later.world
+    if now is None or later is None:
+        return None
+    now, later = (x.detach()[..., :2].float() for x in (now, later))
+    away = now - now.mean(1, keepdim=True)
+    offset = torch.complex(away[..., 0], away[..., 1])
+    if step.batch.heading is not None:
+        return offset, step.batch.heading
+    way = later.mean(1) - now.mean(1)
+    goes = way.norm(dim=-1) > GOES * away.square().sum(-1).mean(1).sqrt()
+    return offset, torch.atan2(way[:, 1], way[:, 0]).where(goes, way.new_tensor(torch.nan))
+
+
 def dead_and_parked(
     local: Tensor, confidence: Tensor, side: float, animal: float = 0.0
 ) -> tuple[Tensor, Tensor]:
@@ -139,9 +173,10 @@ class Diagnostics:
         self.losses: deque[float] = deque(maxlen=2 * max(150, run.recipe.optim.steps // 20))
         self.steps = 0
         self.samples: deque[Sample] = deque(maxlen=WINDOW)
+        self.faced: deque[tuple[Tensor, Tensor]] = deque(maxlen=SAMPLE_EVERY * WINDOW)
         self.told: set[str] = set()
 
-    def _once(self, key: str, *values: float) -> list[str]:
+    def _once(self, key: str, *values: float | str) -> list[str]:
         """The complaint, unless it was made before."""
         if key in self.told:
             return []
@@ -182,6 +217,8 @@ class Diagnostics:
         """
         self.losses.append(step.losses.get("reconstruct", float("nan")))
         self.steps += 1
+        if (faced := facing(step)) is not None:
+            self.faced.append(faced)
         if step.index % SAMPLE_EVERY:
             return None, []
         row = {"step": step.index} | signals(step, self.run)
@@ -203,7 +240,8 @@ class Diagnostics:
         paths = [s.local for s in self.samples if s.local is not None]
         if not paths:
             return complaints
-        return complaints + self._about_keypoints(torch.cat(paths), row, mean)
+        complaints += self._about_keypoints(torch.cat(paths), row, mean)
+        return complaints + self._compass(row)
 
     def _about_keypoints(
         self, local: Tensor, row: dict[str, float], mean: dict[str, float]
@@ -223,6 +261,21 @@ class Diagnostics:
         if mean["spread"] < 0.02:
             complaints += self._once("huddled", mean["spread"])
         return complaints
+
+    def _compass(self, row: dict[str, float]) -> list[str]:
+        """Does the figure keep to the room? The newest row gets the shares of room and body."""
+        offset, heading = (torch.cat(x).cpu() for x in zip(*self.faced))
+        told, recipe = heading.isfinite(), self.run.recipe
+        directions = len(twelfth(heading[told]).unique())
+        if told.sum() < FACING[0] or directions < FACING[1]:
+            return []
+        power, room, body = (float(x.sum()) for x in explained(offset[told], heading[told]))
+        row["r2_room"], row["r2_body"] = room / max(power, 1e-12), body / max(power, 1e-12)
+        settled = row["step"] >= min(SETTLED, recipe.optim.steps / 3)
+        if not settled or row["r2_room"] < max(0.3, row["r2_body"]):
+            return []
+        turn = "T" if recipe.volume.by_heading else "Turn the volume (by_heading = true), or t"
+        return self._once("compass", row["r2_room"], row["r2_body"], directions, turn)
 
     def _animal(self) -> float:
         """Spread of the animal's place in a volume that stands still, over the sampled frames.

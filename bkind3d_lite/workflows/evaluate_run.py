@@ -14,7 +14,6 @@ from torch import Tensor
 
 from .. import __version__
 from ..clips.clip import MultiViewClip, SurveyedClip
-from ..clips.survey import animal_length
 from ..clips.tracks import Track
 from ..distributed import joined
 from ..evaluation import BodyBound, RigidTemplate, baselines, mean_errors, on_body, scores
@@ -98,7 +97,7 @@ def walking_pace(track: Track, part: SurveyedClip) -> float:
     clip, survey = part.clip, part.survey
     if survey is None or survey.heading is None:
         return usual_pace(track.world, clip.fps, clip.starts)
-    return survey.heading.speed * animal_length(survey, clip.rig)
+    return survey.heading.speed * survey.heading.length
 
 
 def bound_of(track: Track, part: SurveyedClip) -> BodyBound:
