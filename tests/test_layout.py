@@ -37,7 +37,7 @@ STREET = {
         "diagnostics",
     ],
     "viz": [
-        "colours", "overlays", "films", "plots", "model_images", "skeleton_edits", "traces",
+        "colours", "arrows", "overlays", "films", "plots", "model_images", "skeleton_edits", "traces",
         "scenes", "player", "interactive", "widgets", "dashboard", "report_page", "run_images",
         "paper_figures",
     ],

@@ -1,5 +1,7 @@
 """Overlays and films: colours that differ, keypoints drawn where they project."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -135,3 +137,20 @@ def test_curves_read_text_and_begin_where_a_term_begins():
         np.isfinite(lines["length"].get_ydata()).sum() == 6
         and np.isfinite(lines["late"].get_ydata()).sum() == 3
     )
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_top_view_is_to_scale_and_shows_what_is_known(tracked, known):
+    clip, track = tracked
+    if known:
+        track = replace(track, heading=torch.full((len(clip),), -0.5))
+    ax = plots.top_view(track, 30)
+    assert ax.get_aspect() == 1 and ax.get_xlabel() == "x (mm)"
+    np.testing.assert_allclose(ax.lines[0].get_xydata(), track.origin[:, :2])  # the whole path
+    np.testing.assert_allclose(ax.lines[1].get_xydata(), track.origin[:31, :2])  # up to now
+    dots = ax.collections[0].get_offsets()
+    np.testing.assert_allclose(dots, track.world[30, :, :2])
+    assert len(ax.patches) == known and ("heading -29°" in ax.get_title()) == known
+    if known:
+        x, y = ax.patches[0].get_xy()[3] - track.origin[30, :2].numpy()
+        assert np.arctan2(y, x) == pytest.approx(-0.5, abs=1e-3)

@@ -1,6 +1,7 @@
 """Run images: the volume stands where it stands in the world, and what is flat looks flat."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from bkind3d_lite.viz.run_images import (
     placement,
     placement_sheet,
     save_sheet,
+    volume_grid,
     volume_place,
 )
 
@@ -76,6 +78,36 @@ def test_the_volume_is_drawn_where_it_projects(clip, seen):
             assert np.abs(colour - np.array(rgb(VOLUME))).max() < 90, (v, colour)
     names = {t.name for t in placement(clip, recipe, seen).data}
     assert {"cameras", "cube", "where the animal goes"} <= names
+
+
+def turned_edges(figure) -> torch.Tensor:
+    """Directions, modulo a right angle, of the cube's edges that lie flat."""
+    drawn = next(t for t in figure.data if t.name == "cube")
+    x, y = (torch.tensor([[a, b] for a, b in zip(v[::3], v[1::3])]) for v in (drawn.x, drawn.y))
+    flat = torch.stack([x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]], 1)
+    flat = flat[flat.norm(dim=-1) > 1]
+    return torch.atan2(flat[:, 1], flat[:, 0]).remainder(torch.pi / 2)
+
+
+@pytest.mark.parametrize(("by_heading", "found"), [(True, True), (True, False), (False, True)])
+def test_the_volume_turns_with_the_animal(clip, seen, by_heading, found):
+    recipe = placed(TINY, clip.rig).with_(by_heading=by_heading)
+    angle = torch.full((len(clip),), 0.4)
+    angle[3] = 0.9
+    known = replace(seen, heading=SimpleNamespace(found=found, angle=angle))
+    turns = by_heading and found
+    figure = placement(clip, recipe, known)
+    usual = volume_grid(recipe, known)
+    assert ("turns with it" in figure.layout.title.text) == turns
+    expected = float(usual.turn) if turns else 0.0
+    # cube lines are rounded: an angle near 0 may come out near a right angle
+    off = (turned_edges(figure) - expected + 0.1).remainder(torch.pi / 2) - 0.1
+    assert off.abs().max() < 1e-3
+    then = volume_grid(recipe, known, 3)
+    assert torch.equal(then.centre, seen.centre[3])
+    assert (then.turn is None) == (not turns) and (not turns or float(then.turn) == angle[3])
+    sheet, plain = (placement_sheet(clip, recipe, s, 3) for s in (known, seen))
+    assert np.array_equal(sheet, plain) == (not turns)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Scenes and player: equal axes that hold everything, and a page that plays without a network."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,6 +130,46 @@ def test_200_frames_with_views_stay_small():
     clip = MultiViewClip(noise, ring(4, wh=(128, 96)), 30.0)
     film = movie(Track(world, torch.rand(200, 15), chain, 30.0), clip.rig, world, chain, clip=clip)
     assert len(film.to_json()) < 3_000_000
+
+
+def test_an_arrow_turns_with_the_heading(tracked):
+    clip, track = tracked
+    plain = movie(track, clip.rig, every=2)
+    assert "heading" not in {t.name for t in plain.data}
+    angle = torch.linspace(0, 3, len(clip))
+    sure = torch.where(torch.arange(len(clip)) < 10, 1.0, 0.5)
+    film = movie(
+        replace(track, heading=angle, heading_confidence=sure), clip.rig, every=2, clip=clip
+    )
+    arrow = film.data[1]
+    assert (arrow.type, arrow.name, arrow.visible) == ("mesh3d", "heading", None)
+    assert len(film.frames[0].traces) == len(film.frames[0].data) == 4
+    for t in (0, 7, 19):
+        drawn = film.frames[t].data[1]
+        x, y, z = (np.array(drawn[a]) for a in "xyz")
+        tip, start = (x[3], y[3]), ((x[0] + x[6]) / 2, (y[0] + y[6]) / 2)
+        way = np.arctan2(tip[1] - start[1], tip[0] - start[0])
+        assert way == pytest.approx(float(angle[2 * t]), abs=0.01)
+        np.testing.assert_allclose(start, track.origin[2 * t, :2], atol=0.2)
+        assert np.ptp(z) == 0 and z[0] <= track.world[2 * t, :, 2].min() + 1
+    assert film.frames[0].data[1].opacity == 1 and film.frames[19].data[1].opacity < 0.3
+    assert "88°, 50% sure" in film.frames[10].data[1].hovertext
+    for a in "xy":  # no tip is cut off
+        tips = [f.data[1][a][3] for f in film.frames]
+        low, high = film.layout.scene[f"{a}axis"].range
+        assert low < min(tips) and max(tips) < high
+
+
+def test_an_arrow_of_an_unknown_place_is_not_seen(tracked):
+    clip, track = tracked
+    world = track.world.clone()
+    world[3] = torch.nan
+    lost = replace(track, world=world, heading=torch.zeros(len(clip)))
+    assert traces.heading_arrow(lost, 3) == [] and len(traces.heading_arrow(lost, 4)) == 1
+    assert traces.heading_arrow(track) == []
+    film = movie(lost)
+    assert film.frames[3].data[1].opacity == 0 and film.frames[4].data[1].opacity == 1
+    assert np.isfinite(film.frames[3].data[1].x).all()
 
 
 def test_the_saved_page_fetches_nothing(tracked, tmp_path):

@@ -1,6 +1,7 @@
 """Widgets: thin shells - a moved slider shows what the plain function draws, live or drawn anew."""
 
 import sys
+from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
@@ -77,6 +78,23 @@ def test_a_bad_choice_is_said_and_not_kept(track, tmp_path):
     named(box, "keypoint").value = "tail"
     named(box, "name").value = "nose"
     assert "one name" in box.children[1].value and box.editing == Editing()
+
+
+def test_the_heading_from_above(track):
+    pytest.importorskip("anywidget")
+    angle = torch.linspace(0, 3, len(track.world))
+    turning = replace(track, heading=angle, heading_confidence=torch.full_like(angle, 0.5))
+    box = widgets.heading_explorer(turning)
+    named(box, "frame").value = 20
+    figure = box.screen.figure
+    assert "heading 88°, 50% sure" in figure.layout.title.text
+    assert figure.layout.yaxis.scaleanchor == "x"  # to scale
+    arrow, dots = (next(t for t in figure.data if t.name == n) for n in ("heading", "keypoints"))
+    assert arrow.opacity < 0.3
+    start, tip = ((arrow.x[0] + arrow.x[6]) / 2, arrow.y[0]), (arrow.x[3], arrow.y[3])
+    assert tip[1] > start[1] and abs(tip[0] - start[0]) < 0.1 * (tip[1] - start[1])
+    assert dots.x == pytest.approx(track.world[20, :, 0].tolist(), abs=0.01)
+    assert "heading" not in {t.name for t in interactive.from_above(track)(0).data}
 
 
 def test_the_other_shells_open(track, clip):

@@ -8,9 +8,9 @@ from .colours import keypoint_colours, palette
 from .films import closeups, drawn_frames, filmstrip, overlay_video
 from .overlays import mosaic, overlay, stroke
 from .player import movie
-from .plots import loss_curves, strip
+from .plots import loss_curves, strip, top_view
 from .scenes import picture, save_html, scene
-from .traces import bones, cube, rays, rig_traces, slices, trail, volume_trace
+from .traces import bones, cube, heading_arrow, rays, rig_traces, slices, trail, volume_trace
 
 __all__ = [
     "bones",
@@ -18,6 +18,7 @@ __all__ = [
     "cube",
     "drawn_frames",
     "filmstrip",
+    "heading_arrow",
     "keypoint_colours",
     "loss_curves",
     "mosaic",
@@ -33,6 +34,7 @@ __all__ = [
     "slices",
     "strip",
     "stroke",
+    "top_view",
     "trail",
     "volume_trace",
 ]

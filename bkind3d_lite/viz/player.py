@@ -18,10 +18,22 @@ from torch import Tensor
 from ..cameras import CameraRig
 from ..clips.clip import MultiViewClip
 from ..clips.tracks import Skeleton, Track
+from ..volumes import Grid
+from .arrows import arrows
 from .colours import GREY, skeleton_colours
 from .films import filmstrip
 from .scenes import CLEAR, THEMES, box_about, first_look, places, scene
-from .traces import Points, bones, cube, moving, rig_traces, trail, walk
+from .traces import (
+    Points,
+    arrow_mesh,
+    bones,
+    cube,
+    moving,
+    moving_arrow,
+    rig_traces,
+    trail,
+    walk,
+)
 
 PIXELS = 112  # width of a view beside the skeleton
 
@@ -31,7 +43,7 @@ def movie(
     rig: CameraRig | None = None,
     truth: Points | None = None,
     truth_skeleton: Skeleton | None = None,
-    centre: Tensor | Sequence[float] | None = None,
+    centre: Grid | Tensor | Sequence[float] | None = None,
     side: float | None = None,
     *,
     every: int = 1,
@@ -44,14 +56,15 @@ def movie(
     """The track as a film that plays anywhere, without a kernel.
 
     The axes stand still about the places where the animal goes; `cameras` steps back to the rig.
+    Where the track knows the heading, an arrow on the ground turns with it.
 
     Args:
         track: keypoints (T, K, 3) and learned edges.
         rig: its cameras stand about.
         truth: (T, J, 3) true joints, in grey.
         truth_skeleton: names and bones of the truth.
-        centre: (3) of the volume of discovery, which is outlined.
-        side: of that volume in world units.
+        centre: of the volume of discovery, which is outlined: a `Grid` (turned, too), or (3).
+        side: of that volume in world units; none beside a `Grid`.
         every: shows every n-th frame.
         title: above the figure.
         height: in pixels.
@@ -63,11 +76,10 @@ def movie(
         The figure.
     """
     parts = _parts(track, truth, truth_skeleton, every)
-    near = box_about(*(part.points for part in parts), percent=0.5, margin=0.02)
+    near = _near(parts)
     decimals = max(0, math.floor(4 - math.log10((near[:, 1] - near[:, 0]).max())))
     cameras = [] if rig is None else rig_traces(rig)
-    volume = [] if centre is None or side is None else [cube(centre, side)]
-    still = [_path(parts[0].points), *cameras, *volume]
+    still = [_path(parts[0].points), *cameras, *_volume(centre, side)]
     panel = _Panel() if clip is None else _panel(clip, track, every, views)
     drawn = [part.first(decimals) for part in parts]
     look: dict[str, Any] = dict(title=title, height=height, ranges=near, theme=theme)
@@ -78,8 +90,23 @@ def movie(
     return figure.update_layout(margin_b=10, **panel.layout, **controls)
 
 
+def _volume(
+    centre: Grid | Tensor | Sequence[float] | None, side: float | None
+) -> list[go.Scatter3d]:
+    known = isinstance(centre, Grid) or side is not None
+    return [cube(centre, side)] if centre is not None and known else []
+
+
 def _path(points: Tensor) -> go.Scatter3d:
     return trail(points.mean(1), "path of the mean", width=2, visible="legendonly")
+
+
+def _near(parts: Sequence[_Part | _Arrow]) -> np.ndarray:
+    """The box (3, 2) about nearly all keypoints, and about the arrows' tips."""
+    points = [part.points for part in parts if isinstance(part, _Part)]
+    box = box_about(*points, percent=0.5, margin=0.02)
+    ends = [np.nanpercentile(p.points, [0.1, 99.9], (0, 1)) for p in parts if isinstance(p, _Arrow)]
+    return box_about(box.T, *ends, margin=0.0) if ends else box
 
 
 # ---- what moves ----------------------------------------------------------------------------------
@@ -105,21 +132,44 @@ class _Part:
         return go.Scatter3d(**moving(self.points[t], pen, sure, decimals=decimals))
 
 
+@dataclass(frozen=True)
+class _Arrow:
+    """The heading of every n-th frame, as an arrow on the ground with corners (T, 7, 3)."""
+
+    track: Track
+    corners: Tensor
+    every: int
+
+    @property
+    def points(self) -> Tensor:
+        return self.corners[:: self.every]
+
+    def first(self, decimals: int) -> go.Mesh3d:
+        """The whole trace, at the first frame."""
+        return arrow_mesh(moving_arrow(self.track, self.corners, 0, decimals))
+
+    def at(self, t: int, decimals: int) -> go.Mesh3d:
+        """What another frame changes of it."""
+        return go.Mesh3d(**moving_arrow(self.track, self.corners, t * self.every, decimals))
+
+
 def _parts(
     track: Track, truth: Points | None, truth_skeleton: Skeleton | None, every: int
-) -> list[_Part]:
+) -> list[_Part | _Arrow]:
     style: dict[str, Any] = dict(name="discovered", colours=skeleton_colours(track.skeleton))
     confidence = track.confidence[::every]
-    parts = [_Part(track.world[::every], track.skeleton, confidence=confidence, style=style)]
+    shown = _Part(track.world[::every], track.skeleton, confidence=confidence, style=style)
+    parts: list[_Part | _Arrow] = [shown]
     if truth is not None:
         style = dict(name="truth", colours=GREY, size=4.0, width=4.0)
         joints = torch.as_tensor(truth)[::every]
         skeleton = truth_skeleton or Skeleton((), ())
         parts.append(_Part(joints, skeleton, confidence=None, style=style))
-    return parts
+    corners = arrows(track)
+    return parts if corners is None else [*parts, _Arrow(track, corners, every)]
 
 
-def _frames(parts: Sequence[_Part], panel: _Panel, decimals: int) -> list[go.Frame]:
+def _frames(parts: Sequence[_Part | _Arrow], panel: _Panel, decimals: int) -> list[go.Frame]:
     moved = list(range(len(parts) + len(panel.first)))  # numbers of the traces that a frame changes
     return [
         go.Frame(

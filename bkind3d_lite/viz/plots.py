@@ -12,7 +12,9 @@ from mpl_toolkits.mplot3d import Axes3D
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from .colours import SAFE, palette
+from ..clips.tracks import Track
+from .arrows import ARROW, arrows, moment, recent, solidity
+from .colours import GREY, SAFE, palette, skeleton_colours
 from .overlays import Edges, overlay
 
 
@@ -70,6 +72,32 @@ def pose(
     style: dict[str, Any] = dict(c=list(colours), s=size, linewidths=0)
     style |= dict(depthshade=False) if points.shape[1] == 3 else dict(zorder=3)
     ax.scatter(*points.T, **style)
+
+
+def top_view(track: Track, time: int = 0, ax: Axes | None = None) -> Axes:
+    """The animal from above, to scale: its path, the arrow of its heading, and the figure.
+
+    Args:
+        track: T frames; without a heading there is no arrow.
+        time: row of the track.
+        ax: axes to draw in (default: of a new figure).
+
+    Returns:
+        The axes.
+    """
+    ax = plt.subplots(figsize=(5.5, 5.5), layout="constrained")[1] if ax is None else ax
+    for way, colour, width in ((track.origin, GREY, 0.7), (recent(track, time), SAFE[1], 2)):
+        ax.plot(*way.T[:2].numpy(), color=colour, linewidth=width, zorder=1)
+    corners = arrows(track)
+    if corners is not None:
+        solid = solidity(track, time)
+        ax.fill(*corners[time].T[:2].numpy(), color=ARROW, alpha=solid, linewidth=0, zorder=1.5)
+    colours = skeleton_colours(track.skeleton)
+    pose(ax, track.world[time, :, :2], track.skeleton.edges, colours, width=1.5, size=12)
+    ax.set(xlabel=f"x ({track.unit})", ylabel=f"y ({track.unit})", title=moment(track, time))
+    ax.set_aspect("equal", "datalim")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
 
 
 def boxed(ax: Axes3D, middle: ArrayLike, half: float, unit: str) -> Axes3D:

@@ -14,6 +14,7 @@ from ..clips.clip import Batch, MultiViewClip, Survey
 from ..files import write_atomically
 from ..model.discoverer import Discoverer, Discovery
 from ..recipes import Recipe
+from ..volumes import Grid
 from .model_images import learned_edges
 from .overlays import LOST, mosaic, overlay, picture_of, stroke
 from .scenes import scene
@@ -45,6 +46,37 @@ def volume_place(recipe: Recipe, survey: Survey | None = None) -> tuple[Tensor, 
     return torch.tensor(volume.centre, dtype=torch.float32), float(side)
 
 
+def volume_grid(recipe: Recipe, survey: Survey | None = None, time: int | None = None) -> Grid:
+    """The volume as it stands at a time, turned with the animal where the recipe asks for that.
+
+    Args:
+        recipe: placed.
+        survey: of the clip, which knows where the animal is and, perhaps, which way it faces.
+        time: frame of the clip; None: the volume at its usual place, turned as in the frame in
+            which the animal is nearest to it.
+
+    Returns:
+        Its voxels.
+
+    Raises:
+        ValueError: the recipe is not placed.
+    """
+    centre, side = volume_place(recipe, survey)
+    if survey is not None:
+        usual = int((survey.centre - centre).norm(dim=-1).argmin()) if time is None else time
+        if time is not None and recipe.volume.crop is not None:
+            centre = survey.centre[time]
+        if (heading := survey.heading) is not None and _turns(recipe, survey):
+            return Grid(centre, side, recipe.volume.voxels, turn=heading.angle[usual : usual + 1])
+    return Grid(centre, side, recipe.volume.voxels)
+
+
+def _turns(recipe: Recipe, survey: Survey | None) -> bool:
+    """Whether the volume turns with the animal on this recording."""
+    heading = None if survey is None else survey.heading
+    return recipe.volume.by_heading and heading is not None and heading.found
+
+
 def placement(clip: MultiViewClip, recipe: Recipe, survey: Survey | None = None) -> go.Figure:
     """The volume in 3D with the rig, its frusta and first images, and where the animal goes.
 
@@ -56,14 +88,15 @@ def placement(clip: MultiViewClip, recipe: Recipe, survey: Survey | None = None)
     Returns:
         The figure.
     """
-    centre, side = volume_place(recipe, survey)
+    grid = volume_grid(recipe, survey)
     follows = ", follows the animal" if recipe.volume.crop else ""
+    follows += ", turns with it" if _turns(recipe, survey) else ""
     return scene(
         rig_traces(clip.rig, images=clip.frames[0]),
-        cube(centre, side),
+        cube(grid),
         [] if survey is None else trail(survey.centre, "where the animal goes"),
         unit=clip.rig.unit,
-        title=f"volume: side {side:.4g} {clip.rig.unit}{follows}",
+        title=f"volume: side {grid.side:.4g} {clip.rig.unit}{follows}",
     )
 
 
@@ -76,16 +109,15 @@ def placement_sheet(
         clip: what is shown.
         recipe: placed.
         survey: of the clip, which knows where the animal is.
-        time: frame of the clip; a volume that follows the animal stands where it is then.
+        time: frame of the clip; a volume that follows the animal stands where it is then, turned
+            as the animal where the recipe asks for that.
 
     Returns:
         One RGB image.
     """
-    centre, side = volume_place(recipe, survey)
-    if recipe.volume.crop is not None and survey is not None:
-        centre = survey.centre[time]
-    px = clip.rig.px_from_world(_cube_lines(centre, side).flatten(0, 1))
-    middle, tiles = clip.rig.px_from_world(centre[None])[:, 0], []
+    grid = volume_grid(recipe, survey, time)
+    px = clip.rig.px_from_world(_cube_lines(grid).flatten(0, 1))
+    middle, tiles = clip.rig.px_from_world(grid.centre[None])[:, 0], []
     for v, image in enumerate(clip.frames[time].float()):
         unit = max(1.0, min(image.shape[:2]) / 300)
         _draw_lines(image, px[v].unflatten(0, (len(CUBE), -1)), unit)
@@ -95,9 +127,9 @@ def placement_sheet(
     return mosaic(tiles)
 
 
-def _cube_lines(centre: Tensor, side: float) -> Tensor:
+def _cube_lines(grid: Grid) -> Tensor:
     """Points along the edges of a cube, (12, 17, 3): lenses bend them, so many short strokes."""
-    corners, along = cube_corners(centre, side), torch.linspace(0, 1, 17)[:, None]
+    corners, along = cube_corners(grid), torch.linspace(0, 1, 17)[:, None]
     return torch.stack([corners[i] + along * (corners[j] - corners[i]) for i, j in CUBE])
 
 

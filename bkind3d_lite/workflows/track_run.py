@@ -18,8 +18,9 @@ from ..distributed import joined
 from ..recipes import Recipe
 from ..training import tracking
 from ..training.checkpoints import differences, load
+from ..training.orientation import oriented_part
 from ..viz import drawn_frames, movie, save_html
-from ..viz.run_images import volume_place
+from ..viz.run_images import volume_grid
 from ..viz.skeleton_edits import Editing, load_editing
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ def track_folder(
                 "keypoints of other cameras may be poor",
                 "; ".join(moved),
             )
+        part = oriented_part(model, part)
         track = tracking.track(model, recipe, part.clip, part.survey, turns=turns)
     track = editing.applied(track)
     write_track(Path(out), track, part, recipe, Path(clip).name)
@@ -120,14 +122,12 @@ def write_track(out: Path, track: Track, part: SurveyedClip, recipe: Recipe, tit
     clip = part.clip
     track.save(out / "keypoints.csv")
     track.save(out / "keypoints.npz")
-    centre, side = volume_place(recipe, part.survey)
     film = movie(
         track,
         clip.rig,
         clip.truth,
         clip.skeleton,
-        centre,
-        side,
+        volume_grid(recipe, part.survey),
         every=max(1, len(clip) // 200),
         title=f"{title}: discovered without labels",
         clip=clip,

@@ -11,6 +11,7 @@ Each function does the expensive half once and returns a plain function that dra
 from ..model_images import flattened, heat, heat_images
 from .edge_drawing import drawing
 from .frame_gaps import gaps
+from .heading_view import from_above
 from .keypoint_choice import edited, keeping
 from .loss_pulls import pulls
 from .volume_votes import placing, spots, votes
@@ -19,6 +20,7 @@ __all__ = [
     "drawing",
     "edited",
     "flattened",
+    "from_above",
     "gaps",
     "heat",
     "heat_images",

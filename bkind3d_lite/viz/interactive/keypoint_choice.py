@@ -14,7 +14,7 @@ from ...evaluation import KeypointRegressor, aligned_mpjpe
 from ..colours import GREY, palette, skeleton_colours
 from ..scenes import axis_ranges, scene
 from ..skeleton_edits import Editing
-from ..traces import bones
+from ..traces import bones, heading_arrow
 
 
 # ---- how many ------------------------------------------------------------------------------------
@@ -134,6 +134,7 @@ def edited(track: Track) -> Callable[..., go.Figure]:
         return scene(
             bones(points, made.skeleton.edges, sure, colours, names, "keypoints"),
             _labels(points, names),
+            heading_arrow(made, time),
             unit=track.unit,
             title=f"{len(names)} keypoints, frame {time}",
         )

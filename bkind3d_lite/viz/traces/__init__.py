@@ -5,6 +5,7 @@ Colours are told apart by colour-blind eyes; left is blue and right is orange wh
 """
 
 from .cameras import rays, rig_radius, rig_traces
+from .headings import arrow_mesh, heading_arrow, moving_arrow
 from .points import Points, array, bones, moving, outline, trail, walk
 from .volumes import CUBE, cube, cube_corners, slices, volume_trace
 
@@ -12,10 +13,13 @@ __all__ = [
     "CUBE",
     "Points",
     "array",
+    "arrow_mesh",
     "bones",
     "cube",
     "cube_corners",
+    "heading_arrow",
     "moving",
+    "moving_arrow",
     "outline",
     "rays",
     "rig_radius",

@@ -10,6 +10,7 @@ from .editor import skeleton_editor
 from .questions import (
     edge_explorer,
     gap_explorer,
+    heading_explorer,
     keypoints_kept,
     losses_on_off,
     views_on_off,
@@ -22,6 +23,7 @@ __all__ = [
     "controls",
     "edge_explorer",
     "gap_explorer",
+    "heading_explorer",
     "integer",
     "keypoints_kept",
     "losses_on_off",

@@ -1,4 +1,4 @@
-"""Six questions with sliders: what moves, where the volume stands, who votes, what is drawn..."""
+"""Seven questions with sliders: what moves, where the volume stands, who votes, what is drawn..."""
 
 from __future__ import annotations
 
@@ -34,6 +34,19 @@ def gap_explorer(clip: MultiViewClip, gap: int = 6, views: Sequence[int] | None 
         time=integer("frame", T // 3, 0, T - 2),
         gap=integer("gap (frames)", gap, 1, min(60, T - 1)),
     )
+
+
+def heading_explorer(track: Track) -> ipw.VBox:
+    """Which way does it face? As `interactive.from_above` draws it.
+
+    Args:
+        track: T frames, with a heading.
+
+    Returns:
+        Slider and figure.
+    """
+    last = len(track.world) - 1
+    return controls(interactive.from_above(track), time=integer("frame", 0, 0, last))
 
 
 def volume_placer(rig: CameraRig, images: Tensor | None = None, voxels: int = 24) -> ipw.VBox:
