@@ -106,7 +106,7 @@ def _near(parts: Sequence[_Part | _Arrow]) -> np.ndarray:
     points = [part.points for part in parts if isinstance(part, _Part)]
     box = box_about(*points, percent=0.5, margin=0.02)
     ends = [np.nanpercentile(p.points, [0.1, 99.9], (0, 1)) for p in parts if isinstance(p, _Arrow)]
-    return box_about(box.T, *ends, margin=0.0) if ends else box
+    return box_about(box.T, *ends, margin=0.02) if ends else box
 
 
 # ---- what moves ----------------------------------------------------------------------------------
