@@ -37,9 +37,9 @@ STREET = {
         "diagnostics",
     ],
     "viz": [
-        "colours", "arrows", "overlays", "films", "plots", "model_images", "skeleton_edits", "traces",
-        "scenes", "player", "interactive", "widgets", "dashboard", "report_page", "run_images",
-        "paper_figures",
+        "colours", "arrows", "overlays", "films", "plots", "model_images", "skeleton_edits",
+        "traces", "scenes", "player", "interactive", "widgets", "dashboard", "report_page",
+        "run_images", "paper_figures",
     ],
     "workflows": [
         "arguments", "recommend", "doctor", "doctor_page", "track_run", "evaluate_run", "logbook",
