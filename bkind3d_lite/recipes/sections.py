@@ -87,6 +87,7 @@ class VolumeRecipe(Section):
     # either side of it in training
     by_heading: bool = False
     swing: float = 0.35
+    look_steps: int = 500  # for which walking teaches the look; 0: hull and walk tell it alone
     # depths that the depth lift considers, world units; None: the volume's, from each camera
     near: float | None = None
     far: float | None = None

@@ -112,7 +112,7 @@ def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Ba
         Endless batches; under torchrun, this rank's share of them.
     """
     data, volume = run.recipe.data, run.recipe.volume
-    survey = oriented(run.model, clip, survey, teach=run.step == 0)
+    survey = oriented(run.model, clip, survey, teach=0 if run.step else volume.look_steps)
     return clip.batches(
         data.image_wh,
         [max(1, round(gap * clip.fps)) for gap in data.gaps],

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def oriented(
-    model: Discoverer, clip: MultiViewClip, survey: Survey | None, *, teach: bool = False
+    model: Discoverer, clip: MultiViewClip, survey: Survey | None, *, teach: int = 0
 ) -> Survey | None:
     """The survey with the heading of every frame, if the model's volume turns with the animal.
 
@@ -22,7 +22,7 @@ def oriented(
         model: its look speaks for animals that stand, if it was taught. None: nothing is done.
         clip: the recording.
         survey: of the clip; one that knows its heading stays as it is, unless the look learns.
-        teach: the look, if it was not taught yet: by the walk of this recording.
+        teach: steps for which this recording's walk teaches the look, if it was not taught yet.
 
     Returns:
         The survey. Where nothing walks and the look does not tell, its heading is not found, which
@@ -31,13 +31,13 @@ def oriented(
     look, clip_name = model.look, clip.name
     if look is None or survey is None:
         return survey
-    learns = teach and not look.taught
+    learns = teach > 0 and not look.taught
     if survey.heading is not None and not learns:
         return survey
     motion = hull_motion(clip, survey)
     heading = find_heading(clip, survey, look if look.taught else None, motion)
     if learns and heading.found:
-        taught = teach_look([(clip, survey, heading)], seed=0)
+        taught = teach_look([(clip, survey, heading)], steps=teach)
         if taught is not None:
             look.load_state_dict(taught.state_dict())
             heading = find_heading(clip, survey, look if look.taught else None, motion)
@@ -54,13 +54,13 @@ def oriented(
     return replace(survey, heading=heading)
 
 
-def oriented_part(model: Discoverer, part: SurveyedClip, *, teach: bool = False) -> SurveyedClip:
+def oriented_part(model: Discoverer, part: SurveyedClip, *, teach: int = 0) -> SurveyedClip:
     """A clip whose survey is `oriented`.
 
     Args:
         model: as for `oriented`.
         part: the clip with its survey.
-        teach: the look, if it was not taught yet.
+        teach: as for `oriented`.
 
     Returns:
         The clip with its survey.

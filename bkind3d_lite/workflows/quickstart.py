@@ -87,7 +87,8 @@ def quickstart(
     plain = opened(clip)
     recipe = QUICK_RECIPES[clip] if steps is None else QUICK_RECIPES[clip].with_(steps=steps)
     run = begin(recipe, plain[0].clip, seed)
-    parts = (oriented_part(run.model, plain[0], teach=True), oriented_part(run.model, plain[1]))
+    first = oriented_part(run.model, plain[0], teach=recipe.volume.look_steps)
+    parts = (first, oriented_part(run.model, plain[1]))
     results: dict[str, Scores] = {"untrained": score_parts(run.model, run.recipe, parts)[1]}
     if resume and (out / CHECKPOINT).is_file():
         run = checkpoints.resume(out / CHECKPOINT, parts[0].clip, steps=recipe.optim.steps)

@@ -41,13 +41,12 @@ from ..training.orientation import oriented_part
 from ..training.prefetch import prefetch
 from ..viz.run_images import placement, placement_sheet, save_sheet
 from ..viz.scenes import save_html
-from .doctor import obstacles
+from .doctor import MOST_FRAMES, obstacles
 from .logbook import Logbook
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_EVERY = 100  # steps between checkpoints
-MOST_FRAMES = 12_000  # frames trained on
 STRETCHES = 20  # pieces of a longer recording that make them up
 PICTURES_EVERY = 250  # steps between contact sheets
 
@@ -283,7 +282,7 @@ def _begun(
     """A run before its first step, and the clip it begins with."""
     part, recipe = _prepared(clip, recipe, cache)
     run = begin(recipe, part.clip, seed, device)
-    return run, oriented_part(run.model, part, teach=True)
+    return run, oriented_part(run.model, part, teach=recipe.volume.look_steps)
 
 
 def _resumed(
@@ -301,7 +300,7 @@ def _resumed(
     part, _ = _prepared(clip, load_recipe(header["recipe"]).with_(**changes), cache)
     run = checkpoints.resume(path, part.clip, device, **changes)
     log.info("resuming %s after step %d", path.parent, run.step)
-    return run, oriented_part(run.model, part, teach=run.step == 0)
+    return run, oriented_part(run.model, part)
 
 
 def _changes(

@@ -1,0 +1,141 @@
+"""The volume turns with the animal: in batches, training, tracking, checkpoints."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from test_heading import walker
+from torch.testing import assert_close
+
+from bkind3d_lite import batches, begin, track, train
+from bkind3d_lite.clips.heading import rotated
+from bkind3d_lite.clips.heading_finder import find_heading
+from bkind3d_lite.clips.survey import survey
+from bkind3d_lite.model.losses import steadiness
+from bkind3d_lite.recipes import QUICK, RECIPES
+from bkind3d_lite.training.checkpoints import load, resume, save
+from bkind3d_lite.training.orientation import oriented
+
+SMALL = QUICK.with_(
+    image_wh=(32, 32), voxels=8, keypoints=5, encoder_width=8, channels=4, v2v_width=8,
+    decoder_width=8, animal_side=300.0, gaps=(0.2,), views_per_step=None, look_steps=0, warmup=0,
+    steps=4,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def walk():
+    clip, _ = walker()
+    its_survey = survey(clip)
+    return clip, replace(its_survey, heading=find_heading(clip, its_survey))
+
+
+def test_only_the_papers_recipes_leave_the_volume_in_the_room():
+    turns = {name for name, recipe in RECIPES.items() if recipe.volume.by_heading}
+    assert turns == {"quick", "quick-rat", "quick-human", "lean"}
+
+
+def test_batches_turn_with_the_animal(walk):
+    clip, its_survey = walk
+    run = begin(SMALL.with_(batch=6), clip, seed=3)
+    batch = next(batches(run, clip, its_survey))
+    angle, gap = its_survey.heading.angle, round(0.2 * clip.fps)
+    assert_close(batch.heading, angle[batch.index])
+    assert_close(batch.heading_later, angle[batch.index + gap])
+    swing = batch.turn - batch.heading
+    assert swing.abs().max() <= 0.35 and swing.std() > 0.05
+    assert not torch.equal(swing, batch.turn_later - batch.heading_later)
+
+
+def test_a_heading_that_was_not_found_turns_nothing(walk):
+    clip, its_survey = walk
+    lost = replace(its_survey.heading, travelled=0.0)
+    assert not lost.found
+    run = begin(SMALL.with_(batch=32), clip)
+    batch = next(batches(run, clip, replace(its_survey, heading=lost)))
+    assert batch.heading is None and batch.turn.max() > math.pi  # all the way round, as before
+
+
+def test_where_nothing_walks_it_is_said(walk, caplog):
+    clip, its_survey = walk
+    rest = clip.at(range(100, 120))  # it turns on the spot
+    part = replace(
+        its_survey, centre=its_survey.centre[100:], thumbs=its_survey.thumbs[100:], heading=None
+    )
+    heading = oriented(begin(SMALL, clip).model, rest, part).heading
+    assert not heading.found and "does not tell the animal's heading" in caplog.text
+
+
+def test_a_world_turned_about_the_vertical_turns_the_track(walk):
+    """What is tracked does not depend on which way the room's axes point."""
+    clip, its_survey = walk
+    angle = torch.tensor(0.9)
+    c, s = float(angle.cos()), float(angle.sin())
+    turn = torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    other = replace(clip, rig=replace(clip.rig, R=clip.rig.R @ turn.T))
+    heading = its_survey.heading
+    moved = replace(
+        its_survey,
+        centre=its_survey.centre @ turn.T,
+        heading=replace(heading, angle=heading.angle + angle),
+    )
+    run = begin(SMALL, clip)
+    here = track(run.model, run.recipe, clip, its_survey, range(0, 120, 30))
+    there = track(run.model, run.recipe, other, moved, range(0, 120, 30))
+    assert_close(there.world, here.world @ turn.T, atol=0.05, rtol=0)
+    still = track(run.model, run.recipe, other, replace(moved, heading=lost_of(heading)), [0, 30])
+    assert not torch.allclose(still.world, here.world[:2] @ turn.T, atol=0.05)
+
+
+def lost_of(heading):
+    return replace(heading, travelled=0.0)
+
+
+def test_steadiness_in_the_body_forgives_turning(walk):
+    clip, its_survey = walk
+    run = begin(SMALL.with_(batch=3, steady=1.0, steady_in="body"), clip)
+    batch = next(batches(run, clip, its_survey))
+    world = torch.randn(3, 5, 3)
+    turned = rotated(world, batch.heading_later - batch.heading)
+    now, later = run.objective._compared([world, turned], batch)
+    assert steadiness(now, later, 1.0) < 1e-8 < steadiness(world, turned, 1.0)
+    in_room = begin(SMALL.with_(steady_in="room"), clip).objective._compared([world, turned], batch)
+    assert in_room[0] is world and in_room[1] is turned
+
+
+def test_the_look_lies_in_the_checkpoint(walk, tmp_path):
+    clip, its_survey = walk
+    recipe = SMALL.with_(look_steps=3)
+    run = begin(recipe, clip)
+    assert not run.model.look.taught
+    pairs = batches(run, clip, replace(its_survey, heading=None))
+    next(train(run, pairs))
+    weights = run.model.look.networks[0][0].weight
+    assert not weights.requires_grad and weights.abs().sum() > 0
+    assert run.model.look.pace > 0  # it was taught, for three steps
+    save(run, tmp_path / "a.safetensors")
+    for model in (
+        load(tmp_path / "a.safetensors")[0],
+        load(tmp_path / "a.safetensors", tracking=True)[0],
+        resume(tmp_path / "a.safetensors", clip).model,
+    ):
+        for name, value in run.model.look.state_dict().items():
+            assert torch.equal(model.look.state_dict()[name], value), name
+    learned = [p for group in run.optimizer.param_groups for p in group["params"]]
+    assert not {id(p) for p in run.model.look.parameters()} & {id(p) for p in learned}
+
+
+def test_a_track_knows_its_heading(walk):
+    clip, its_survey = walk
+    run = begin(SMALL, clip)
+    path = track(run.model, run.recipe, clip, its_survey, [5, 6, 50])
+    assert torch.equal(path.heading, its_survey.heading.angle[[5, 6, 50]])
+
+
+def test_the_paper_has_no_look(walk):
+    clip, its_survey = walk
+    plain = SMALL.with_(by_heading=False)
+    run = begin(plain, clip)
+    assert run.model.look is None
+    assert oriented(run.model, clip, its_survey) is its_survey
