@@ -172,7 +172,14 @@ def separation(world: Tensor, sigma: float) -> Tensor:
     return (near.sum((1, 2)) - K).mean() / (K * (K - 1))
 
 
-def cover(ndc: Tensor, moving: Tensor, hw: tuple[int, int] = (32, 32)) -> Tensor:
+def cover(
+    ndc: Tensor,
+    moving: Tensor,
+    hw: tuple[int, int] = (32, 32),
+    *,
+    power: float = 2.0,
+    thin: float = 0.0,
+) -> Tensor:
     """Squared distance of the foreground to its nearest keypoint (beyond the paper).
 
     K-means on the silhouettes. Without it all keypoints may gather on the part that moves most;
@@ -182,6 +189,8 @@ def cover(ndc: Tensor, moving: Tensor, hw: tuple[int, int] = (32, 32)) -> Tensor
         ndc: (B, V, K, 2).
         moving: (B, V, 1, H, W) foreground.
         hw: (h, w) to which it is reduced.
+        power: of the distance before its mean is taken: with 4, far pixels count most.
+        thin: exponent on how little foreground lies about a pixel: a hand is few pixels.
 
     Returns:
         A scalar, in units of the image's width, squared.
@@ -190,8 +199,13 @@ def cover(ndc: Tensor, moving: Tensor, hw: tuple[int, int] = (32, 32)) -> Tensor
     mass = F.adaptive_avg_pool2d(moving.flatten(0, 1), hw).flatten(1)
     square = ndc.new_tensor([0.5, 0.5 * moving.shape[-2] / moving.shape[-1]])
     pixels = (cells(*hw, like=ndc) * square).flatten(0, 1)
+    if thin:
+        about = F.avg_pool2d(mass.unflatten(1, hw), 5, 1, 2).flatten(1)
+        mass = mass * (about + 0.04).pow(-thin)
     d2 = (pixels[:, None] - (ndc * square).flatten(0, 1)[:, None]).square().sum(-1).amin(-1)
-    return ((d2 * mass).sum(-1) / mass.sum(-1).clamp(min=1e-6)).mean()
+    far = d2 if power == 2 else (d2 + 1e-9).pow(power / 2)
+    mean = (far * mass).sum(-1) / mass.sum(-1).clamp(min=1e-6)
+    return mean.pow(2 / power).mean()
 
 
 # ---- on edges ------------------------------------------------------------------------------------
