@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from test_heading import walker
 
 from bkind3d_lite.cameras import ring as cameras_in_a_ring
+from bkind3d_lite.clips import recording_checks
 from bkind3d_lite.clips.calibration_faults import (
     FITS,
     lags,
@@ -20,6 +22,7 @@ from bkind3d_lite.clips.label_checks import check_truth, coverage, dilated
 from bkind3d_lite.clips.recording_checks import (
     check_agreement,
     check_background,
+    check_heading,
     check_timing,
 )
 from bkind3d_lite.clips.rig_checks import (
@@ -29,12 +32,13 @@ from bkind3d_lite.clips.rig_checks import (
     check_lenses,
     check_ring,
     check_unit,
+    upward,
 )
 from bkind3d_lite.clips.survey import survey, survey_views
 from bkind3d_lite.clips.synthetic import draw, figure, poses
 from bkind3d_lite.clips.videos import Frames
 from bkind3d_lite.workflows import doctor
-from bkind3d_lite.workflows.doctor import diagnose, examine
+from bkind3d_lite.workflows.doctor import diagnose, examine, obstacles
 
 LENS = (-0.3, 0.1, 0.0, 0.0, 0.0)
 
@@ -48,7 +52,7 @@ def good():
         poses(T)
         + 130 * torch.stack([angle.cos(), angle.sin(), 0.2 * (2 * angle).sin()], -1)[:, None]
     )
-    return replace(still, frames=draw(still.rig, joints), truth=joints)
+    return replace(still, frames=draw(still.rig, joints), truth=joints, fps=20.0)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,7 @@ def test_a_good_recording_passes(good):
         "motion",
         "agreement",
         "offsets",
+        "heading",
         "truth",
     }
     assert (
@@ -220,6 +225,66 @@ def test_a_folder_that_does_not_open_is_one_failed_check(folder, tmp_path):
     )
 
 
+# ---- heading -------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def walked():
+    """Six seconds: a walk round a circle and a rest, and what the views alone show of it."""
+    clip, _ = walker(120)
+    return clip, survey_views(clip)
+
+
+def part_of(walked, times):
+    clip, views = walked
+    return clip.at(times), replace(views, thumbs=views.thumbs[list(times)])
+
+
+def test_a_heading_that_can_be_found_is_told_with_its_figures(walked):
+    check = check_heading(*walked)
+    assert check.state == PASS and not check.remedy, check
+    told = r"walks (\d+)% of the time .*in 1[0-2] of 12 directions; its axis agrees 0\.[6-9]"
+    share = re.search(told, check.finding)
+    assert share and 60 < int(share[1]) < 85, check
+
+
+def test_where_nothing_walks_the_advice_is_a_warning_and_no_obstacle(walked):
+    rests = part_of(walked, range(90, 120))
+    check = check_heading(*rests)
+    assert check.state == WARN and "longer recording in which it walks" in check.remedy, check
+    assert not obstacles(*walked)
+
+
+def test_what_is_walked_in_a_part_is_walked_in_the_whole(walked):
+    """Two seconds of a walk tell too little by themselves; of a minute they are enough."""
+    some = part_of(walked, range(40))
+    assert check_heading(*some).state == WARN
+    assert check_heading(*some, frames=1200).state == PASS
+    assert "more directions" in check_heading(*some, frames=1200).remedy
+
+
+def test_long_and_fast_films_are_looked_at_in_stretches(walked, monkeypatch):
+    clip, views = walked
+    monkeypatch.setattr(recording_checks, "HEADED_FRAMES", 32)
+    asked = []
+    whole = recording_checks.find_heading
+    monkeypatch.setattr(
+        recording_checks, "find_heading", lambda c, s: asked.append((c, s)) or whole(c, s)
+    )
+    assert check_heading(replace(clip, fps=30.0), views).state == PASS
+    ((few, seen),) = asked
+    assert len(few) == 32 == len(seen.centre) and few.fps == 15 and 1 < len(few.starts) <= 8
+    # where the silhouettes say, to a limb
+    away = (seen.centre - few.truth.mean(1)).norm(dim=-1)
+    assert away.max() < 70, "a quarter of its length"
+
+
+def test_a_world_that_lies_on_its_side_has_no_heading(walked):
+    clip, views = walked
+    R = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+    aside = replace(clip, rig=replace(clip.rig, R=clip.rig.R @ R))
+    assert upward(clip.rig) == "+z" and upward(aside.rig) != "+z"
+    assert check_heading(aside, views) is None
+
+
 # ---- time ----------------------------------------------------------------------------------------
 class Film:
     """Footage that knows its times alone."""
@@ -298,4 +363,4 @@ def test_videos_of_another_size_than_the_calibration_are_told(folder, tmp_path):
 
 def test_a_notebook_shows_the_checks_as_a_table(good):
     page = diagnose(good)._repr_html_()
-    assert page.count("<tr>") == 9 and "ready to train" in page and "a gap of about" in page
+    assert page.count("<tr>") == 10 and "ready to train" in page and "a gap of about" in page

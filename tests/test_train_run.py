@@ -392,7 +392,7 @@ def test_a_cache_of_decoded_frames(walk, tmp_path, capsys):
         )
         == 0
     )
-    assert "note:" not in capsys.readouterr().out
+    assert "another rig" not in capsys.readouterr().out
 
 
 def test_a_long_overlay_shows_stretches():

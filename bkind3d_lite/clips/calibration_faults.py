@@ -77,6 +77,20 @@ def silhouette_centres(survey: Survey, rig: CameraRig, least: float = 5e-4) -> S
     return Sightings(torch.cat([s.px for s in parts]), torch.cat([s.valid for s in parts]))
 
 
+def silhouette_path(survey: Survey, rig: CameraRig) -> Tensor:
+    """Where the animal is by the centres of its silhouettes alone: quick, and good to a limb.
+
+    Args:
+        survey: of T frames.
+        rig: V cameras.
+
+    Returns:
+        (T, 3) world units; NaN where fewer than two views see it whole.
+    """
+    centres = silhouette_centres(survey, rig)
+    return triangulate(rig, centres.px[:, :, None], centres.valid.float()[..., None])[:, 0]
+
+
 def _centres(thumbs: Tensor, rig: CameraRig, least: float) -> Sightings:
     mass = thumbs.float() / 255
     mass = torch.where(mass > 0.5, mass, mass.new_zeros(()))

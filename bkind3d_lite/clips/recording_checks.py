@@ -6,16 +6,32 @@ Alone, and against the calibration. None where a question cannot be asked.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from .calibration_faults import FITS, Suspect, lags, misfits, silhouette_centres, suspects
+from .calibration_faults import (
+    FITS,
+    Suspect,
+    lags,
+    misfits,
+    silhouette_centres,
+    silhouette_path,
+    suspects,
+)
 from .clip import MultiViewClip, Survey
-from .rig_checks import FAIL, PASS, WARN, Check
+from .heading import LEAST_WALK, Heading
+from .heading_finder import find_heading
+from .rig_checks import FAIL, PASS, WARN, Check, upward
 from .videos import Footage
 
 GAPS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.66, 1.0)  # seconds, that motion is measured at
+
+HEADED_FPS = 12.0  # frames a second at least, where there are, that a heading is looked for in
+HEADED_FRAMES = 320  # of them
+FROM_SIDES = 6  # of 12 directions, that a look of an animal should be taught from
 
 
 # ---- time ----------------------------------------------------------------------------------------
@@ -247,3 +263,58 @@ def check_offsets(clip: MultiViewClip, survey: Survey) -> Check | None:
         f"of shifts up to {min(most, len(clip) // 3)} frames"
     )
     return Check("offsets", PASS, finding)
+
+
+def check_heading(clip: MultiViewClip, survey: Survey, frames: int | None = None) -> Check | None:
+    """Can it be told which way the animal faces? By hull and walk alone, in some moments.
+
+    Args:
+        clip: what is looked at.
+        survey: of the clip, with thumbs; its centres are not looked at.
+        frames: that a training would look at; None: the clip's. As much is walked in all of them.
+
+    Returns:
+        How much it walks, in how many directions, and how well its axis agrees; a warning if that
+        does not tell a heading; None where the world's z axis does not point up.
+    """
+    if upward(clip.rig) != "+z":
+        return None
+    times = _moments_of_walk(clip)
+    thumbs = survey.thumbs[times]
+    path = silhouette_path(replace(survey, thumbs=thumbs), clip.rig)
+    seen = path.isfinite().all(-1)
+    if not seen.any():
+        return None
+    nearest = (torch.arange(len(path))[:, None] - seen.nonzero()[:, 0]).abs().argmin(1)
+    there = replace(survey, thumbs=thumbs, centre=path[seen][nearest])
+    few = clip.at(times)
+    heading = find_heading(few, there)
+    finding = f"{heading}, from the hull's shape and way alone"
+    if not _walks(heading, (frames or len(clip)) / clip.fps / (len(few) / few.fps)):
+        remedy = (
+            f"too little is walked to tell the heading (at least {LEAST_WALK:g} s): the volume "
+            "cannot turn with the animal (by_heading), and keypoints may keep to the sides of the "
+            "room. Take a longer recording in which it walks, or track this one with a checkpoint "
+            "of another, whose look tells the heading at rest; an animal that is held in place "
+            "needs none"
+        )
+        return Check("heading", WARN, finding, remedy=remedy)
+    sides = "a recording in which it walks in more directions teaches a better look"
+    return Check("heading", PASS, finding, remedy="" if heading.directions >= FROM_SIDES else sides)
+
+
+def _moments_of_walk(clip: MultiViewClip) -> Tensor:
+    """Times (n,) at about `HEADED_FPS`: all, or eight stretches of them."""
+    step, ends = max(1, int(clip.fps / HEADED_FPS)), [*clip.starts[1:], len(clip)]
+    times = torch.cat([torch.arange(s, e, step) for s, e in zip(clip.starts, ends)])
+    if len(times) <= HEADED_FRAMES:
+        return times
+    length = HEADED_FRAMES // 8
+    begins = torch.linspace(0, len(times) - length, 8).long()
+    return times[(begins[:, None] + torch.arange(length)).flatten()]
+
+
+def _walks(heading: Heading, times: float) -> bool:
+    """Whether so many times as much walking tells a heading."""
+    seconds, lengths = float(heading.walking.sum()) / heading.fps, heading.travelled
+    return heading.found or (seconds * times >= LEAST_WALK and lengths * times >= 1)

@@ -121,13 +121,11 @@ def check_ring(rig: CameraRig) -> Check:
     sides = F.normalize(centre - rig.centres, dim=-1)
     angle = torch.rad2deg(torch.acos((sides * rig.R[:, 2]).sum(-1).clamp(-1, 1)))
     apart = torch.rad2deg(torch.acos((sides @ sides.T).clamp(-1, 1))).amax()
-    up = -rig.R[:, 1].mean(0)
-    most = int(up.abs().argmax())
-    sign, axis = "-" if up[most] < 0 else "+", "xyz"[most]
+    up = upward(rig)
     finding = (
         f"axes pass the common centre within {float(angle.max()):.0f} degrees, "
         f"views up to {float(apart):.0f} degrees apart, "
-        f"{width:.4g} {rig.unit} seen across, up is about {sign}{axis}"
+        f"{width:.4g} {rig.unit} seen across, up is about {up}"
     )
     if angle.max() > 40:
         remedy = "a camera looks elsewhere: are its rotation and translation world to camera?"
@@ -136,5 +134,18 @@ def check_ring(rig: CameraRig) -> Check:
         remedy = "views from nearly one side give little depth: use cameras farther apart"
         return Check("ring", WARN, finding, remedy=remedy)
     turn = "volumes turn about z: turn the world until z points up, or train with turn=false"
-    upright = axis == "z" and up[2] > 0
-    return Check("ring", PASS, finding, remedy="" if upright else turn)
+    return Check("ring", PASS, finding, remedy="" if up == "+z" else turn)
+
+
+def upward(rig: CameraRig) -> str:
+    """Which of the world's axes points up, by how the cameras are held: `+z`, `-y` and so on.
+
+    Args:
+        rig: V cameras.
+
+    Returns:
+        Sign and axis.
+    """
+    up = -rig.R[:, 1].mean(0)
+    most = int(up.abs().argmax())
+    return ("-" if up[most] < 0 else "+") + "xyz"[most]

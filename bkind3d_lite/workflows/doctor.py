@@ -14,6 +14,7 @@ from ..clips.label_checks import check_marks, check_truth
 from ..clips.recording_checks import (
     check_agreement,
     check_background,
+    check_heading,
     check_motion,
     check_offsets,
     check_timing,
@@ -38,6 +39,7 @@ VERDICT = {
 }
 # Frames that the doctor looks at; of longer recordings eight stretches, evenly spread.
 DOCTOR_FRAMES = 2000
+MOST_FRAMES = 12_000  # of a longer recording, that are trained on
 # Bytes for decoded frames, if the command line says nothing of memory.
 USUAL_BUDGET = 2_000_000_000
 LOOK = 208  # pixels of the longer side at which the doctor looks at a clip
@@ -142,7 +144,7 @@ def diagnose(
         checks.append(Check("motion", FAIL, str(error)))
         diagnosis.checks += [check for check in checks if check is not None]
         return diagnosis
-    checks += _about_views(clip, diagnosis.survey)
+    checks += _about_views(clip, diagnosis.survey, min(len(whole), MOST_FRAMES))
     checks.append(check_marks(whole))
     answers = [check for check in checks if check is not None]
     diagnosis.checks += [_forgiven(check, answers) for check in answers]
@@ -166,12 +168,13 @@ def _files(clip: MultiViewClip, whole: MultiViewClip) -> Check:
     return Check("files", PASS, finding)
 
 
-def _about_views(clip: MultiViewClip, survey: Survey) -> list[Check | None]:
-    """What the images show, alone and together; offsets only where the views agree."""
+def _about_views(clip: MultiViewClip, survey: Survey, frames: int) -> list[Check | None]:
+    """What the images show, alone and together; some of it only where the views agree."""
     agreement = check_agreement(clip, survey)
     checks = [check_background(clip, survey), check_motion(clip, survey), agreement]
     offsets = check_offsets(clip, survey) if agreement.state == PASS else None
-    return [*checks, offsets, check_truth(clip, survey)]
+    heading = None if agreement.state == FAIL else check_heading(clip, survey, frames)
+    return [*checks, offsets, heading, check_truth(clip, survey)]
 
 
 def _forgiven(check: Check, checks: list[Check]) -> Check:

@@ -11,7 +11,7 @@ from plotly import graph_objects as go
 from torch import Tensor
 
 from ..cameras import CameraRig, triangulate
-from ..clips.calibration_faults import Sightings, silhouette_centres
+from ..clips.calibration_faults import Sightings, silhouette_centres, silhouette_path
 from ..clips.clip import MultiViewClip, Survey
 from ..clips.rig_checks import FAIL
 from ..files import write_atomically
@@ -139,9 +139,7 @@ def placement_figure(
         volume = cube(torch.tensor(plan.centre), plan.side, name="where the animal stays")
     path = []
     if survey is not None:
-        centres = silhouette_centres(survey, clip.rig)
-        weight = centres.valid.float()[..., None]
-        points = triangulate(clip.rig, centres.px[:, :, None], weight)[:, 0]
+        points = silhouette_path(survey, clip.rig)
         path = [trail(points[points.isfinite().all(-1)], "where the animal goes")]
     cameras = rig_traces(clip.rig, images=clip.frames[0])
     return scene(cameras, volume, path, unit=clip.rig.unit)
