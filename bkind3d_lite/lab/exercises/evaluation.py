@@ -1,9 +1,12 @@
 """09_evaluation: are unnamed points worth anything?"""
 
+import math
+
 import torch
 from torch import Tensor
 
 from ... import evaluation
+from ...evaluation.body_bound import explained
 from .entry import Dice, Exercise, Mistake
 
 LESSON = "09_evaluation"
@@ -28,6 +31,11 @@ def _regress(x, y):
 
 def _bootstrap(errors, picks):
     return evaluation.interval(errors, picks)
+
+
+def _body_share(away, heading):
+    power, _, body = explained(torch.complex(*away.double().unbind(-1)), heading)
+    return float(body.sum() / power.sum())
 
 
 def _centred(x: Tensor) -> Tensor:
@@ -61,6 +69,31 @@ def _pairs(dice: Dice) -> tuple:
 def _resamples(dice: Dice) -> tuple:
     errors = dice.uniform(5, 40, 12) ** 1.5
     return errors, torch.randint(12, (200, 12), generator=dice.generator)
+
+
+def _walk(dice: Dice) -> tuple[Tensor, Tensor]:
+    """As many frames in each of 12 directions, so that the package weighs all frames alike."""
+    heading = math.pi * (torch.randperm(24, generator=dice.generator) + dice.uniform(0, 1, 24)) / 12
+    body, room = 40 * dice.normal(5, 2), 25 * dice.normal(5, 2)
+    away = _round(body.expand(24, -1, -1), heading) + room + 15 * dice.normal(24, 5, 2)
+    return away - away.mean(1, keepdim=True), heading
+
+
+def _round(away: Tensor, angle: Tensor) -> Tensor:
+    """Flat offsets (T, K, 2), each frame turned by its angle (T)."""
+    c, s = angle.cos()[:, None], angle.sin()[:, None]
+    x, y = away.unbind(-1)
+    return torch.stack([c * x - s * y, s * x + c * y], -1)
+
+
+def _explained(home: Tensor) -> Tensor:
+    """Of each keypoint: square of the mean offset, (K)."""
+    return home.mean(0).square().sum(-1)
+
+
+def _power(away: Tensor) -> Tensor:
+    """Of each keypoint: mean square of the offset, (K)."""
+    return away.square().sum(-1).mean(0)
 
 
 EXERCISES = (
@@ -214,5 +247,43 @@ EXERCISES = (
             ),
         ),
         shows=evaluation.interval,
+    ),
+    Exercise(
+        name="body_share",
+        lesson=LESSON,
+        task=(
+            "body_share(away (T, K, 2), heading (T)) -> number: share of the flat offsets (their "
+            "squares, summed over keypoints) that a place fixed in the body explains; frames alike"
+        ),
+        reference=_body_share,
+        make=_walk,
+        mistakes=(
+            Mistake(
+                "turned the wrong way: back into the body is by -heading",
+                lambda a, h: _explained(_round(a, h)).sum() / _power(a).sum(),
+            ),
+            Mistake(
+                "this is the share of the room: turn each frame back by its heading first",
+                lambda a, h: _explained(a).sum() / _power(a).sum(),
+            ),
+            Mistake(
+                "sum over the keypoints above and below, then divide; no mean of their shares",
+                lambda a, h: (_explained(_round(a, -h)) / _power(a)).mean(),
+            ),
+            Mistake(
+                "squares of lengths, not lengths",
+                lambda a, h: _explained(_round(a, -h)).sqrt().sum() / a.norm(dim=-1).mean(0).sum(),
+            ),
+            Mistake(
+                "this is what is left unexplained: 1 minus it",
+                lambda a, h: 1 - _explained(_round(a, -h)).sum() / _power(a).sum(),
+            ),
+            Mistake(
+                "mean over the frames first, square after; the other way round it is always 1",
+                lambda a, h: _power(_round(a, -h)).sum() / _power(a).sum(),
+            ),
+        ),
+        shows=explained,
+        tolerance=1e-3,
     ),
 )
