@@ -172,14 +172,7 @@ def separation(world: Tensor, sigma: float) -> Tensor:
     return (near.sum((1, 2)) - K).mean() / (K * (K - 1))
 
 
-def cover(
-    ndc: Tensor,
-    moving: Tensor,
-    hw: tuple[int, int] = (32, 32),
-    *,
-    power: float = 2.0,
-    thin: float = 0.0,
-) -> Tensor:
+def cover(ndc: Tensor, moving: Tensor, hw: tuple[int, int] = (32, 32)) -> Tensor:
     """Squared distance of the foreground to its nearest keypoint (beyond the paper).
 
     K-means on the silhouettes. Without it all keypoints may gather on the part that moves most;
@@ -189,8 +182,6 @@ def cover(
         ndc: (B, V, K, 2).
         moving: (B, V, 1, H, W) foreground.
         hw: (h, w) to which it is reduced.
-        power: of the distance before its mean is taken: with 4, far pixels count most.
-        thin: exponent on how little foreground lies about a pixel: a hand is few pixels.
 
     Returns:
         A scalar, in units of the image's width, squared.
@@ -199,13 +190,8 @@ def cover(
     mass = F.adaptive_avg_pool2d(moving.flatten(0, 1), hw).flatten(1)
     square = ndc.new_tensor([0.5, 0.5 * moving.shape[-2] / moving.shape[-1]])
     pixels = (cells(*hw, like=ndc) * square).flatten(0, 1)
-    if thin:
-        about = F.avg_pool2d(mass.unflatten(1, hw), 5, 1, 2).flatten(1)
-        mass = mass * (about + 0.04).pow(-thin)
     d2 = (pixels[:, None] - (ndc * square).flatten(0, 1)[:, None]).square().sum(-1).amin(-1)
-    far = d2 if power == 2 else (d2 + 1e-9).pow(power / 2)
-    mean = (far * mass).sum(-1) / mass.sum(-1).clamp(min=1e-6)
-    return mean.pow(2 / power).mean()
+    return ((d2 * mass).sum(-1) / mass.sum(-1).clamp(min=1e-6)).mean()
 
 
 # ---- on edges ------------------------------------------------------------------------------------

@@ -164,10 +164,7 @@ class Objective(nn.Module):
     def _beyond_the_paper(self, batch: Batch, both: Pair) -> dict[str, Tensor]:
         r, losses = self.recipe.losses, {}
         if r.cover:
-            now, later = (
-                cover(k.ndc, x[:, :, 3:], power=r.cover_power, thin=r.cover_thin)
-                for k, x in zip(both, both_moments(batch))
-            )
+            now, later = (cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, both_moments(batch)))
             losses["cover"] = r.cover / 2 * (now + later)
         if r.steady:
             now, later = self._compared(_needed(both, "world", "steady"), batch)
