@@ -22,7 +22,7 @@ from ..volumes import Grid
 from .arrows import arrows
 from .colours import GREY, skeleton_colours
 from .films import filmstrip
-from .scenes import CLEAR, THEMES, box_about, first_look, places, scene
+from .scenes import CLEAR, THEMES, box_about, first_look, places, proportions, scene
 from .traces import (
     Points,
     arrow_mesh,
@@ -283,7 +283,8 @@ def _go_to(frame: list | None, pause: float) -> list:
 def _look_at(ranges: np.ndarray) -> list[dict]:
     """Arguments of Plotly's `relayout`: the axes and the camera of another box."""
     axes = {f"scene.{a}axis.range": r.round(3).tolist() for a, r in zip("xyz", ranges)}
-    return [axes | {"scene.camera": first_look(ranges)}]
+    space = {"scene.camera": first_look(ranges), "scene.aspectratio": proportions(ranges)}
+    return [axes | space]
 
 
 def _buttons(buttons: list[dict], x: float, side: str) -> dict[str, Any]:

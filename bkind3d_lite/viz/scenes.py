@@ -62,17 +62,29 @@ def first_look(ranges: np.ndarray) -> dict[str, dict]:
     """A camera above and aside, near enough for the box to fill the scene.
 
     Args:
-        ranges: (3, 2) of the axes; Plotly scales the box's sides to a geometric mean of 1.
+        ranges: (3, 2) of the axes.
 
     Returns:
         A Plotly scene's `camera`.
     """
-    extent = ranges[:, 1] - ranges[:, 0]
-    ex, ey, ez = extent / extent.prod() ** (1 / 3)
+    ex, ey, ez = proportions(ranges).values()
     # what the box measures up and across, from there
     up, across = 0.89 * ez + 0.45 * math.hypot(ex, ey), 0.7 * (0.78 * ex + 0.62 * ey)
     x, y, z = 1.41 * max(up, across) * np.array([0.56, -0.70, 0.45])
     return dict(eye=dict(x=x, y=y, z=z), center=dict(x=0, y=0, z=-0.14), up=dict(x=0, y=0, z=1))
+
+
+def proportions(ranges: np.ndarray) -> dict[str, float]:
+    """Sides of a box with equal axes. Plotly's own `data` goes by what it drew first, not by these.
+
+    Args:
+        ranges: (3, 2) of the axes.
+
+    Returns:
+        A Plotly scene's `aspectratio`; its geometric mean is 1.
+    """
+    extent = np.asarray(ranges)[:, 1] - np.asarray(ranges)[:, 0]
+    return dict(zip("xyz", (extent / extent.prod() ** (1 / 3)).tolist()))
 
 
 def places(traces: Iterable) -> list[np.ndarray]:
@@ -140,7 +152,8 @@ def scene(
     flat = [t for trace in traces for t in (trace if isinstance(trace, (list, tuple)) else [trace])]
     ranges = box_about(*places(flat)) if ranges is None else np.asarray(ranges)
     space = dict(
-        aspectmode="data",
+        aspectmode="manual",
+        aspectratio=proportions(ranges),
         camera=first_look(ranges),
         dragmode="turntable",
         domain=dict(x=[0, 1], y=[0, 1]),
