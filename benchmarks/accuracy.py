@@ -8,8 +8,10 @@ The first trains the siblings and the ablation, the second one switch beyond the
 
 Bases: `reduced`, the paper's method without any switch beyond it, at a size that a CPU trains in
 minutes; `lean`, the preset for people without a data centre at the same size; `quick`, the clip's
-preset with all switches. Prints PMPJPE, MPJPE (mm) and on-body on the held-out part and CPU seconds
-of training, mean +- half the range over the seeds, beside what needs no training; writes every run
+preset with all switches. Prints PMPJPE, MPJPE (mm), on-body, the shares that room and body explain
+(R2), turning on the held-out part, and CPU seconds of training, mean +- half the range over the
+seeds, beside what needs no training: the untrained network in the same volume, the rigid template
+(centre, heading, a mean offset for each joint), the true centroid, the mean pose. Writes every run
 as it ends to build/bench/accuracy-<clip>.json.
 --resume keeps the runs that are there and does the rest.
 """
@@ -20,17 +22,18 @@ import argparse
 import json
 import platform
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from bkind3d_lite.clips import SurveyedClip
-from bkind3d_lite.evaluation import baselines
+from bkind3d_lite.clips.heading_finder import headed
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.recipes import LEAN, VARIANTS, Recipe
 from bkind3d_lite.training import batches, begin, train
-from bkind3d_lite.workflows.evaluate_run import score_parts
+from bkind3d_lite.training.loop import Run
+from bkind3d_lite.training.orientation import oriented_part
+from bkind3d_lite.workflows.evaluate_run import references, score_parts
 from bkind3d_lite.workflows.quickstart import QUICK_RECIPES as QUICK
 from bkind3d_lite.workflows.quickstart import opened
 
@@ -86,19 +89,60 @@ OFF = {  # the switches beyond the paper, one at a time
     "no-mask": dict(mask=False),
     "no-turn": dict(turn=False),
     "no-steady": dict(steady=0.0),
+    "no-heading": dict(by_heading=False, steady_in="room"),
     "no-sure": dict(sure=0.0),
     "no-by-motion": dict(by_motion=False),
     "all-views": dict(views_per_step=None),
 }
 ROWS = {"full": {}, "bfloat16": dict(precision="bfloat16")} | VARIANTS | OFF
 USUAL = {"reduced": ["full", *VARIANTS], "lean": ["full"], "quick": ["full", *OFF]}
-DIGITS = {"pmpjpe": 1, "mpjpe": 1, "on_body": 2, "seconds": 0}
+DIGITS = {
+    "pmpjpe": 1,
+    "mpjpe": 1,
+    "on_body": 2,
+    "r2_room": 2,
+    "r2_body": 2,
+    "turning": 2,
+    "seconds": 0,
+}
+NO_TRAINING = ("untrained", "rigid_template", "centroid", "mean_pose")
+Parts = tuple[SurveyedClip, SurveyedClip]
 
 
-def one(recipe: Recipe, parts: tuple[SurveyedClip, SurveyedClip], seed: int) -> dict[str, float]:
+class Orienter:
+    """Both parts with the headings that a model's look tells; the first part's walk teaches it,
+    once for all runs. A model whose volume does not turn with the animal gets parts without."""
+
+    def __init__(self, parts: Parts):
+        self.plain, self.turned, self.look, self.known = parts, None, None, None
+
+    def __call__(self, run: Run) -> Parts:
+        if run.model.look is None:
+            return self.plain
+        if self.turned is None:
+            steps = run.recipe.volume.look_steps
+            first = oriented_part(run.model, self.plain[0], teach=steps)
+            self.turned = first, oriented_part(run.model, self.plain[1])
+            self.look = run.model.look.state_dict()
+        run.model.look.load_state_dict(self.look)
+        return self.turned
+
+    def references(self) -> dict[str, dict[str, float]]:
+        """What needs no network; where no model asked for headings, with those of hull and walk."""
+        if self.known is None:
+            self.known = references(self.turned or tuple(_headed(part) for part in self.plain))
+        return self.known
+
+
+def _headed(part: SurveyedClip) -> SurveyedClip:
+    return SurveyedClip(part.clip, headed(part.clip, part.survey))
+
+
+def one(recipe: Recipe, orient: Orienter, seed: int) -> dict[str, float | None]:
     """Train for `recipe.optim.steps` and judge on the held-out part; seconds are CPU seconds of
-    training."""
-    run, start = begin(recipe, parts[0].clip, seed), time.process_time()
+    training, once the look is taught."""
+    run = begin(recipe, orient.plain[0].clip, seed)
+    parts, start = orient(run), time.process_time()
     for step in (
         train(run, batches(run, parts[0].clip, parts[0].survey)) if recipe.optim.steps else ()
     ):
@@ -116,7 +160,7 @@ def machine() -> str:
 def measure(given: argparse.Namespace, path: Path) -> list[dict]:
     """Every row with every seed, the first seed of all rows first; each is written at once."""
     known = json.loads(path.read_text()) if given.resume and path.is_file() else {"runs": []}
-    runs, parts = known["runs"], None
+    runs, orient = known["runs"], None
     for seed in given.seeds:
         for row in ["untrained", *given.rows]:
             what = {
@@ -127,21 +171,20 @@ def measure(given: argparse.Namespace, path: Path) -> list[dict]:
             }
             if any(what.items() <= done.items() for done in runs):
                 continue
-            parts = parts or opened(given.clip)
-            recipe = replace(
-                BASES[given.base][given.clip], **{"steps": what["steps"]} | ROWS.get(row, {})
-            )
-            runs.append(what | one(recipe, parts, seed))
+            orient = orient or Orienter(opened(given.clip))
+            changes = {"steps": what["steps"]} | ROWS.get(row, {})
+            recipe = BASES[given.base][given.clip].with_(**changes)
+            runs.append(what | one(recipe, orient, seed))
             print(
                 row,
                 f"seed {seed}",
-                *(f"{k} {runs[-1][k]:.{digits}f}" for k, digits in DIGITS.items()),
+                *(f"{k} {cell([runs[-1][k]], digits)}" for k, digits in DIGITS.items()),
                 flush=True,
             )
             known |= {
                 "clip": given.clip,
                 "machine": machine(),
-                "baselines": baselines(parts[0].clip.truth, parts[1].clip.truth),
+                "baselines": orient.references(),
             }
             write_atomically(
                 path, lambda temporary: temporary.write_text(json.dumps(known, indent=1))
@@ -152,8 +195,9 @@ def measure(given: argparse.Namespace, path: Path) -> list[dict]:
     ]
 
 
-def cell(values: list[float], digits: int) -> str:
-    """Mean, and half the range where there are several."""
+def cell(values: list[float | None], digits: int) -> str:
+    """Mean, and half the range where there are several; None: not told."""
+    values = [v for v in values if v is not None]
     spread = f" ± {(max(values) - min(values)) / 2:.{digits}f}" if len(values) > 1 else ""
     return f"{sum(values) / len(values):.{digits}f}{spread}" if values else "-"
 
@@ -173,13 +217,9 @@ def table(given: argparse.Namespace, runs: list[dict]) -> str:
         return [cell([r[key] for r in of if key in r], digits) for key, digits in DIGITS.items()]
 
     ranked = sorted(given.rows, key=lambda name: float(row(name)[0].split()[0]))
-    lines = [
-        f"| {name} | {' | '.join(row(name))} |"
-        for name in [*ranked, "untrained", "centroid", "mean_pose"]
-    ]
-    return "\n".join(
-        ["| row | PMPJPE mm | MPJPE mm | on-body | CPU s |", "|---|---|---|---|---|", *lines]
-    )
+    lines = [f"| {name} | {' | '.join(row(name))} |" for name in [*ranked, *NO_TRAINING]]
+    heads = "PMPJPE mm | MPJPE mm | on-body | R2 room | R2 body | turning | CPU s"
+    return "\n".join([f"| row | {heads} |", f"|---{'|---' * len(DIGITS)}|", *lines])
 
 
 def main() -> None:

@@ -5,15 +5,17 @@
 PATH holds `mouse5_dev` (five synchronized videos of a mouse, a calibration, `com3d_mm.csv`: the
 silhouette's centre) and `mouse2_labels` (images of the same cage at other times by two of its
 cameras, `labels3d.json`: joints by hand), small cuts of DANNCE's demo. Runs doctor, train, track
-and export on the first; scores the track without labels, and with the labels of the second by
-leaving each instant out. Then the same verbs on the second by itself. Writes build/bench/real.json
-and the stills of docs/real_recordings.md.
+and export on the first; scores the track without labels (on the silhouettes; does it turn with the
+animal?), and with the labels of the second by leaving each instant out, beside the untrained
+network in the same volume, the rigid template, the centroid and the mean pose. Then the same verbs
+on the second by itself. Writes build/bench/real.json and the stills of docs/real_recordings.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -26,17 +28,22 @@ from PIL import Image
 
 from bkind3d_lite.clips import MultiViewClip, Survey, Track, open_clip
 from bkind3d_lite.clips.exports import read_track
+from bkind3d_lite.clips.heading_finder import headed
 from bkind3d_lite.clips.survey import animal_length, on_silhouettes, survey
-from bkind3d_lite.evaluation import BarycentricRegressor, mpjpe
+from bkind3d_lite.evaluation import BarycentricRegressor, RigidTemplate, mpjpe
+from bkind3d_lite.evaluation.body_bound import body_bound
 from bkind3d_lite.files import write_atomically
+from bkind3d_lite.model import Discoverer, build
 from bkind3d_lite.recipes import Recipe
 from bkind3d_lite.training import load, track
+from bkind3d_lite.training.orientation import oriented
 from bkind3d_lite.viz import closeups
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from real_recordings import arranged
 
 STILLS = Path(__file__).parents[1] / "docs" / "images"
+TAIL = ("Tail(mid)", "Tail(end)")  # they dominate a mean over all joints
 
 
 def command(*words: object) -> tuple[float, str]:
@@ -86,6 +93,28 @@ def unlabelled(
     }
 
 
+def seen_by(model: Discoverer, clip: MultiViewClip) -> Survey:
+    """The survey with the heading that the model's look tells; or, if it has none, that the hull
+    and its walk tell, which says what counts as walking."""
+    found = oriented(model, clip, survey(clip))
+    return found if found.heading is not None else headed(clip, found)
+
+
+def turns(clip: MultiViewClip, seen: Survey, found: Track) -> dict[str, float | None]:
+    """Do the points turn with the animal, by the way that they go themselves? Shares of room and
+    body, turning, and the keypoint that is least bound to the body."""
+    pace = seen.heading.speed * seen.heading.length
+    bound = body_bound(found.world, clip.fps, pace, starts=clip.starts)
+    shares = {
+        "r2_room": bound.room,
+        "r2_body": bound.body,
+        "turning": bound.turning,
+        "least_bound": float(bound.body_of.min()),
+    }
+    told = {key: None if math.isnan(value) else value for key, value in shares.items()}
+    return {"faster_than": pace, "frames": bound.frames} | told
+
+
 # ---- with labels by hand -------------------------------------------------------------------------
 def left_out(inputs: torch.Tensor, joints: torch.Tensor) -> torch.Tensor:
     """Predictions (T, J, 3) for each instant by a regressor fitted on all the others; NaN for
@@ -102,35 +131,47 @@ def left_out(inputs: torch.Tensor, joints: torch.Tensor) -> torch.Tensor:
     return out
 
 
+def templates(clip: MultiViewClip, seen: Survey, truth: torch.Tensor) -> torch.Tensor:
+    """Predictions (T, J, 3) by the survey's centre, its heading and a mean offset for each joint,
+    each instant by all the others."""
+    times, centre = torch.arange(len(truth)), seen.centre[clip.labelled]
+    angle = seen.heading.angle[clip.labelled]
+    fits = [RigidTemplate.fit(*(x[times != t] for x in (centre, truth, angle))) for t in times]
+    one = [fit.predict(centre[t : t + 1], angle[t : t + 1]) for t, fit in enumerate(fits)]
+    return torch.cat(one)
+
+
 def labelled(
-    model, recipe: Recipe, clip: MultiViewClip, least: int = 6
+    model: Discoverer, recipe: Recipe, clip: MultiViewClip, least: int = 6
 ) -> tuple[dict[str, float], Track]:
     """Errors in mm, leaving each labelled instant out, of joints with at least `least` labels:
-    trained, and what needs no network."""
-    found = track(model, recipe, clip, survey(clip), clip.labelled)
+    trained, untrained in the same volume (turned, if a heading is found), and what needs no
+    network: rigid template, centroid, mean pose."""
+    seen = oriented(model, clip, survey(clip))
+    found = track(model, recipe, clip, seen, clip.labelled)
+    fresh = track(build(recipe, 0)[0], recipe, clip, seen, clip.labelled)
     truth = clip.truth[clip.labelled]
-    truth = truth[:, truth.isfinite().all(-1).sum(0) >= least]
-    centroid = truth.nanmean(1, keepdim=True)
-    offset = torch.stack(
-        [
-            (truth - centroid)[[s for s in range(len(truth)) if s != t]].nanmean(0)
-            for t in range(len(truth))
-        ]
-    )
-    pose = torch.stack(
-        [truth[[s for s in range(len(truth)) if s != t]].nanmean(0) for t in range(len(truth))]
-    )
+    often = truth.isfinite().all(-1).sum(0) >= least
+    truth = truth[:, often]
+    centroid, instants = truth.nanmean(1, keepdim=True), torch.arange(len(truth))
+    offset = torch.stack([(truth - centroid)[instants != t].nanmean(0) for t in instants])
+    pose = torch.stack([truth[instants != t].nanmean(0) for t in instants])
     rows = {
         "trained": left_out(found.world, truth),
+        "untrained": left_out(fresh.world, truth),
         "centroid and mean offset": centroid + offset,
         "mean pose": pose,
     }
-    errors = {
-        name: float(mpjpe(guess, truth, centred=False).nanmean()) for name, guess in rows.items()
-    }
-    errors |= {
-        f"{name}, centred": float(mpjpe(guess, truth).nanmean()) for name, guess in rows.items()
-    }
+    if seen.heading is not None and seen.heading.found:
+        rows["rigid template"] = templates(clip, seen, truth)
+    names = [name for name, keep in zip(clip.skeleton.names, often) if keep]
+    body = torch.tensor([name not in TAIL for name in names])
+    errors = {}
+    for name, guess in rows.items():
+        for words, joints in (("", slice(None)), (", without the tail", body)):
+            away = guess[:, joints], truth[:, joints]
+            errors[f"{name}{words}"] = float(mpjpe(*away, centred=False).nanmean())
+            errors[f"{name}{words}, centred"] = float(mpjpe(*away).nanmean())
     return errors | {"instants": len(truth), "joints": truth.shape[1]}, found
 
 
@@ -175,15 +216,16 @@ def main() -> None:
             out / "track",
         )
     clip, found = open_clip(mouse), read_track(out / "track" / "keypoints.npz")
-    seen = survey(clip)
+    model, recipe, _ = load(out / "run" / "checkpoint.safetensors")
+    seen = seen_by(model, clip)
     centre = torch.tensor(
         np.loadtxt(mouse / "com3d_mm.csv", delimiter=",", comments="#")[:, 1:4]
     ).float()
-    results = {"mouse5_dev": unlabelled(clip, seen, found, centre) | {"seconds": seconds}}
+    scores = unlabelled(clip, seen, found, centre) | turns(clip, seen, found)
+    results = {"mouse5_dev": scores | {"heading": str(seen.heading), "seconds": seconds}}
     still(clip, found, [50, 1200, 1600, 1900], "real_mouse5")
     shutil.rmtree(out / "labels", ignore_errors=True)
     arranged(given.data / "mouse2_labels", out / "labels")
-    model, recipe, _ = load(out / "run" / "checkpoint.safetensors")
     two = open_clip(out / "labels", fps=6.0)  # 20 frames of 120 a second apart
     results["mouse2_labels"], found = labelled(model, recipe, two)
     still(two.at(two.labelled.tolist()), found, [1, 5, 10, 19], "real_mouse2")

@@ -98,16 +98,27 @@ def main() -> None:
     finish(given, run, parts, time.perf_counter() - start)
 
 
+def card_row(name: str, scores: dict) -> str:
+    """A line of the card's table."""
+    digits = {"pmpjpe": 1, "mpjpe": 1, "on_body": 3, "r2_room": 2, "r2_body": 2, "turning": 2}
+    values = [
+        "-" if scores.get(key) is None else f"{scores[key]:.{n}f}" for key, n in digits.items()
+    ]
+    return f"| {name} | {' | '.join(values)} |"
+
+
 def finish(given, run, parts, seconds: float) -> None:
     """Write the light checkpoint and its card."""
     path = save(run, shipped(given.clip), whole=False)
+    fresh = begin(run.recipe, parts[0].clip, given.seed).model
     rows = {
-        "": score_parts(run.model, run.recipe, parts)[1],
-        "u_": score_parts(begin(run.recipe, parts[0].clip, given.seed).model, run.recipe, parts)[1],
+        "this checkpoint": score_parts(run.model, run.recipe, parts)[1],
+        "untrained network": score_parts(fresh, run.recipe, parts)[1],
     }
     known = references(parts)
-    rows |= {"c_": known["centroid"], "m_": known["mean_pose"], "r_": known["rigid_template"]}
-    values = {prefix + key: value for prefix, row in rows.items() for key, value in row.items()}
+    names = {"rigid_template": "rigid template", "centroid": "true centroid alone"}
+    names |= {"mean_pose": "mean pose"}
+    rows |= {name: known[key] for key, name in names.items() if key in known}
     text = CARD.format(
         clip=given.clip,
         keypoints=run.recipe.keypoints,
@@ -125,7 +136,7 @@ def finish(given, run, parts, seconds: float) -> None:
         turns=_turns(rows[""]),
         u_turns=_turns(rows["u_"]),
         heading=parts[1].survey.heading,
-        **values,
+        rows="\n".join(card_row(name, row) for name, row in rows.items()),
     )
     write_atomically(
         SAMPLES / "checkpoints" / f"{given.clip}.md",
