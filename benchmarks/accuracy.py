@@ -88,13 +88,15 @@ OFF = {  # the switches beyond the paper, one at a time
     "no-cover": dict(cover=0.0),
     "no-mask": dict(mask=False),
     "no-turn": dict(turn=False),
+    "no-shape": dict(shape=False),
     "no-steady": dict(steady=0.0),
     "no-heading": dict(by_heading=False, steady_in="room"),
     "no-sure": dict(sure=0.0),
     "no-by-motion": dict(by_motion=False),
     "all-views": dict(views_per_step=None),
 }
-ROWS = {"full": {}, "bfloat16": dict(precision="bfloat16")} | VARIANTS | OFF
+ON = {"bfloat16": dict(precision="bfloat16"), "with-shape": dict(shape=True)}
+ROWS = {"full": {}} | ON | VARIANTS | OFF
 USUAL = {"reduced": ["full", *VARIANTS], "lean": ["full"], "quick": ["full", *OFF]}
 DIGITS = {
     "pmpjpe": 1,

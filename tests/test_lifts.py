@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring
 from bkind3d_lite.clips import Batch
-from bkind3d_lite.model.lifts import Volumetric
+from bkind3d_lite.model.lifts import SHAPE, Volumetric
 from bkind3d_lite.recipes import PriorRecipe, V2VRecipe, VolumeRecipe
 
 
@@ -202,3 +202,16 @@ def test_sharpness_scales_the_logits():
     sharp = lift.volume(maps, batch.now, ndc)
     lift.priors = replace(lift.priors, sharpness=1.0)
     assert_close(sharp, 3 * lift.volume(maps, batch.now, ndc), atol=1e-4, rtol=1e-4)
+
+
+def test_the_3d_network_sees_the_shape_and_the_place():
+    recipe = VolumeRecipe(side=300.0, voxels=8, centre=(0.0, 0.0, 100.0))
+    lift = Volumetric(recipe, 3, 4, priors=PriorRecipe(shape=True))
+    occupied = torch.full((2, 1, 512), 0.5).log()
+    shape = lift._shape(occupied)
+    assert shape.shape == (2, SHAPE, 512)
+    assert_close(shape[:, 0], torch.full((2, 512), 0.5))
+    assert_close(shape[0, 1:, 0], torch.full((3,), -7 / 8))  # the first voxel: x, y and z lowest
+    assert_close(shape[1, 1:, 1], torch.tensor([-5 / 8, -7 / 8, -7 / 8]))  # x runs first
+    assert next(lift.v2v.parameters()).shape[1] == 4 + SHAPE
+    assert Volumetric(recipe, 3, 4)._shape(occupied) is None

@@ -98,8 +98,8 @@ class Volumetric(Lift):
         channels: of the maps and of the volume.
         v2v: the 3D network.
         priors: beyond the paper. sharpness, a factor on the logits before the softmax (1: paper);
-            hull, the weight of the visual hull on the volume (0: paper), taken from the images'
-            fourth channel blurred by `hull_blur` px.
+            hull, the weight of the visual hull (0: paper), taken from the images' fourth channel
+            blurred by `hull_blur` px; shape, whether V2V sees it, too, and each voxel's place.
         recompute: less memory: one moment's volume after the other, and again for the gradient.
 
     Raises:
@@ -126,8 +126,7 @@ class Volumetric(Lift):
                 f"hourglass of {v2v.v2v_levels} levels"
             )
         self.voxels, self.side = volume.voxels, cast(float, volume.cube)
-        shown = channels + SHAPE * priors.shape
-        self.v2v = V2V(v2v, shown, keypoints, recompute=recompute)
+        self.v2v = V2V(v2v, channels + SHAPE * priors.shape, keypoints, recompute=recompute)
         centre = volume.centre or (0.0, 0.0, 0.0)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
         # static cameras: projected once per rig
@@ -136,10 +135,9 @@ class Volumetric(Lift):
     @property
     def layout(self) -> torch.memory_format:
         """The volume's memory layout is that of the weights."""
-        weight = self._first_weight
-        last = weight.is_contiguous(memory_format=torch.channels_last_3d)
-        plain = weight.is_contiguous() or not last
-        return torch.contiguous_format if plain else torch.channels_last_3d
+        weight, last = self._first_weight, torch.channels_last_3d
+        plain = weight.is_contiguous() or not weight.is_contiguous(memory_format=last)
+        return torch.contiguous_format if plain else last
 
     @property
     def _first_weight(self) -> Tensor:

@@ -45,10 +45,11 @@ QUICK_HUMAN = QUICK_RAT.with_(
     animal_side=2000.0,
     hull=4.0,
     hull_blur=1,
+    shape=True,
     cover=300.0,
     steady=4.0,
     views_per_step=None,
-    steps=2400,
+    steps=900,
 )
 # For recordings of one's own: the cube's side comes from the animal itself, and three views a step
 # keep every view's part small.
