@@ -139,3 +139,14 @@ def test_the_paper_has_no_look(walk):
     run = begin(plain, clip)
     assert run.model.look is None
     assert oriented(run.model, clip, its_survey) is its_survey
+
+
+def test_a_light_checkpoint_holds_the_look_in_half_precision(walk, tmp_path):
+    clip, its_survey = walk
+    run = begin(SMALL, clip)
+    look = run.model.look
+    look.scale.fill_(0.3001)
+    light = load(save(run, tmp_path / "light.safetensors", whole=False))[0].look
+    assert torch.equal(light.scale, look.scale)
+    for name, value in look.state_dict().items():
+        assert_close(light.state_dict()[name], value, rtol=1e-3, atol=1e-6)

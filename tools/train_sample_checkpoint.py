@@ -33,7 +33,7 @@ BKinD-3D, {keypoints} keypoints, trained without labels on the training part of 
 - Data: `data_samples/{clip}/train` ({frames} frames, {views} views). The ground truth is used for
   scoring only.
 - Steps: {steps}, {hours:.2f} h on {machine}, {date}.
-- Licence: Apache-2.0. Size: {size:.2f} MB, float32 weights, no optimizer state.
+- Licence: Apache-2.0. Size: {size:.2f} MB, float32 weights (the look: float16), no optimizer state.
 - Keypoints do not transfer to another rig or animal: they are what this rig's frames taught.
 
 Scores on the held-out part (`data_samples/{clip}/test`), by the code of

@@ -69,7 +69,10 @@ def save(
 def _tensors(run: Run, whole: bool) -> dict[str, Tensor]:
     """All tensors of a run by their names in the file."""
     tensors = {f"model.{k}": v for k, v in run.model.state_dict().items()}
-    if whole:
+    if not whole:  # half precision is enough for the look's weights, not for its single numbers
+        look = {k: v for k, v in tensors.items() if k.startswith("model.look.") and v.numel() > 1}
+        tensors |= {k: v.half() for k, v in look.items()}
+    else:
         tensors |= {f"objective.{k}": v for k, v in run.objective.state_dict().items()}
         for i, state in run.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
