@@ -210,8 +210,8 @@ def main() -> None:
                 part = parts[name]
                 times = times or labels.times["moments of the film"][1][[1, 5, 10, 19]].tolist()
                 path = track(run.model, run.recipe, part.clip, part.survey, times)
-                where = part.clip.at(times)
-                still(where, path, list(range(len(times))), name.replace("mouse", "real_mouse"))
+                wide = 2.2 * part.survey.heading.length
+                still(part.clip, path, times, name.replace("mouse", "real_mouse"), side=wide)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ cameras, `labels3d.json`: joints by hand), small cuts of DANNCE's demo. Runs doc
 and export on the first; scores the track without labels (on the silhouettes; does it turn with the
 animal?), and with the labels of the second by leaving each instant out, beside the untrained
 network in the same volume, the rigid template, the centroid and the mean pose. Then the same verbs
-on the second by itself. Writes build/bench/real.json and the stills of docs/real_recordings.md.
+on the second by itself. Writes build/bench/real.json. (`benchmarks/mouse.py` judges what it is worth.)
 """
 
 from __future__ import annotations
@@ -223,12 +223,10 @@ def main() -> None:
     ).float()
     scores = unlabelled(clip, seen, found, centre) | turns(clip, seen, found)
     results = {"mouse5_dev": scores | {"heading": str(seen.heading), "seconds": seconds}}
-    still(clip, found, [50, 1200, 1600, 1900], "real_mouse5")
     shutil.rmtree(out / "labels", ignore_errors=True)
     arranged(given.data / "mouse2_labels", out / "labels")
     two = open_clip(out / "labels", fps=6.0)  # 20 frames of 120 a second apart
-    results["mouse2_labels"], found = labelled(model, recipe, two)
-    still(two.at(two.labelled.tolist()), found, [1, 5, 10, 19], "real_mouse2")
+    results["mouse2_labels"], _ = labelled(model, recipe, two)
     if (
         not given.keep
     ):  # the few images by themselves: enough to see every step work, not to learn from
