@@ -210,7 +210,7 @@ def main() -> None:
                 part = parts[name]
                 times = times or labels.times["moments of the film"][1][[1, 5, 10, 19]].tolist()
                 path = track(run.model, run.recipe, part.clip, part.survey, times)
-                wide = 2.2 * part.survey.heading.length
+                wide = 1.7 * part.survey.heading.length
                 still(part.clip, path, times, name.replace("mouse", "real_mouse"), side=wide)
 
 

@@ -8,7 +8,7 @@ cameras, `labels3d.json`: joints by hand), small cuts of DANNCE's demo. Runs doc
 and export on the first; scores the track without labels (on the silhouettes; does it turn with the
 animal?), and with the labels of the second by leaving each instant out, beside the untrained
 network in the same volume, the rigid template, the centroid and the mean pose. Then the same verbs
-on the second by itself. Writes build/bench/real.json. (`benchmarks/mouse.py` judges what it is worth.)
+on the second by itself. Writes build/bench/real.json; `benchmarks/mouse.py` judges more.
 """
 
 from __future__ import annotations
