@@ -52,6 +52,14 @@ def test_there_and_back_with_an_unknown_point(track):
     assert_close(back, track.world, atol=1e-3, rtol=0, equal_nan=True)
 
 
+def test_some_times_of_a_track_take_their_heading_along(track, plain):
+    some = track.at([1, 3, 5])
+    assert_close(some.egocentric(), track.egocentric()[1::2][:3])
+    assert_close(some.heading_confidence, track.heading_confidence[[1, 3, 5]])
+    assert some.fps == 12.5 and some.skeleton == track.skeleton
+    assert plain.at(torch.tensor([4])).heading is None and plain.at([4]).fps == 25
+
+
 def test_a_heading_has_a_value_a_frame(plain):
     with pytest.raises(ValueError, match="heading: expected"):
         replace(plain, heading=torch.zeros(6))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,23 @@ class Track:
         if self.heading is None:
             raise ValueError("the track knows no heading, so it has no egocentric coordinates")
         return rotated(self.world - self.origin[:, None], -self.heading)
+
+    def at(self, times: Sequence[int] | Tensor) -> Track:
+        """The track at these times alone.
+
+        Args:
+            times: (n,) rows, in their order.
+
+        Returns:
+            A track of n rows; its frames a second are those of the usual step.
+        """
+        times = torch.as_tensor(times)
+        step = max(1, int(times.diff().median())) if len(times) > 1 else 1
+        kept = ("world", "confidence", "heading", "heading_confidence")
+        rows: dict[str, Any] = {
+            name: None if (v := getattr(self, name)) is None else v[times] for name in kept
+        }
+        return replace(self, fps=self.fps / step, **rows)
 
     def save(self, path: str | Path) -> Path:
         """Write the track to a file, whole or not at all.
