@@ -28,6 +28,7 @@ from bkind3d_lite.clips.look import (
     calibrated,
     limited,
     log_likelihood,
+    one_thread,
     right_of_views,
     teach,
     turned,
@@ -301,3 +302,14 @@ def test_heading_of_the_bundled_clips(kind, step, degrees):
     assert off.median() < degrees and (off < 90).float().mean() > 0.93
     if kind == "human":
         assert found.axis_agreement < 0.4  # shoulders are wider than the walk is long
+
+
+def test_teaching_leaves_the_number_of_threads_as_it_was():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -222,7 +223,7 @@ def teach(lessons: list[Lesson], side: float, seed: int = 0, steps: int = 500) -
     Returns:
         A look whose `scale` was found on walking that its networks were not taught.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(seed)
         look = Look(side)
         crops = torch.cat([x.crops.flatten(0, 1) for x in lessons])
@@ -234,6 +235,23 @@ def teach(lessons: list[Lesson], side: float, seed: int = 0, steps: int = 500) -
         look.eval().requires_grad_(False)
         look.scale.fill_(_calibrated(look, lessons))
     return look
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Networks as small as these gain nothing by threads, which wait for each other on a busy CPU.
+
+    Nor does what they learn depend on how many there are.
+
+    Yields:
+        Nothing; PyTorch's number of threads is afterwards what it was.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _learn(network: nn.Module, crops: Tensor, angle: Tensor, steps: int) -> None:
