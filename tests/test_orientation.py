@@ -67,6 +67,14 @@ def test_where_nothing_walks_it_is_said(walk, caplog):
     assert not heading.found and "does not tell the animal's heading" in caplog.text
 
 
+def test_a_heading_that_is_known_is_not_lost_to_one_that_is_not(walk):
+    clip, its_survey = walk
+    rest = clip.at(range(100, 120))
+    known = replace(its_survey, centre=its_survey.centre[100:], thumbs=its_survey.thumbs[100:])
+    model = begin(SMALL, clip).model
+    assert known.heading.found and oriented(model, rest, known, teach=3) is known
+
+
 def test_a_world_turned_about_the_vertical_turns_the_track(walk):
     """What is tracked does not depend on which way the room's axes point."""
     clip, its_survey = walk

@@ -36,6 +36,8 @@ def oriented(
         return survey
     motion = hull_motion(clip, survey)
     heading = find_heading(clip, survey, look if look.taught else None, motion)
+    if survey.heading is not None and survey.heading.found and not heading.found:
+        return survey  # somebody knew better, by another recording's look
     if learns and heading.found:
         taught = teach_look([(clip, survey, heading)], steps=teach)
         if taught is not None:
