@@ -88,7 +88,6 @@ OFF = {  # the switches beyond the paper, one at a time
     "no-cover": dict(cover=0.0),
     "no-mask": dict(mask=False),
     "no-turn": dict(turn=False),
-    "no-shape": dict(shape=False),
     "no-steady": dict(steady=0.0),
     "no-heading": dict(by_heading=False, steady_in="room"),
     "no-sure": dict(sure=0.0),

@@ -45,6 +45,7 @@ CHILD = textwrap.dedent("""
             drawn = batches(run, clip, seen)
             pairs = (replace(doubled(pair), rig=doubled(pair.rig)) for pair in drawn)
             parameters = dict(run.model.named_parameters())
+            parameters = {n: p for n, p in parameters.items() if p.requires_grad}
             run.optimizer.register_step_pre_hook(
                 lambda *_: grads.update({n: p.grad.clone() for n, p in parameters.items()})
             )

@@ -26,6 +26,7 @@ class Heading:
     length: float  # of the animal, world units
     travelled: float  # by walking, animal lengths
     looked: bool  # whether a look spoke for it, too
+    agrees: bool  # False: neither its axis nor its looks have to do with the way it goes
     fps: float
     starts: tuple[int, ...] = (0,)
 
@@ -33,7 +34,8 @@ class Heading:
     def found(self) -> bool:
         """Whether the animal walks enough to tell a heading at all, or a look is sure of it."""
         walks = self.walking.sum() >= LEAST_WALK * self.fps and self.travelled >= 1
-        return bool(walks or (self.looked and self.confidence.mean() > SURE_ENOUGH))
+        told = walks or (self.looked and self.confidence.mean() > SURE_ENOUGH)
+        return bool(told and self.agrees)
 
     @property
     def directions(self) -> int:

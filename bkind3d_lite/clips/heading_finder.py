@@ -30,6 +30,7 @@ TURN = 0.35  # radians that an animal usually turns in that time
 WALK = 3.0  # concentration of the heading about the way, at the speed of walking
 BESIDE = 1.0  # the same beside a look, whose evidence is calibrated: velocity is smooth, not new
 FASTER = 1.5  # times the speed of walking beyond which speed says no more
+USEFUL = 0.1  # scale of a look that knows something of walking it was not taught
 SLOWEST = 0.15  # animal lengths per second; slower is no walk, whatever else the animal does
 DOUBT = 0.05  # chance that in `MOMENT` the animal turns unseen: no sign is known for ever
 CALM = 0.2  # exponent on evidence in what is said of confidence, since its pieces follow each other
@@ -230,6 +231,7 @@ def find_heading(
         length=motion.length,
         travelled=float(motion.speed[walking].sum() / clip.fps),
         looked=look is not None,
+        agrees=look is None or weight > 0 or float(look.scale) > USEFUL,
         fps=clip.fps,
         starts=clip.starts,
     )

@@ -109,8 +109,8 @@ class Look(nn.Module):
 
     @property
     def taught(self) -> bool:
-        """Whether it has something to say: not before it was taught, and not if it is useless."""
-        return bool(self.scale > 0)
+        """Whether somebody's walk has taught it, be it useful or not."""
+        return bool(self.pace > 0)
 
 
 def limited(vector: Tensor) -> Tensor:

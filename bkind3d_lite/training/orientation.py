@@ -42,7 +42,7 @@ def oriented(
         taught = teach_look([(clip, survey, heading)], steps=teach)
         if taught is not None:
             look.load_state_dict(taught.state_dict())
-            heading = find_heading(clip, survey, look if look.taught else None, motion)
+            heading = find_heading(clip, survey, look, motion)
     if heading.found:
         log.info("heading of %s: %s", clip_name, heading)
     else:
