@@ -147,6 +147,10 @@ def test_the_paper_has_no_look(walk):
     run = begin(plain, clip)
     assert run.model.look is None
     assert oriented(run.model, clip, its_survey) is its_survey
+    unheard = replace(its_survey, heading=None)
+    paths = [track(run.model, run.recipe, clip, s, [5, 50]) for s in (its_survey, unheard)]
+    assert torch.equal(paths[0].world, paths[1].world)  # the volume stands, whoever knows
+    assert paths[0].heading is not None and paths[1].heading is None
 
 
 def test_a_light_checkpoint_holds_the_look_in_half_precision(walk, tmp_path):

@@ -23,12 +23,8 @@ from .loop import Run, begin
 from .precision import equip, narrow, settle
 
 Header = dict[str, Any]  # recipe, seed, step, whole, clip (a fingerprint), notes, scaler
-FOR_TRACKING = (
-    "model.encoder.",
-    "model.lift.",
-    "model.edges.",
-    "model.look.",
-)  # beginnings of tensors' names
+# beginnings of tensors' names
+FOR_TRACKING = ("model.encoder.", "model.lift.", "model.edges.", "model.look.")
 
 
 # ---- writing -------------------------------------------------------------------------------------

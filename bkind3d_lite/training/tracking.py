@@ -63,7 +63,7 @@ def track(
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     world, confidence = [], []
     for some in times.split(batch):
-        turn = _faced(survey, some).get("heading")
+        turn = _faced(survey, some).get("heading") if recipe.volume.by_heading else None
         frames = clip.batch(some, None, recipe.data.image_wh, survey, recipe.volume.crop, turn=turn)
         where, how_sure = _over_turns(model, frames.to(device), turns)
         world.append(where.cpu())
