@@ -94,12 +94,11 @@ def test_tracking_hands_on_a_heading_that_was_found(found, clip, seen, tiny, mon
     monkeypatch.setattr(tracking, "_drawn_skeleton", lambda *_: clip.skeleton)
     times = [3, 0, 30]
     model = Still()
-    track = tracking.track(model, tiny, clip, replace(seen, heading=heading), times)
+    turns = tiny.with_(by_heading=True)
+    track = tracking.track(model, turns, clip, replace(seen, heading=heading), times)
     if found:
-        (
-            assert_close(track.heading, angle[times]),
-            assert_close(track.heading_confidence, sure[times]),
-        )
+        assert_close(track.heading, angle[times])
+        assert_close(track.heading_confidence, sure[times])
         assert_close(torch.cat(model.turns), angle[times])
     else:
         assert track.heading is track.heading_confidence is None
