@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from . import anipose, dannce, human36m, plain, rat7m
-from .entry import Place, Recording, Truth, match_videos, synchronized
+from .entry import Place, Recording, Truth, match_videos
+from .moments import synchronized
 
 __all__ = ["Place", "Recording", "Truth", "match_videos", "published_split", "read_recording"]
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ...calibrations.isolated_parser import arrays
-from .entry import Place, Recording, Truth, indices_of, match_videos, same_aspect, whole
+from .entry import Place, Recording, Truth, match_videos, same_aspect, whole
 from .footage import footage_of
+from .moments import indices_of
 
 DANNCE_FIELDS = ("sync", "labelData", "skeleton")
 

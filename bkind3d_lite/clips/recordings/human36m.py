@@ -19,8 +19,9 @@ import numpy as np
 from ...calibrations import find_calibration
 from ...calibrations.isolated_parser import arrays
 from ...cameras import CameraRig
-from .entry import Place, Recording, Truth, common_numbers, match_videos, same_aspect
+from .entry import Place, Recording, Truth, match_videos, same_aspect
 from .footage import Stills, footage_of
+from .moments import common_numbers
 
 TRAIN, TEST, EVERY = (1, 5, 6, 7, 8), (9, 11), 16  # subjects, and which frames are scored
 FPS = 50.0

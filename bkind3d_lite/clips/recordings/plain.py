@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from ..videos import Footage
-from .entry import Place, Recording, Truth, common_numbers, match_videos, same_aspect, whole
+from .entry import Place, Recording, Truth, match_videos, same_aspect, whole
 from .footage import Stills, footage_of
+from .moments import common_numbers
 
 TRUTH_BYTES = 1 << 32  # of a truth file's arrays: a hundred joints for days
 PARTS = ("train", "val", "test")

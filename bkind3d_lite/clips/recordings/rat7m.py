@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from ...calibrations.isolated_parser import arrays
-from .entry import Place, Recording, Truth, indices_of, match_videos, same_aspect
+from .entry import Place, Recording, Truth, match_videos, same_aspect
 from .footage import footage_of
+from .moments import indices_of
 
 TRAIN, TEST, EVERY = (1, 2, 3, 4), (5,), 240  # subjects, and which frames are scored
 NAME = re.compile(r"mocap-s(\d{1,4})-d(\d{1,4})$")
