@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
 STREET = {
     "shapes": [],
     "files": [],
+    "units": [],
     "distributed": [],
     "recipes": ["sections", "presets", "words"],
     "lenses": [],

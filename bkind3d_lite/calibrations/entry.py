@@ -17,6 +17,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from ..cameras import CameraRig
+from ..units import unit_named
 
 REMEDY = "calibrate again, or correct the file"
 NEEDED = ("name", "matrix", "rotation", "translation")
@@ -191,4 +192,4 @@ def rig_of(
         key: torch.from_numpy(np.stack([camera[key] for camera in cameras])).float()
         for key in ("K", "R", "t", "distortion")
     }
-    return CameraRig(**stacked, wh=first, names=names, unit=unit)
+    return CameraRig(**stacked, wh=first, names=names, unit=unit_named(unit))

@@ -12,9 +12,11 @@ from torch.nn import functional as F
 
 from ..cameras import CameraRig
 from ..lenses import largest_radius2
+from ..units import METRES
 from ..volumes import overlap
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
+SMALLEST, LARGEST = 5e-3, 300.0  # metres from camera to animal
 
 
 @dataclass(frozen=True)
@@ -79,29 +81,47 @@ def _odd_lenses(rig: CameraRig) -> list[str]:
 
 
 def check_unit(rig: CameraRig) -> Check:
-    """Cameras stand decimetres to decametres from what they film: what unit makes that so?
+    """Do cameras stand centimetres to a hundred metres from what they film, in the rig's unit?
+
+    Microscopes and stadiums have other sizes, so an unusual one is a warning; what cannot be any
+    rig's size is a failure.
 
     Args:
         rig: V cameras.
 
     Returns:
-        A failure if the rig names another unit, a warning if it names none.
+        A failure if no rig is so small or large, a warning if few are or if the unit is not told.
     """
-    spread = float((rig.centres - rig.centres.mean(0)).norm(dim=-1).mean())
-    metres = {"mm": 1e-3, "cm": 1e-2, "m": 1.0}
-    fits = [unit for unit, size in metres.items() if 0.1 < spread * size < 30]
-    finding = f"cameras stand {spread:.4g} {rig.unit} from their middle"
-    if rig.unit in fits:
-        return Check("unit", PASS, finding)
-    if rig.unit == "unknown":
-        finding = finding.replace(" unknown", " (unit not told)")
+    reach = _reach(rig)
+    fits = [unit for unit in ("mm", "cm", "m") if 0.1 < reach * METRES[unit] < 30]
+    finding = f"cameras stand {reach:.4g} {rig.unit} from what they film"
+    if rig.unit not in METRES:
+        told = "not told" if rig.unit == "unknown" else f"'{rig.unit}' is no known length"
+        finding = f"cameras stand {reach:.4g} from what they film (unit {told})"
         remedy = f"probably {fits[0] if fits else 'none of mm, cm, m'}: write unit under [metadata]"
         return Check("unit", WARN, finding, remedy=remedy)
+    metres = reach * METRES[rig.unit]
+    if 0.1 < metres < 30:
+        return Check("unit", PASS, finding)
+    if SMALLEST < metres < LARGEST:
+        finding += f" ({metres:.3g} m), an unusual size"
+        remedy = f"if that is wrong, [metadata] unit is rather {' or '.join(fits)}" if fits else ""
+        return Check("unit", WARN, finding, remedy=remedy)
+    finding += f" ({metres:.3g} m), the size of no rig"
     remedy = (
         f"that fits {' or '.join(fits) or 'no unit'}, not {rig.unit}: "
         "correct [metadata] unit, or scale the translations"
     )
     return Check("unit", FAIL, finding, remedy=remedy)
+
+
+def _reach(rig: CameraRig) -> float:
+    """Mean distance of the cameras from where their axes meet; else from their own middle."""
+    try:
+        centre, _ = overlap(rig)
+    except ValueError:
+        centre = rig.centres.mean(0)
+    return float((rig.centres - centre).norm(dim=-1).mean())
 
 
 def check_ring(rig: CameraRig) -> Check:
