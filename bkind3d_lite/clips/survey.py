@@ -214,9 +214,9 @@ def _without_thumbs(clip: MultiViewClip, samples: int, background: Tensor | None
     ground, noise, contrast, share = _views(clip, picks, background)
     if (still := int((share < 1e-3).sum())) > V - 2:
         raise ValueError(
-            f"{clip.name}: nothing moves here (in {still} of {V} views less than 0.1 % of the "
-            "pixels leave the background); a clip without motion cannot be learned from: "
-            "choose a stretch in which the animal moves"
+            f"{clip.name}: {_unlit(clip, ground)}nothing moves here (in {still} of {V} views less "
+            "than 0.1 % of the pixels leave the background); a clip without motion cannot be "
+            "learned from: choose a stretch in which the animal moves"
         )
     return Survey(
         background=ground,
@@ -225,6 +225,20 @@ def _without_thumbs(clip: MultiViewClip, samples: int, background: Tensor | None
         centre=torch.zeros(T, 3),
         thumbs=torch.zeros(0),
         floor=0.02,
+    )
+
+
+def _unlit(clip: MultiViewClip, ground: Tensor) -> str:
+    """Why nothing can be seen to move: which views are white or black all over, if some are."""
+    light = ground.float().flatten(1).mean(1)
+    blank = {n: x for n, x in zip(clip.rig.names, light.tolist()) if not 4 < x < 251}
+    if not blank:
+        return ""
+    name, value = next(iter(blank.items()))
+    colour = "white" if value > 128 else "black"
+    return (
+        f"{name} is {colour} all over (mean {value:.0f} of 255): over- or underexposed, or written "
+        "with more bits than are read (write 8 bits a sample); "
     )
 
 

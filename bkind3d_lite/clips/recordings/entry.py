@@ -15,7 +15,7 @@ import numpy as np
 from ...calibrations import find_calibration, load_calibration
 from ...cameras import CameraRig
 from ..videos import VIDEO_SUFFIXES, Footage
-from .footage import IMAGE_SUFFIXES, JoinedVideos, footage_of, in_folder, last_number
+from .footage import IMAGE_SUFFIXES, JoinedVideos, footage_of, in_folder, last_number, one_of_each
 
 SUBFOLDERS = ("videos", "Videos", "videos-raw")
 
@@ -107,21 +107,31 @@ class Place:
 
         Returns:
             {name: path} of the videos, or of the folders of videos or images.
+
+        Raises:
+            ValueError: two of them could be the same camera.
         """
         here = [self.folder, *(self.folder / name for name in SUBFOLDERS)]
         folders = here if folder is None else [folder]
         folders = [self.inside(f) for f in folders if f.is_dir()]
-        for home in folders:
-            if videos := in_folder(home, VIDEO_SUFFIXES):
-                return {p.stem: self.inside(p) for p in videos if self._of_trial(p)}
-        for home in folders:
-            cameras = {path: files for path, files in _inner_folders(home) if files}
-            for path, files in cameras.items():
-                for inner in (path, *files):
-                    self.inside(inner)
-            if cameras:
-                return {path.name: path for path in cameras}
-        return {}
+        videos = [self._videos_in(home) for home in folders]
+        cameras = [{p.name: p for p, files in _inner_folders(f) if files} for f in folders]
+        first, *others = [found for found in (*videos, *cameras) if found] or [{}]
+        for other in others:
+            if twice := [name for name in first if name in other]:
+                pair = [str(s[twice[0]].relative_to(self.folder)) for s in (first, other)]
+                raise ValueError(
+                    f"{self.folder}: {' and '.join(pair)} could each be camera {twice[0]}; "
+                    "keep one of them in the folder"
+                )
+        for path in first.values():
+            for inner in (path, *(_files_in(path) if path.is_dir() else ())):
+                self.inside(inner)
+        return first
+
+    def _videos_in(self, home: Path) -> dict[str, Path]:
+        videos = [p for p in in_folder(home, VIDEO_SUFFIXES) if self._of_trial(p)]
+        return {p.stem: p for p in one_of_each(videos)}
 
     def _of_trial(self, video: Path) -> bool:
         return self.trial is None or bool(_word(self.trial).search(video.stem.lower()))
@@ -163,7 +173,11 @@ def _inner_folders(home: Path) -> Iterator[tuple[Path, list[Path]]]:
     """The folders in a folder, with their videos and images."""
     for path in sorted(home.iterdir()):
         if path.is_dir() and not path.name.startswith(".") and path.name not in SUBFOLDERS:
-            yield path, in_folder(path, VIDEO_SUFFIXES + IMAGE_SUFFIXES)
+            yield path, _files_in(path)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return in_folder(folder, VIDEO_SUFFIXES + IMAGE_SUFFIXES)
 
 
 # ---- sources and cameras -------------------------------------------------------------------------

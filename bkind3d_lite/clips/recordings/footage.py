@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from PIL import Image
 from ...calibrations import natural
 from ..video_headers import plausible_wh
 from ..videos import VIDEO_SUFFIXES, Footage, Video
+from .deep_images import deep_samples, filled_bits, in_eight_bits, sample_bits
 
+log = logging.getLogger(__name__)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -25,7 +29,7 @@ class Stills:
     fps, seconds = 0.0, None
 
     def __init__(self, paths: Sequence[Path]):
-        self.paths = sorted(paths, key=lambda p: natural(p.stem))
+        self.paths = sorted(one_of_each(paths), key=lambda p: natural(p.stem))
         self.path = self.paths[0].parent
         self.wh = self._stated_wh(0)
         numbers = [last_number(p) for p in self.paths]
@@ -47,6 +51,23 @@ class Stills:
                 return plausible_wh(image.size)
             except OSError as error:
                 raise self._unreadable(index, error) from error
+
+    @cached_property
+    def bits(self) -> int:
+        """Bits a sample that the camera fills, in images that have room for more than 8."""
+        bits = filled_bits([p for p in self.paths if sample_bits(p) > 8])
+        log.info("%s: images of %d bits a sample, scaled to 8", self.path, bits)
+        return bits
+
+    def _eight_bits(self, image: Image.Image, index: int) -> Image.Image:
+        """An opened image as RGB of 8 bits."""
+        path = self.paths[index]
+        if sample_bits(path) > 8:
+            return Image.fromarray(in_eight_bits(deep_samples(path), self.bits))
+        try:
+            return image.convert("RGB")
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"{path}: broken ({error}); copy the file again") from error
 
     def _unreadable(self, index: int, error: Exception) -> ValueError:
         return ValueError(
@@ -76,13 +97,8 @@ class Stills:
                         f"{self.paths[i]}: {image.size[0]} x {image.size[1]} pixels, the first one "
                         f"of its folder {self.wh[0]} x {self.wh[1]}; a sequence has one size"
                     )
-                try:
-                    small = image.convert("RGB").resize((width, height), Image.Resampling.BOX)
-                    out[i - start] = np.asarray(small)
-                except (OSError, SyntaxError, ValueError) as error:
-                    raise ValueError(
-                        f"{self.paths[i]}: broken ({error}); copy the file again"
-                    ) from error
+                whole = self._eight_bits(image, i)
+                out[i - start] = np.asarray(whole.resize((width, height), Image.Resampling.BOX))
         return out
 
 
@@ -96,7 +112,7 @@ class JoinedVideos:
     """
 
     def __init__(self, paths: Sequence[Path]):
-        self.videos = [Video(p) for p in sorted(paths, key=lambda p: natural(p.stem))]
+        self.videos = [Video(p) for p in sorted(one_of_each(paths), key=lambda p: natural(p.stem))]
         first = self.videos[0]
         self.path, self.wh, self.fps = first.path, first.wh, first.fps
         if odd := [v for v in self.videos if v.wh != self.wh]:
@@ -166,6 +182,28 @@ class JoinedVideos:
             if start < end and stop > begin:
                 out.append(video.read(int(max(start - begin, 0)), int(min(stop, end) - begin), wh))
         return np.concatenate(out)
+
+
+def one_of_each(paths: Sequence[Path]) -> Sequence[Path]:
+    """Refuse files that differ in nothing but their kind: which of them is meant?
+
+    Args:
+        paths: of one folder.
+
+    Returns:
+        They themselves.
+
+    Raises:
+        ValueError: two are called alike, as cam1.mp4 and cam1.avi are.
+    """
+    first: dict[Path, Path] = {}
+    for path in paths:
+        if (other := first.setdefault(path.with_suffix(""), path)) is not path:
+            raise ValueError(
+                f"{path.parent}: {other.name} and {path.name} could each be {path.stem}; "
+                "keep one of them in the folder"
+            )
+    return paths
 
 
 def last_number(path: Path) -> int | None:
