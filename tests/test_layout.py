@@ -24,8 +24,8 @@ STREET = {
     "volumes": [],
     "epipolar": [],
     "clips": [
-        "video_headers", "videos", "recordings", "frame_cache", "heading", "tracks", "foreground",
-        "sampling", "clip", "exports", "synthetic", "survey", "hull_motion", "look",
+        "video_headers", "video_index", "videos", "recordings", "frame_cache", "heading", "tracks",
+        "foreground", "sampling", "clip", "exports", "synthetic", "survey", "hull_motion", "look",
         "heading_finder", "calibration_faults", "rig_checks", "recording_checks", "label_checks",
     ],
     "evaluation": ["regressors", "errors", "body_bound", "protocol"],

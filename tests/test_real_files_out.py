@@ -2,16 +2,18 @@
 
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from PIL import Image
 
 from bkind3d_lite.cameras import ring, save_calibration
 from bkind3d_lite.clips.clip import open_clip
 from bkind3d_lite.clips.survey import survey_views
-from bkind3d_lite.clips.videos import write_video
+from bkind3d_lite.clips.videos import Video, write_video
 
 
 @pytest.fixture()
@@ -28,6 +30,97 @@ def cases(shared):
     if not (shared / "cases").is_dir():
         pytest.skip("no folder 'cases' there")
     return shared / "cases"
+
+
+# ---- order of frames -----------------------------------------------------------------------------
+X264 = "bframes=3:b-adapt=0:scenecut=0:keyint=24:open-gop="
+X265 = "bframes=3:b-adapt=0:keyint=24:open-gop=1:log-level=none:frame-threads=1:pools=none"
+CODECS = {  # name: pixel format, options, suffixes
+    "libx264": ("yuv420p", {"x264-params": X264 + "0"}, "mp4 mov mkv avi h264"),
+    "libx264 open": ("yuv420p", {"x264-params": X264 + "1"}, "mp4 mkv avi h264"),
+    "libx265": ("yuv420p", {"x265-params": X265}, "mp4 mov mkv hevc"),
+    "mpeg4": ("yuv420p", {"bf": "2", "g": "12"}, "mp4 mov mkv avi"),
+    "mpeg2video": ("yuv420p", {"bf": "2", "g": "12"}, "mp4 mkv avi"),
+    "msmpeg4": ("yuv420p", {}, "mkv avi"),
+    "wmv2": ("yuv420p", {}, "avi"),
+    "mjpeg": ("yuvj420p", {}, "mp4 mov mkv avi"),
+    "libvpx": ("yuv420p", {"auto-alt-ref": "1", "lag-in-frames": "16"}, "webm mkv avi"),
+    "libvpx-vp9": ("yuv420p", {"auto-alt-ref": "1", "lag-in-frames": "16"}, "webm mp4 mkv avi"),
+    "prores_ks": ("yuv422p10le", {}, "mov mkv"),
+    "ffv1": ("yuv420p", {}, "mp4 mkv avi"),
+    "huffyuv": ("yuv422p", {}, "avi"),
+    "utvideo": ("yuv422p", {}, "avi"),
+    "png": ("rgb24", {}, "mov avi"),
+    "rawvideo": ("yuv420p", {}, "mkv avi"),
+}
+FILMS = [(codec, suffix) for codec, known in CODECS.items() for suffix in known[2].split()]
+
+
+def film(path, images, codec):
+    """Write `images` at 25 frames a second."""
+    form, options, _ = CODECS[codec]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec.split()[0], rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], form
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def in_order(video, barcodes, length=60):
+    """All frames in a row and some by themselves are what they should be."""
+    assert len(video) == length
+    assert [barcodes.read(image) for image in video.read(0, length)] == list(range(length))
+    places = (47, 3, 23, 24, 0, 25, 22, 59, 26, 48)
+    assert [barcodes.read(video.read(t, t + 1)[0]) for t in places] == list(places)
+    assert [barcodes.read(image) for image in video.read(20, 31)] == list(range(20, 31))
+
+
+@pytest.mark.parametrize("codec, suffix", FILMS)
+def test_frames_come_in_order_of_every_container_and_codec(tmp_path, barcodes, codec, suffix):
+    video = Video(film(tmp_path / f"a.{suffix}", barcodes(60, (64, 48)), codec))
+    in_order(video, barcodes)
+    raw = suffix in ("h264", "hevc")
+    assert video.fps == (0 if raw else 25) and (video.seconds is None) == raw
+    if not raw:
+        assert np.allclose(video.seconds, np.arange(60) / 25, atol=1e-3)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_frames_come_in_order_of_packets_copied_without_their_times(tmp_path, barcodes, suffix):
+    """What copying an H.264 stream out of an AVI makes: every packet stamped as it lies there."""
+    source = film(tmp_path / "a.avi", barcodes(60, (64, 48)), "libx264")
+    copy = tmp_path / f"copy.{suffix}"
+    with av.open(str(source)) as avi, av.open(str(copy), "w") as container:
+        stream = container.add_stream_from_template(avi.streams.video[0])
+        for packet in avi.demux(video=0):
+            if packet.size:
+                packet.stream, packet.pts = stream, packet.dts
+                container.mux(packet)
+    in_order(Video(copy), barcodes)
+
+
+def test_reordering_that_begins_late_is_noticed(tmp_path, barcodes, caplog):
+    """No B-frame among the first hundred, as of a film that begins still."""
+    images = [*barcodes(1, (64, 48)) * 100, *barcodes(60, (64, 48))]
+    path, (form, _, _) = tmp_path / "late.avi", CODECS["libx264"]
+    with av.open(str(path), "w") as container:
+        options = {"x264-params": X264 + "0"}
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, form
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            frame.pict_type = PictureType.P if number < 100 else PictureType.NONE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    video = Video(path)
+    assert [barcodes.read(image) for image in video.read(100, 160)] == list(range(60))
+    assert "late.avi" in caplog.text and "decoder's order" in caplog.text
+    assert [barcodes.read(image) for image in video.read(130, 140)] == list(range(30, 40))
 
 
 # ---- bit depth of stills -------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,14 +15,14 @@ import numpy as np
 import torch
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..files import write_atomically
-from .video_headers import plausible_wh, safe_open_options
+from .video_headers import RAW_SUFFIXES, plausible_wh
+from .video_index import index_from_decoder, numbered, open_container, read_index, usual_rate
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm")
-DELAY = 64  # packets in which a codec's reordering of frames shows
+log = logging.getLogger(__name__)
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", *RAW_SUFFIXES)
 NEAR = 8  # frames so little apart are decoded in one go
 # Frames decoded and cached together: about one seek, whatever the file's keyframe distance.
 CHUNK = 64
@@ -54,100 +55,59 @@ class Footage(Protocol):
         ...
 
 
-def _opened(path: Path) -> InputContainer:
-    return av.open(**safe_open_options(path))
-
-
-def _index_from_packets(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Time stamps of all frames and of the keyframes, from the packets.
-
-    Right for every file, but the whole file is read.
-    """
-    with _opened(path) as container:
-        demuxed = container.demux(video=0)
-        packets = [(p.pts, p.is_keyframe, p.is_discard) for p in demuxed if p.pts is not None]
-    keys = np.array(sorted(pts for pts, key, _ in packets if key), np.int64)
-    # A cut hides what only others refer to.
-    pts = np.array(sorted(pts for pts, _, hidden in packets if not hidden), np.int64)
-    if len(keys):  # before the first keyframe nothing can be decoded
-        pts = pts[pts >= keys[0]]
-    return pts, keys
-
-
-def _index_from_header(
-    container: InputContainer, stream: VideoStream, path: Path
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """The same from the index in the header of an MP4; None where that is not certain.
-
-    The film is not read: hours open at once. The index holds decoding times. If they are evenly
-    spaced, so are the presentation times: the same grid, moved by a delay that the first packets
-    tell.
-    """
-    mp4 = "mp4" in container.format.name.split(",")
-    entries = getattr(stream, "index_entries", None) if mp4 else None
-    if not entries or len(entries) != stream.frames:
-        return None
-    table = np.array(
-        [(e.timestamp, e.is_keyframe, e.is_discard, e.pos + e.size) for e in entries], np.int64
-    )
-    times, is_key, is_hidden, ends = table.T
-    steps = np.diff(times)
-    if len(table) < 2 * DELAY or steps[0] < 1 or (steps != steps[0]).any():
-        return None  # of variable frame rate
-    if is_hidden.any() or not is_key[0] or ends.max() > path.stat().st_size:
-        return None  # cut without re-encoding, or truncated
-    packets = zip(container.demux(stream), range(DELAY))
-    first = sorted(p.pts for p, _ in packets if p.pts is not None)
-    if len(first) < DELAY or (np.diff(first[: DELAY // 2]) != steps[0]).any():
-        return None
-    pts = times + first[0] - times[0]
-    return pts, pts[is_key > 0]
+class _OutOfOrder(Exception):
+    """Frames come out of the decoder in another order than that of their time stamps."""
 
 
 class Video:
-    """One video file of `len(video)` frames, in order of presentation time.
+    """One video file of `len(video)` frames, in order of presentation.
 
     The index is made of time stamps (no decoding), so it is right for variable frame rates and
-    B-frames, where a frame count in the header or a seek by seconds is not. Frames that a cut
-    without re-encoding has left behind unplayable are not counted. Only self-contained formats are
-    opened: a playlist in disguise could name files elsewhere. A file that cannot be read, or holds
-    no frames, is a `ValueError`.
+    B-frames, where a frame count in the header or a seek by seconds is not; where the file's time
+    stamps are not those of presentation, the decoder's order counts (`video_index`). Frames that a
+    cut without re-encoding has left behind unplayable are not counted. Only self-contained formats
+    are opened: a playlist in disguise could name files elsewhere. A file that cannot be read, or
+    holds no frames, is a `ValueError`.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
-            with _opened(self.path) as container:
+            with open_container(self.path) as container:
                 stream = container.streams.video[0]
                 if stream.codec_context is None:
                     raise OSError("of an unknown codec")
-                self.fps = float(stream.average_rate or 0)
                 self.wh = plausible_wh((stream.codec_context.width, stream.codec_context.height))
                 self.promised = stream.frames  # as the header says; 0: it does not
                 self._tick = float(stream.time_base or 1)  # seconds
-                index = _index_from_header(container, stream, self.path)
-                self.pts, self.keys = index or _index_from_packets(self.path)
+                rates = stream.average_rate, stream.base_rate, stream.guessed_rate
+                stated = [float(r or 0) for r in rates]
+                raw = self.path.suffix.lower() in RAW_SUFFIXES  # any rate is made up
+                self._index = read_index(container, stream, self.path)
         except (av.FFmpegError, IndexError, OSError) as error:
             raise ValueError(
                 f"{self.path}: not a readable video ({error}); check that the file is complete, "
                 "or write it again as H.264 mp4"
             ) from error
-        if not len(self.pts):
+        if not len(self):
             raise ValueError(f"{self.path}: holds no frames; check that the file is complete")
+        self.fps = 0.0 if raw else usual_rate(self.seconds, *stated)
         # One for all frames: to prepare one costs as much as a small frame.
         self._scaler = VideoReformatter()
         self._container: InputContainer | None = None
-        self._decoder: Iterator[av.VideoFrame] = iter(())
+        # Stamps and frames, as they come.
+        self._decoder: Iterator[tuple[int, av.VideoFrame]] = iter(())
         # The frame that comes next; a reading that goes on where the last one ended need not seek.
-        self._next = len(self.pts)
+        self._next = len(self)
 
     @property
-    def seconds(self) -> np.ndarray:
-        """Presentation time of every frame, (n,), from the first one on."""
-        return (self.pts - self.pts[0]) * self._tick
+    def seconds(self) -> np.ndarray | None:
+        """Presentation time of every frame, (n,), from the first one on; None: not told."""
+        ticks = self._index.ticks
+        return None if ticks is None else (ticks - ticks[0]) * self._tick
 
     def __len__(self) -> int:
-        return len(self.pts)
+        return len(self._index.stamps)
 
     def read(self, start: int, stop: int, wh: tuple[int, int] | None = None) -> np.ndarray:
         """Decode frames start..stop-1, resized by area averaging.
@@ -166,7 +126,11 @@ class Video:
         width, height = wh or self.wh
         frames = np.empty((stop - start, height, width, 3), np.uint8)
         try:
-            decoded = self._decode(start, stop, frames)
+            try:
+                decoded = self._decode(start, stop, frames)
+            except _OutOfOrder:
+                self._reorder()
+                decoded = self._decode(start, stop, frames)
         except av.FFmpegError as error:
             raise ValueError(
                 f"{self.path}: broken near frame {start} ({error}); "
@@ -187,38 +151,58 @@ class Video:
             if decoded[0]:
                 return decoded
         # A keyframe may follow frames that are shown after it: then the one before.
-        keys = self.keys[self.keys <= self.pts[start]][-2:]
-        for key in keys[::-1].tolist() or [int(self.pts[0])]:
+        stamps, keys = self._index.stamps, self._index.keys
+        keys = keys[keys <= stamps[start]][-2:]
+        for key in keys[::-1].tolist() or [int(stamps[0])]:
             self._seek(key)
             decoded = self._fill(start, stop, frames)
             if decoded[0]:
                 break
         return decoded
 
+    def _reorder(self) -> None:
+        """From here on believe the decoder, whose order is not that of the time stamps."""
+        log.warning(
+            "%s: its time stamps are not those of presentation; the decoder's order counts, frames "
+            "that were read before may be of other moments",
+            self.path,
+        )
+        self._index = index_from_decoder(self.path)
+
     def _seek(self, key: int) -> None:
-        """Be ready to decode from the keyframe at time `key`."""
+        """Be ready to decode from the keyframe of stamp `key`."""
         if self._container is not None:
             self._container.close()  # at once: a decoder holds dozens of frames
-        self._container = _opened(self.path)
+        self._container = open_container(self.path)
         stream = self._container.streams.video[0]
         stream.thread_type = "AUTO"
-        self._container.seek(key, stream=stream, backward=True)
-        self._decoder = self._container.decode(stream)
+        if self._index.places is None:
+            self._container.seek(key, stream=stream, backward=True)
+            decoded = self._container.decode(stream)
+            self._decoder = ((f.pts, f) for f in decoded if f.pts is not None)
+            return
+        places = self._index.places
+        first = int(np.argmax(places == key))
+        frames = numbered(self._container, first, self._index.starts)
+        self._decoder = ((int(places[n]), frame) for n, frame in frames if n >= 0)
 
     def _fill(self, start: int, stop: int, frames: np.ndarray) -> np.ndarray:
         """Decode on and fill `frames`; which of them came, (stop - start,) bool."""
         decoded, self._next = np.zeros(stop - start, bool), len(self)
         height, width = frames.shape[1:3]
-        for frame in self._decoder:
-            at = -1 if frame.pts is None else int(np.searchsorted(self.pts, frame.pts))
-            if start <= at < stop and self.pts[at] == frame.pts:
+        stamps, before = self._index.stamps, None
+        for stamp, frame in self._decoder:
+            if before is not None and stamp < before and self._index.places is None:
+                raise _OutOfOrder
+            before, at = stamp, int(np.searchsorted(stamps, stamp))
+            if start <= at < stop and stamps[at] == stamp:
                 scaled = self._scaler.reformat(frame, width, height, "rgb24", interpolation="AREA")
                 frames[at - start] = scaled.to_ndarray()
                 decoded[at - start] = True
             if decoded.all():
                 self._next = at + 1
                 break
-            if at >= stop + 16:  # B-frames may come a little out of order
+            if at >= stop + 16:  # frames before it may be missing
                 break
         return decoded
 

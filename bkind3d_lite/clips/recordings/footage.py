@@ -139,12 +139,15 @@ class JoinedVideos:
         return int(self.ends[-1])
 
     @property
-    def seconds(self) -> np.ndarray:
-        """Presentation times as if the parts had been joined without a pause."""
-        pause = 1 / self.fps if self.fps else 0.0
-        ends = np.cumsum([v.seconds[-1] + pause for v in self.videos])
-        shifted = [v.seconds + end - v.seconds[-1] - pause for v, end in zip(self.videos, ends)]
-        return np.concatenate(shifted)
+    def seconds(self) -> np.ndarray | None:
+        """Presentation times as if the parts had been joined without a pause; None: not told."""
+        pause, times, end = 1 / self.fps if self.fps else 0.0, [], 0.0
+        for video in self.videos:
+            if (own := video.seconds) is None:
+                return None
+            times.append(own + end)
+            end += own[-1] + pause
+        return np.concatenate(times)
 
     def whole(self) -> JoinedVideos:
         """Refuse a missing part.
