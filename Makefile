@@ -3,13 +3,14 @@
 # make check       what is cheap to check before a commit: format, lint, types, the lessons' form, the layout (a minute)
 # make accuracy    the method, its siblings and the point bottleneck trained under one small budget, as a table (minutes)
 # make bench       time and memory at the paper's size and of the presets, beside their floors (minutes), build/bench/speed.json
+# make gpu         the same on a GPU that is lent for minutes, CPU and GPU beside each other, a training (8 minutes), build/gpu/gpu.json
 # make notebooks   executes the twelve lessons into build/notebooks
 # make site        the course as executed, the guides and the API as pages that need no network, build/site/index.html
 PYTHON ?= python3
 CLIP ?= rat
 SOURCES = bkind3d_lite tests benchmarks tools docs/site
 
-.PHONY: quickstart test check accuracy bench notebooks site clean
+.PHONY: quickstart test check accuracy bench gpu notebooks site clean
 quickstart: .venv/ready
 	.venv/bin/python -m bkind3d_lite quickstart --clip $(CLIP)
 
@@ -28,6 +29,9 @@ accuracy: .venv/ready
 
 bench: .venv/ready
 	.venv/bin/python benchmarks/speed.py
+
+gpu: # no environment is made: a lent machine has PyTorch and no network
+	$(PYTHON) benchmarks/gpu.py --out build/gpu
 
 notebooks: .venv/ready
 	.venv/bin/python -m bkind3d_lite notebooks run --html

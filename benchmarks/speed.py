@@ -188,32 +188,35 @@ def flops(recipe, views: int) -> dict[str, float]:
     }
 
 
-def best_rate(device: str = "cpu", dtype=None) -> tuple[float, dict[str, float]]:
+def best_rate(
+    device: str = "cpu", dtype=None, batch: int = 1, repeats: int = 1, kinds=WIDE
+) -> tuple[float, dict[str, float]]:
     """FLOP/s of the fastest of the networks' typical convolutions, forward and both gradients
-    together, in one number format."""
+    together, in one number format. A GPU is filled by a batch, and its clock by repeats."""
     import torch
 
     rates, dtype = {}, dtype or torch.float32
-    for dims, a, b, k, n in WIDE:
+    for dims, a, b, k, n in kinds:
         layout = torch.channels_last if dims == 2 else torch.channels_last_3d
         conv = (torch.nn.Conv2d if dims == 2 else torch.nn.Conv3d)(
             a, b, k, 1, k // 2, bias=False
         ).to(device, dtype, memory_format=layout)
         x = (
-            torch.randn(1, a, *[n] * dims, device=device, dtype=dtype)
+            torch.randn(batch, a, *[n] * dims, device=device, dtype=dtype)
             .contiguous(memory_format=layout)
             .requires_grad_()
         )
 
         def run():
             start = clock()
-            y = conv(x)
-            torch.autograd.grad(y, (x, conv.weight), y.detach())
-            return clock() - start
+            for _ in range(repeats):
+                y = conv(x)
+                torch.autograd.grad(y, (x, conv.weight), y.detach())
+            return (clock() - start) / repeats
 
         run()
         rates[f"{dims}D {a}->{b} k{k} at {n}"] = (
-            6 * a * b * (k * n) ** dims / min(run() for _ in range(3))
+            6 * batch * a * b * (k * n) ** dims / min(run() for _ in range(3))
         )
     return max(rates.values()), rates
 

@@ -117,7 +117,19 @@ def _device(device: str) -> str:
 
 
 def distributed_model(model: nn.Module) -> nn.Module:
-    """A model over all ranks, by DistributedDataParallel.
+    """A model over all ranks, or, alone, the model itself.
+
+    Args:
+        model: on this rank's device.
+
+    Returns:
+        What to call instead.
+    """
+    return model if world_size() == 1 else over_ranks(model)
+
+
+def over_ranks(model: nn.Module) -> nn.Module:
+    """A model over all ranks, be it one, by DistributedDataParallel.
 
     Args:
         model: on this rank's device.
@@ -125,8 +137,6 @@ def distributed_model(model: nn.Module) -> nn.Module:
     Returns:
         What to call instead; batch statistics are shared where the backend can (CUDA).
     """
-    if world_size() == 1:
-        return model
     device = next(model.parameters()).device
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         if device.type == "cuda":

@@ -59,7 +59,8 @@ class Compute:
                 self._compiled[network] = torch.compile(network)
             network = self._compiled[network]
         half = self.dtype != torch.float32
-        with torch.autocast(self.kind, self.dtype) if half else nullcontext(), fast():
+        door = fast() if self.kind == "cpu" else nullcontext()
+        with torch.autocast(self.kind, self.dtype) if half else nullcontext(), door:
             return network(*inputs)
 
 

@@ -21,7 +21,8 @@ from .cpu_residual import overwritable, overwriting
 def recomputed(network: Callable, *inputs: Tensor, when: bool = True) -> Any:
     """`network(*inputs)`, computed again in the backward pass instead of being kept in memory.
 
-    Same values and gradients; batch statistics are not counted twice.
+    Same values and gradients; batch statistics are not counted twice. A network that is compiled
+    keeps everything: the compiler itself decides what is computed again.
 
     Args:
         network: a module, a method of one, or a function without weights.
@@ -31,7 +32,7 @@ def recomputed(network: Callable, *inputs: Tensor, when: bool = True) -> Any:
     Returns:
         What the network gives.
     """
-    if not when or not torch.is_grad_enabled():
+    if not when or not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return network(*inputs)
     owner = getattr(network, "__self__", network)
     return checkpoint(
@@ -87,7 +88,7 @@ def residual(block: Block, x: Tensor) -> Tensor:
     Returns:
         (n, C, ...).
     """
-    if not overwritable(x):
+    if torch.compiler.is_compiling() or not overwritable(x):
         return recomputed(block.plain, x)
     conv, second, norm2 = cast(tuple[nn.Sequential, nn.Conv3d, nn.GroupNorm], tuple(block.body))
     first, norm1 = cast(tuple[nn.Conv3d, nn.GroupNorm], tuple(conv)[:2])
@@ -106,6 +107,7 @@ def added(x: Tensor, y: Tensor, overwrite: bool = False) -> Tensor:
     Returns:
         The sum.
     """
+    overwrite = overwrite and not torch.compiler.is_compiling()  # which keeps everything
     return x.add_(y) if overwrite or not torch.is_grad_enabled() else x + y
 
 

@@ -257,9 +257,18 @@ def resume(path: str | Path, clip: MultiViewClip, device: str = "cpu", **changes
     _fill(run.objective, tensors, "objective.", path)
     groups = run.optimizer.state_dict()["param_groups"]
     run.optimizer.load_state_dict({"state": _optimizer_state(tensors), "param_groups": groups})
+    _lay_out(run.optimizer)
     run.scaler.load_state_dict(header.get("scaler") or run.scaler.state_dict())
     run.step = header["step"]
     return run
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Lay moments out in memory as their parameters are: fused optimizers read both as they lie."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
