@@ -106,7 +106,7 @@ def guarded(rows: dict, measure, tell) -> None:
 
 def little():
     """The synthetic figure, in memory: what is compared needs no more."""
-    return figure(16, views=3, wh=(64, 48))
+    return figure(24, views=3, wh=(64, 48))
 
 
 def preset(name: str, how) -> Recipe:
