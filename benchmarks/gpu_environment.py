@@ -11,7 +11,10 @@ import sysconfig
 # kernels (NVIDIA's release notes of CUDA 11.8, 12.8 and 13.0).
 DRIVERS = {11: 450, 12: 525, 13: 580}
 OLDEST = {11: (3, 5), 12: (5, 0), 13: (7, 5)}
-NEEDED = ("av", "piq", "safetensors", "scipy", "sklearn", "torchvision", "tqdm", "yaml", "h5py")
+NEEDED = (
+    *("av", "matplotlib", "PIL", "piq", "plotly", "safetensors", "scipy", "sklearn", "tomli_w"),
+    *("torchvision", "tqdm", "yaml"),
+)
 
 
 def smi() -> dict:

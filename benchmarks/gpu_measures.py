@@ -46,7 +46,7 @@ TINY = SMALL | dict(
     backbone="small", encoder_width=8, keypoints=4, voxels=8, v2v_levels=1, image_wh=(32, 32)
 )
 SAME = {"loss": 1e-3, "gradient": 1e-2}  # relative: sums in another order, and ties of edges
-FORMATS = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
+FORMATS = {"bfloat16": torch.bfloat16, "tf32": torch.float32, "float32": torch.float32}
 STEPS = {
     "float32": dict(precision="float32"),
     "tf32": dict(precision="float32"),
@@ -161,35 +161,33 @@ def parity(how, tell) -> None:
     tf32(False)
     clip = little()
     seen = survey(clip)
+    eager, compiled = {}, {}
     for name in ("lean", "paper-rat7m"):
         size = TINY if how.tiny else SMALL
         small = placed(RECIPES[name].with_(**size, precision="float32"), clip.rig)
+        half = small.with_(precision="bfloat16")
         batch = next(batches(begin(small, clip), clip, seen))
         wanted = losses_and_gradients(small, batch, "cpu")
-        half = dict(precision="bfloat16")
-        known = compared(losses_and_gradients(small.with_(**half), batch, "cpu"), wanted, SAME)
+        known = compared(losses_and_gradients(half, batch, "cpu"), wanted, SAME)
         twice = {k: 2 * known[k] for k in SAME}
+        eager[f"{name}, float32"] = small, batch, wanted, SAME
+        eager[f"{name}, bfloat16"] = half, batch, wanted, twice
+        compiled[f"{name}, compiled"] = small.with_(compile=True), batch, wanted, SAME
 
-        def measure(_, row, small=small, batch=batch, wanted=wanted):
-            changes, bounds = row
-            ours = losses_and_gradients(small.with_(**changes), batch, how.device)
-            return compared(ours, wanted, bounds)
+    def measure(_, case):
+        recipe, batch, wanted, bounds = case
+        return compared(losses_and_gradients(recipe, batch, how.device), wanted, bounds)
 
-        rows = {
-            f"{name}, float32": ({}, SAME),
-            f"{name}, bfloat16": (half, twice),
-            f"{name}, compiled": (dict(compile=True), SAME),
-        }
-        if how.tiny and name == "lean":  # has a stage for it
-            del rows["lean, compiled"]
-        guarded(rows, measure, tell)
+    if how.tiny:  # has a stage for it
+        del compiled["lean, compiled"]
+    guarded(eager | compiled, measure, tell)
 
 
 # ---- what the card can do ------------------------------------------------------------------------
 def rates(how, tell) -> None:
     """Best convolution of the networks' kinds, product of matrices, copy: what a card gives."""
     torch.backends.cudnn.benchmark = True
-    size, batch, repeats = (256, 1, 1) if how.tiny else (8192, 8, 10)
+    size, batch, repeats = (256, 1, 1) if how.tiny else (8192, 8, 5)
     kinds = ((2, 16, 16, 3, 32), (3, 8, 8, 3, 8)) if how.tiny else speed.WIDE
 
     def measure(name, dtype):

@@ -8,8 +8,9 @@ import torch
 from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.recipes import QUICK_RAT
-from bkind3d_lite.training import batches, begin, resume, save, track, train
+from bkind3d_lite.training import batches, begin, resume, save, track, tracking, train
 from bkind3d_lite.training.loop import working_wh
+from bkind3d_lite.training.prefetch import prefetch
 
 TINY = QUICK_RAT.with_(
     keypoints=5,
@@ -87,6 +88,14 @@ def test_track_of_one_frame_equals_track_of_many(clip, seen):
     many = track(run.model, run.recipe, clip, seen, times=range(6), batch=6)
     one = track(run.model, run.recipe, clip, seen, times=[4], batch=1)
     torch.testing.assert_close(one.world[0], many.world[4], atol=0.05, rtol=1e-4)
+
+
+def test_a_track_decoded_ahead_is_the_same(clip, seen, monkeypatch):
+    """As on a GPU, which computes while the next frames are decoded."""
+    run = begin(TINY, clip)
+    plain = track(run.model, run.recipe, clip, seen, batch=3)
+    monkeypatch.setattr(tracking, "_ahead", lambda sets, device: prefetch(sets, device, depth=1))
+    assert torch.equal(track(run.model, run.recipe, clip, seen, batch=3).world, plain.world)
 
 
 @pytest.mark.parametrize("large, sizes", [(False, [8, 1]), (True, [1] * 9)])

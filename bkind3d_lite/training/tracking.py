@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..model.losses import lengths
 from ..recipes import Recipe
 from .orientation import oriented
 from .precision import settle
+from .prefetch import prefetch
 
 
 @torch.no_grad()
@@ -62,9 +63,7 @@ def track(
     batch = batch or (1 if recipe.compute.checkpointing and device.type == "cpu" else 8)
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     world, confidence = [], []
-    for some in times.split(batch):
-        turn = _faced(survey, some).get("heading") if recipe.volume.by_heading else None
-        frames = clip.batch(some, None, recipe.data.image_wh, survey, recipe.volume.crop, turn=turn)
+    for frames in _ahead(_sets(clip, recipe, survey, times.split(batch)), device):
         where, how_sure = _over_turns(model, frames.to(device), turns)
         world.append(where.cpu())
         confidence.append(how_sure.cpu())
@@ -72,6 +71,21 @@ def track(
     drawn = _drawn_skeleton(model, path)
     about: dict[str, Any] = dict(fps=clip.fps, unit=clip.rig.unit) | _faced(survey, times)
     return Track(path, torch.cat(confidence), drawn, **about)
+
+
+def _sets(
+    clip: MultiViewClip, recipe: Recipe, survey: Survey | None, parts: Sequence[Tensor]
+) -> Iterator[Batch]:
+    """Frame sets of some times after the other, the volume ahead of the animal if it is to be."""
+    size, crop = recipe.data.image_wh, recipe.volume.crop
+    for times in parts:
+        turn = _faced(survey, times).get("heading") if recipe.volume.by_heading else None
+        yield clip.batch(times, None, size, survey, crop, turn=turn)
+
+
+def _ahead(sets: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Decoded while a GPU computes; a CPU has no core to spare for that, nor the memory."""
+    return prefetch(sets, device) if device.type == "cuda" else sets
 
 
 def _faced(survey: Survey | None, times: Tensor) -> dict[str, Any]:
