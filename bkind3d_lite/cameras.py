@@ -45,6 +45,8 @@ class CameraRig:
     wh: tuple[int, int]  # width, height in pixels, shared by all views
     names: tuple[str, ...]
     unit: str = "mm"
+    sizes: tuple[tuple[int, int], ...] = ()  # (W, H) each was calibrated at; (): all at `wh`
+    notes: tuple[str, ...] = ()  # what their file says besides, and is not read
 
     @property
     def views(self) -> int:
@@ -235,6 +237,7 @@ class CameraRig:
             t=self.t[..., views, :],
             distortion=self.distortion[..., views, :],
             names=tuple(self.names[v] for v in views),
+            sizes=tuple(self.sizes[v] for v in views if self.sizes),
         )
 
     def to(self, *args: Any, **kwargs: Any) -> CameraRig:

@@ -1,5 +1,6 @@
 """Files: whole or not at all."""
 
+import codecs
 import csv
 import io
 import os
@@ -56,6 +57,20 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def text_of(path: str | Path) -> str:
+    """The text of a file, whatever invisible bytes an editor has put before it.
+
+    Args:
+        path: UTF-8, or UTF-16 that begins with its mark.
+
+    Returns:
+        The text without the mark.
+    """
+    data = Path(path).read_bytes()
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if marked else "utf-8-sig").replace("\r\n", "\n")
+
+
 def read_rows(path: str | Path) -> list[dict[str, str]]:
     """Rows of a CSV file as text.
 
@@ -67,7 +82,7 @@ def read_rows(path: str | Path) -> list[dict[str, str]]:
     """
     if not Path(path).is_file():
         return []
-    text = Path(path).read_text(encoding="utf-8")
+    text = text_of(path)
     return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")))
 
 

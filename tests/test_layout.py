@@ -19,7 +19,8 @@ STREET = {
     "lenses": [],
     "cameras": [],
     "calibrations": [
-        "entry", "isolated_parser", "mocap", "human36m", "matlab", "plain", "tomls", "yamls"
+        "entry", "isolated_parser", "spellings", "fields", "mocap", "human36m", "matlab", "plain",
+        "tomls", "yamls",
     ],
     "volumes": [],
     "epipolar": [],

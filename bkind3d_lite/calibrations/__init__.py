@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..cameras import CameraRig
-from .entry import natural, rig_of
+from .entry import Sizes, natural, rig_of
 from .human36m import read_h5, read_metadata
 from .matlab import read_mat
 from .mocap import read_qualisys, read_vicon
@@ -49,7 +49,7 @@ LARGEST = 1 << 28  # bytes; no calibration is as large, a video renamed by mista
 
 
 def load_calibration(
-    path: str | Path, wh: tuple[int, int] | None = None, subject: str | int | None = None
+    path: str | Path, wh: Sizes = None, subject: str | int | None = None
 ) -> CameraRig:
     """Read a calibration of any known dialect; the dialect is recognised by the file itself.
 
@@ -60,7 +60,8 @@ def load_calibration(
 
     Args:
         path: the file.
-        wh: (W, H) in pixels, needed where the format holds none.
+        wh: (W, H) in pixels of the images, needed where the format holds none; or a function that
+            tells each camera's by its name.
         subject: `S1` or 1, needed by Human3.6M's files.
 
     Returns:

@@ -2,13 +2,15 @@
 
 Every dialect is brought to one form first, the fields of an Anipose table: `name`, `size` (W, H) or
 None, `matrix` (3, 3) in pixels with the first pixel's centre at (0, 0), `distortions`
-(k1, k2, p1, p2, k3), `rotation` (3) Rodrigues or (3, 3), world to camera, `translation` (3).
+(k1, k2, p1, p2, k3), `rotation` (3) Rodrigues or (3, 3), world to camera, `translation` (3);
+perhaps `turns`, clockwise quarters by which the pictures are shown, and `notes`.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from ..units import unit_named
 REMEDY = "calibrate again, or correct the file"
 NEEDED = ("name", "matrix", "rotation", "translation")
 Tables = dict[str, dict[str, Any]]  # {where in the file: camera}
+# (W, H) in pixels of the images, or what tells them by the camera's name (None: nobody knows).
+Sizes = tuple[int, int] | Callable[[str], tuple[int, int] | None] | None
+log = logging.getLogger(__name__)
 
 
 def natural(name: str) -> list[str | int]:
@@ -61,15 +66,13 @@ def numbers(value: Any, where: str, key: str) -> np.ndarray:
     return out
 
 
-def checked(
-    table: Mapping[str, Any], where: str, wh: tuple[int, int] | None = None
-) -> dict[str, Any]:
+def checked(table: Mapping[str, Any], where: str, wh: Sizes = None) -> dict[str, Any]:
     """One camera of any dialect as float64 arrays.
 
     Args:
         table: its fields, as at the head of this module.
         where: file and camera, for messages.
-        wh: (W, H) in pixels where the file has none.
+        wh: of its images, where the file has none.
 
     Returns:
         `name`, `size` (W, H), `K` (3, 3), `R` (3, 3), `t` (3), `distortion` (5).
@@ -77,7 +80,8 @@ def checked(
     Raises:
         ValueError: a field is missing or cannot be; names `where`, the value and the remedy.
     """
-    size = _whole(table, where, wh)
+    shown = wh(str(table.get("name"))) if callable(wh) else wh
+    size = _whole(table, where, shown)
     K = numbers(table["matrix"], where, "matrix")
     distortions = table.get("distortions")
     d = numbers([] if distortions is None else distortions, where, "distortions")
@@ -95,23 +99,55 @@ def checked(
             f"{where}: matrix = {table['matrix']}; "
             "expected [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0"
         )
-    return dict(
+    K = K.copy()
+    K[:2, 2] += 0.5  # OpenCV's first pixel centre is (0, 0), ours (0.5, 0.5)
+    camera = dict(
         name=str(table["name"]),
-        size=tuple(int(s) for s in sides.ravel()),
+        size=(int(sides.ravel()[0]), int(sides.ravel()[1])),
         K=K,
         R=_rotation(R, table["rotation"], where),
         t=t.ravel(),
         distortion=_five(d.ravel(), where),
     )
+    return _shown(camera, table.get("turns", 0), shown)
+
+
+def _shown(camera: dict[str, Any], turns: int, shown: tuple[int, int] | None) -> dict[str, Any]:
+    """The camera of pictures that are shown turned, unless their shape says that these are not."""
+    W, H = camera["size"]
+    lies = shown is not None and turns % 2 and (shown[0] > shown[1]) == (W > H) and W != H
+    return camera if lies else quarter_turned(camera, turns)
+
+
+def quarter_turned(camera: dict[str, Any], turns: int) -> dict[str, Any]:
+    """The camera of pictures turned clockwise by so many quarters.
+
+    A clockwise quarter takes the corner-origin pixel (x, y) of an image W x H to (H - y, x).
+
+    Args:
+        camera: as `checked` makes it, `K` in corner-origin pixels.
+        turns: quarters.
+
+    Returns:
+        The same camera in the turned pixels.
+    """
+    for _ in range(turns % 4):
+        (W, H), K, (k1, k2, p1, p2, k3) = camera["size"], camera["K"], camera["distortion"]
+        quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+        move = quarter.copy()
+        move[0, 2] = H
+        camera = camera | dict(
+            size=(H, W),
+            K=move @ K @ quarter.T,
+            R=quarter @ camera["R"],
+            t=quarter @ camera["t"],
+            distortion=np.array([k1, k2, p2, -p1, k3]),
+        )
+    return camera
 
 
 def _whole(table: Mapping[str, Any], where: str, wh: tuple[int, int] | None) -> Any:
     """The camera's image size, once it is clear that nothing is missing."""
-    if table.get("fisheye"):
-        raise ValueError(
-            f"{where}: fisheye = true is not supported; "
-            "undistort the video first or calibrate a pinhole model"
-        )
     if missing := [key for key in NEEDED if table.get(key) is None]:
         raise ValueError(
             f"{where}: no {', '.join(missing)}; "
@@ -159,7 +195,7 @@ def rig_of(
     tables: Mapping[str, Mapping[str, Any]],
     path: str | Path,
     unit: str = "unknown",
-    wh: tuple[int, int] | None = None,
+    wh: Sizes = None,
 ) -> CameraRig:
     """The rig of all cameras of a file, in their order.
 
@@ -167,10 +203,11 @@ def rig_of(
         tables: {where in the file: camera}.
         path: the file, for messages.
         unit: of the world.
-        wh: (W, H) in pixels where the file has none.
+        wh: of the images, where the file has no sizes or the pictures may be turned.
 
     Returns:
-        A float32 rig; cameras of other image sizes are rescaled to the first one's.
+        A float32 rig; cameras of other image sizes are rescaled to the first one's, their own are
+        in `sizes`.
 
     Raises:
         ValueError: fewer than two cameras, names that repeat, or a field that cannot be.
@@ -183,13 +220,22 @@ def rig_of(
         raise ValueError(
             f"{path}: camera names {names} repeat; each camera needs a name of its own"
         )
+    notes = tuple(f"{key}: {note}" for key, t in tables.items() for note in t.get("notes", ()))
+    if notes:
+        log.warning("%s: %s", path, "; ".join(notes))
     first = cameras[0]["size"]
     for camera in cameras:
         W, H = camera["size"]
-        camera["K"][:2, 2] += 0.5  # OpenCV's first pixel centre is (0, 0), ours (0.5, 0.5)
         camera["K"] = camera["K"] * [[first[0] / W], [first[1] / H], [1]]
     stacked = {
         key: torch.from_numpy(np.stack([camera[key] for camera in cameras])).float()
         for key in ("K", "R", "t", "distortion")
     }
-    return CameraRig(**stacked, wh=first, names=names, unit=unit_named(unit))
+    return CameraRig(
+        **stacked,
+        wh=first,
+        names=names,
+        unit=unit_named(unit),
+        sizes=tuple(camera["size"] for camera in cameras),
+        notes=notes,
+    )

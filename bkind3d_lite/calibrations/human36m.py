@@ -6,6 +6,7 @@ cross terms; read as OpenCV's they are up to about a pixel off in the corners.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,21 @@ def read_metadata(path: Path, subject: str | int | None = None) -> tuple[Tables,
         t = -R @ np.array([cx, cy, cz])
         tables[name] = _table(name, lens[:4], R, t, (k1, k2, p1, p2, k3))
     return tables, "mm"
+
+
+def recognises(root: Any) -> bool:
+    """Is this camera-parameters.json: extrinsics by subject, S1 to S11?
+
+    Args:
+        root: a file's contents.
+
+    Returns:
+        Whether it is.
+    """
+    if not isinstance(root, dict) or not isinstance(root.get("intrinsics"), dict):
+        return False
+    outer = root.get("extrinsics")
+    return isinstance(outer, dict) and bool(outer) and all(re.fullmatch(r"S\d+", k) for k in outer)
 
 
 def read_parameters(

@@ -12,15 +12,9 @@ from typing import Any
 import numpy as np
 
 from .entry import Tables, natural
+from .fields import camera_of
 from .isolated_parser import contents
-
-FIELDS = {
-    "K": ("K", "IntrinsicMatrix"),
-    "r": ("r", "R", "rotationMatrix"),
-    "t": ("t", "translationVector"),
-    "radial": ("RDistort", "RadialDistortion"),
-    "tangential": ("TDistort", "TangentialDistortion"),
-}
+from .spellings import bare_name
 
 
 def read_mat(path: Path) -> tuple[Tables, str]:
@@ -67,32 +61,21 @@ def _by_name(root: dict[str, Any], path: Path) -> dict[str, Any]:
 def _camera(name: str, fields: dict[str, Any], path: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError(f"{path} [{name}]: not a struct of K, r, t, RDistort, TDistort")
-    value = {
-        key: next((fields[k] for k in keys if k in fields), None) for key, keys in FIELDS.items()
-    }
-    if missing := [FIELDS[key][0] for key in ("K", "r", "t") if value[key] is None]:
-        raise ValueError(
-            f"{path} [{name}]: no {', '.join(missing)}; a camera has K, r, t, RDistort, TDistort"
-        )
     if np.any(fields.get("m", 0)):
         raise ValueError(
             f"{path} [{name}]: m = {fields['m']}, a camera seen in a mirror; "
             "flip its video and calibrate it unmirrored"
         )
-    K = np.array(value["K"], np.float64).T
+    # MATLAB's sizes are (rows, columns).
+    fields = {"shape" if bare_name(k) == "imagesize" else k: v for k, v in fields.items()}
+    fields = {k: v for k, v in fields.items() if k not in ("m", "frame")}
+    table = camera_of(fields, name, f"{path} [{name}]")
+    needed = {"K": "matrix", "r": "rotation", "t": "translation"}
+    if missing := [key for key, field in needed.items() if table[field] is None]:
+        raise ValueError(
+            f"{path} [{name}]: no {', '.join(missing)}; a camera has K, r, t, RDistort, TDistort"
+        )
+    K, R = (np.array(table[key], np.float64).T for key in ("matrix", "rotation"))
     if K.shape == (3, 3):
         K[:2, 2] -= 1  # MATLAB counts pixels from 1
-    k, p = _coefficients(value["radial"], 3), _coefficients(value["tangential"], 2)
-    return dict(
-        name=name,
-        matrix=K,
-        rotation=np.array(value["r"], np.float64).T,
-        translation=np.array(value["t"], np.float64).ravel(),
-        distortions=[k[0], k[1], p[0], p[1], k[2]],
-    )
-
-
-def _coefficients(value: Any, count: int) -> np.ndarray:
-    """So many numbers of a field, zeros where it has fewer or is missing."""
-    given = np.array([] if value is None else value, np.float64).ravel()
-    return np.pad(given, (0, count))[:count]
+    return table | dict(matrix=K, rotation=R)

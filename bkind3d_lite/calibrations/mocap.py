@@ -62,7 +62,8 @@ def _floats(element: ElementTree.Element, *keys: str) -> np.ndarray:
 def read_qualisys(path: Path) -> tuple[Tables, str]:
     """Video cameras of a Qualisys calibration.
 
-    Its axes: the camera looks along -z with y up, so R = diag(1, -1, -1) M, t = -R C.
+    Its axes: the camera looks along -z with y up, so R = diag(1, -1, -1) M, t = -R C. Intrinsics
+    are of the sensor; `viewrotation` is how its pictures are shown and exported.
 
     Args:
         path: the file.
@@ -96,8 +97,19 @@ def read_qualisys(path: Path) -> tuple[Tables, str]:
             distortions=_floats(inner, *LENS),
             rotation=R,
             translation=-R @ _floats(outer, "x", "y", "z"),
+            turns=_quarters(camera, f"{path} [{name}]"),
         )
     return tables, "mm"
+
+
+def _quarters(camera: ElementTree.Element, where: str) -> int:
+    """Clockwise quarters by which a camera's pictures are shown."""
+    turns, rest = divmod(float(camera.get("viewrotation") or 0), 90)
+    if rest:
+        raise ValueError(
+            f"{where}: viewrotation = {camera.get('viewrotation')}; expected 0, 90, 180 or 270"
+        )
+    return int(turns) % 4
 
 
 def read_vicon(path: Path) -> tuple[Tables, str]:

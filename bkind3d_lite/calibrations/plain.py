@@ -4,30 +4,28 @@ from __future__ import annotations
 
 import json
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.linalg import rq
 
+from ..files import text_of
 from . import human36m
 from .entry import Tables
+from .fields import camera_of
+from .spellings import FLAGS, MAY_SAY_MODEL, MEANT, SAYS_MODEL, bare_name, called, is_camera
 
-NAMES = {
-    "matrix": ("matrix", "K", "intrinsics", "intrinsic_matrix", "camera_matrix"),
-    "rotation": ("R", "rotation", "rvec", "rotation_matrix"),
-    "translation": ("t", "translation", "T", "tvec"),
-    "distortions": ("distortions", "distortion", "dist", "distCoeffs"),
-    "size": ("size", "image_size", "resolution"),
-}
+WORDS = ("xi", *FLAGS, *SAYS_MODEL, *MAY_SAY_MODEL)
 MOST_BYTES = 1 << 26  # of the arrays of an archive
+CONTAINERS = ("cameras", "cams", "camera", "calibration", "calibrations", "rig", "views", "data")
+# Of such fields an item has so many axes; arrays of more hold one item for each camera.
+FIELD_AXES = {"matrix": 2, "projection": 2, "extrinsic": 2, "translation": 1, "size": 1, "hw": 1}
 
 
 def read_json(path: Path, subject: str | int | None = None) -> tuple[Tables, str]:
-    """Cameras of a JSON file.
-
-    {camera: {K, R, t, ...}} or {camera: P}, a list of cameras with `name`, or either under
-    `cameras`; or Human3.6M's camera-parameters.json.
+    """Cameras of a JSON file, by its structure (`cameras_in`); or of camera-parameters.json.
 
     Args:
         path: the file.
@@ -40,32 +38,193 @@ def read_json(path: Path, subject: str | int | None = None) -> tuple[Tables, str
         ValueError: it is no JSON.
     """
     try:
-        root = json.loads(path.read_text(encoding="utf-8"))
+        root = json.loads(text_of(path))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
-    if isinstance(root, dict) and {"intrinsics", "extrinsics"} <= root.keys():
+    if human36m.recognises(root):
         return human36m.read_parameters(root, path, subject)
-    unit = str(root.get("unit", "unknown")) if isinstance(root, dict) else "unknown"
-    cameras = root.get("cameras", root) if isinstance(root, dict) else root
-    if isinstance(cameras, list):
-        cameras = {_listed_name(c, i): c for i, c in enumerate(cameras)}
-    tables = {
-        name: _table(name, value, path)
-        for name, value in cameras.items()
-        if isinstance(value, (dict, list))
+    return tables_of(cameras_in(root, path), path), unit_in(root)
+
+
+def unit_in(root: Any) -> str:
+    """The unit that a file names: `unit`, `units`, at its root or under `metadata`.
+
+    Args:
+        root: the file's contents.
+
+    Returns:
+        Its word, or "unknown".
+    """
+    places = [root, *(v for k, v in root.items() if bare_name(k) in ("metadata", "info", "world"))]
+    words = (
+        [
+            v
+            for place in places
+            if isinstance(place, dict)
+            for k, v in place.items()
+            if bare_name(k) in ("unit", "units", "lengthunit", "worldunit", "unitoflength")
+        ]
+        if isinstance(root, dict)
+        else []
+    )
+    return str(words[0]) if words and isinstance(words[0], str) else "unknown"
+
+
+def cameras_in(root: Any, path: Path) -> dict[str, Any]:
+    """Where the cameras are in nested tables and lists.
+
+    {camera: {K, R, t, ...}} or {camera: P}; a list of cameras with names; either under `cameras`
+    and the like; a table for each field, {intrinsics: {camera: ...}, extrinsics: {camera: ...}};
+    arrays with one item for each camera. What stands beside them and is a size or a lens model
+    holds for all.
+
+    Args:
+        root: a file's contents.
+        path: the file, for the message.
+
+    Returns:
+        {camera: its fields, or its projection matrix}.
+
+    Raises:
+        ValueError: there are none.
+    """
+    cameras = _found(root, path)
+    if not cameras:
+        there = (
+            ", ".join(map(str, list(root)[:8])) if isinstance(root, (dict, list)) else "no table"
+        )
+        raise ValueError(
+            f"{path}: no cameras in it; expected {{camera: {{K, R, t, distortion, size}}}}, a list "
+            "of cameras with names, or tables intrinsics and extrinsics by camera; "
+            f"it has {there[:200] or 'nothing'}"
+        )
+    return cameras
+
+
+def _found(root: Any, path: Path) -> dict[str, Any]:
+    if isinstance(root, list):
+        return {
+            called(c, f"cam{i}" if not isinstance(c, dict) else str(i)): c
+            for i, c in enumerate(root)
+        }
+    if not isinstance(root, dict):
+        return {}
+    shared = {
+        key: value
+        for key, value in root.items()
+        if not isinstance(value, dict)
+        and (
+            MEANT.get(bare_name(key)) in ("size", "hw", "width", "height")
+            or bare_name(key) in WORDS
+        )
     }
-    return tables, unit
+    if cameras := _by_field(root) or _by_index(root, path):
+        return {name: shared | fields for name, fields in cameras.items()}
+    for key, value in root.items():
+        if (
+            bare_name(key) in CONTAINERS
+            and not is_single(value)
+            and (cameras := _found(value, path))
+        ):
+            return {n: shared | c if isinstance(c, dict) else c for n, c in cameras.items()}
+    return {n: shared | c if isinstance(c, dict) else c for n, c in _by_camera(root).items()}
 
 
-def _listed_name(camera: Any, i: int) -> str:
-    return str(camera.get("name", i)) if isinstance(camera, dict) else f"cam{i}"
+def is_single(value: Any) -> bool:
+    """Are these the fields of one camera, not a table of cameras?
+
+    Args:
+        value: of a key.
+
+    Returns:
+        Whether intrinsics stand right there.
+    """
+    return isinstance(value, dict) and any(
+        MEANT.get(bare_name(k)) in ("matrix", "fx") and not isinstance(v, dict)
+        for k, v in value.items()
+    )
+
+
+def _by_camera(root: dict[str, Any]) -> dict[str, Any]:
+    """{camera: fields or P}: all that are cameras, and what has fields in common with them."""
+    sure = {n: v for n, v in root.items() if is_camera(v) or (isinstance(v, list) and _is_p(v))}
+    common = {bare_name(k) for v in sure.values() if isinstance(v, dict) for k in v}
+    return {
+        str(n): v
+        for n, v in root.items()
+        if n in sure or (isinstance(v, dict) and len(common & set(map(bare_name, v))) > 1)
+    }
+
+
+def _is_p(value: list) -> bool:
+    return len(value) == 3 and all(isinstance(row, list) and len(row) == 4 for row in value)
+
+
+def _by_field(root: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{intrinsics: {camera: ...}, extrinsics: {camera: ...}} turned into {camera: {field: ...}}."""
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in root.items():
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            value = {called(item, str(i)): item for i, item in enumerate(value)}
+        known = MEANT.get(bare_name(key))
+        if known and isinstance(value, dict) and not {"rows", "cols", "data"} <= value.keys():
+            tables[key] = value
+    if len(tables) < 2:
+        return {}
+    names = [str(n) for n in dict.fromkeys(n for table in tables.values() for n in table)]
+    shared = set.intersection(*(set(map(str, table)) for table in tables.values()))
+    if not shared or all(MEANT.get(bare_name(name)) for name in shared):
+        return {}
+    return {
+        name: {key: table[name] for key, table in tables.items() if name in table} for name in names
+    }
+
+
+def _by_index(root: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """Arrays with one item for each camera, as in an archive."""
+    arrays = {}
+    for key, value in root.items():
+        if isinstance(value, (list, np.ndarray)) and MEANT.get(bare_name(key)):
+            with suppress(TypeError, ValueError):
+                arrays[key] = np.asarray(value, np.float64)
+    views = next(
+        (
+            len(a)
+            for key, a in arrays.items()
+            if MEANT[bare_name(key)] in ("matrix", "projection", "extrinsic") and a.ndim == 3
+        ),
+        0,
+    )
+    if not views:
+        return {}
+    names = next(
+        (root[k] for k in root if bare_name(k) in ("names", "cameranames", "camnames")), None
+    )
+    names = [f"cam{v}" for v in range(views)] if names is None else [str(n) for n in names]
+    if len(names) != views:
+        raise ValueError(f"{path}: {len(names)} names for {views} cameras; write one for each")
+    others = {k: v for k, v in root.items() if k not in arrays and np.ndim(v) == 0}
+    return {
+        name: others | {key: _item(key, a, v, views) for key, a in arrays.items()}
+        for v, name in enumerate(names)
+    }
+
+
+def _item(key: str, array: np.ndarray, v: int, views: int) -> np.ndarray:
+    """What an array holds of one camera; one that has no axis of cameras holds for all."""
+    axes = FIELD_AXES.get(MEANT[bare_name(key)], 1)
+    by_camera = array.ndim > axes or (array.ndim == 1 and MEANT[bare_name(key)] not in VECTORS)
+    return array[v] if by_camera and len(array) == views else array
+
+
+VECTORS = ("translation", "size", "hw", "distortions", "radial", "tangential", "rotation", "centre")
 
 
 def read_npz(path: Path) -> tuple[Tables, str]:
     """Cameras of an archive of arrays, without pickles.
 
     `P` (V, 3, 4), or `K` (V, 3, 3), `R` (V, 3, 3), `t` (V, 3), with `distortion`, `size`, `names`,
-    `unit` where known.
+    `unit` where known; other names as of `spellings`.
 
     Args:
         path: the file.
@@ -81,36 +240,36 @@ def read_npz(path: Path) -> tuple[Tables, str]:
             raise ValueError(f"{path}: {total >> 20} MB unpacked; no calibration is that large")
     with np.load(path, allow_pickle=False) as data:
         arrays = {key: data[key] for key in data}
-    key = next((k for k in ("P", "K", "matrix") if k in arrays and arrays[k].ndim == 3), None)
-    if key is None:
+    cameras = _by_index(arrays, path)
+    if not cameras:
         raise ValueError(
             f"{path}: no P (V, 3, 4) and no K (V, 3, 3), R, t in it, "
             f"but {', '.join(arrays) or 'nothing'}"
         )
-    views = len(arrays[key])
-    names = [str(n) for n in arrays.get("names", [f"cam{v}" for v in range(views)])]
-    shared = {"size": arrays["size"]} if "size" in arrays and arrays["size"].ndim == 1 else {}
-    by_view = {
-        k: a
-        for k, a in arrays.items()
-        if k not in ("names", "unit", *shared) and a.ndim and len(a) == views
-    }
-    tables = {}
-    for v, name in enumerate(names[:views]):
-        tables[name] = _table(name, {k: a[v] for k, a in by_view.items()} | shared, path)
-    return tables, str(arrays.get("unit", "unknown"))
+    return tables_of(cameras, path), str(arrays.get("unit", arrays.get("units", "unknown")))
 
 
-def _table(name: str, value: dict[str, Any] | list, path: Path) -> dict[str, Any]:
-    if isinstance(value, list):
-        value = {"P": value}
-    table = {key: next((value[k] for k in keys if k in value), None) for key, keys in NAMES.items()}
-    if "P" in value and table["rotation"] is None:
-        K, R, t = from_projection(value["P"], f"{path} [{name}]")
+def tables_of(cameras: dict[str, Any], path: Path) -> Tables:
+    """Cameras of any spelling as tables of `entry`.
+
+    Args:
+        cameras: {camera: its fields, or its projection matrix}.
+        path: the file, for messages.
+
+    Returns:
+        {camera: table}.
+    """
+    return {key: _table(key, value, path) for key, value in cameras.items()}
+
+
+def _table(key: str, value: Any, path: Path) -> dict[str, Any]:
+    where = f"{path} [{key}]"
+    name = value.get("name", key) if isinstance(value, dict) else key
+    table = camera_of({"P": value} if isinstance(value, list) else value, str(name), where)
+    if "projection" in table and table["rotation"] is None:
+        K, R, t = from_projection(np.reshape(table["projection"], (3, 4)), where)
         table |= dict(matrix=K, rotation=R, translation=t)
-    if value.get("fisheye"):
-        table["fisheye"] = True
-    return table | {"name": str(value.get("name", name))}
+    return table
 
 
 def from_projection(P: Any, where: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

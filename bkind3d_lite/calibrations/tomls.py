@@ -8,7 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..files import text_of
 from .entry import Tables, natural
+from .plain import cameras_in, tables_of, unit_in
+from .spellings import check_words
 
 try:
     import tomllib
@@ -17,7 +20,7 @@ except ModuleNotFoundError:  # Python 3.10
 
 
 def read_toml(path: Path) -> tuple[Tables, str]:
-    """Every table with a `matrix`, in natural order of the keys (cam_2 before cam_10).
+    """Every camera (`plain.cameras_in`), in natural order of the keys (cam_2 before cam_10).
 
     The unit is the file's own `[metadata] unit`; else metres for Pose2Sim (four coefficients and a
     table named as its camera) and for Caliscope (rotations as matrices beside `cam_id`), which
@@ -33,12 +36,17 @@ def read_toml(path: Path) -> tuple[Tables, str]:
         ValueError: it is no TOML, or was calibrated on turned videos.
     """
     try:
-        root = tomllib.loads(path.read_text(encoding="utf-8"))
+        root = tomllib.loads(text_of(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: not a TOML file ({error}); write it again with your calibration tool"
         ) from error
-    cameras = _cameras(root)
+    check_words({k: v for k, v in root.items() if not isinstance(v, dict)}, str(path))
+    cameras = {
+        key: table
+        for key, table in sorted(cameras_in(root, path).items(), key=lambda item: natural(item[0]))
+        if isinstance(table, dict) and not table.get("ignore")
+    }
     for key, table in cameras.items():
         if turns := table.get("rotation_count"):
             raise ValueError(
@@ -46,26 +54,12 @@ def read_toml(path: Path) -> tuple[Tables, str]:
                 f"turned by {90 * turns} degrees; turn the video file itself, "
                 "set rotation_count = 0"
             )
-        own = f"cam_{table['cam_id']}" if "cam_id" in table else key.removeprefix("cameras.")
-        table.setdefault("name", own)
-    notes = root.get("metadata", {})
-    notes = notes if isinstance(notes, dict) else {}
-    return cameras, str(notes.get("unit", notes.get("units", _unit(cameras))))
+        table.setdefault("name", f"cam_{table['cam_id']}" if "cam_id" in table else key)
+    unit = unit_in(root)
+    return tables_of(cameras, path), _unit(cameras) if unit == "unknown" else unit
 
 
-def _cameras(root: dict[str, Any]) -> Tables:
-    """The tables with a `matrix` that are not to be ignored; Caliscope's lie under `cameras`."""
-    nested = root.get("cameras")
-    if isinstance(nested, dict):
-        root = {f"cameras.{key}": table for key, table in nested.items()}
-    return {
-        key: dict(root[key])
-        for key in sorted(root, key=natural)
-        if isinstance(root[key], dict) and "matrix" in root[key] and not root[key].get("ignore")
-    }
-
-
-def _unit(cameras: Tables) -> str:
+def _unit(cameras: dict[str, dict[str, Any]]) -> str:
     def pose2sim(key: str, table: dict[str, Any]) -> bool:
         if str(table.get("name")) != key or "fisheye" not in table:
             return False

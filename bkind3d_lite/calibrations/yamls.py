@@ -1,4 +1,8 @@
-"""OpenCV's YAML: EasyMocap (`intri.yml`, `extri.yml`) and JARVIS (a folder, one file a camera)."""
+"""YAML: EasyMocap (`intri.yml`, `extri.yml`), a folder with one file a camera, any plain structure.
+
+One file a camera is what JARVIS writes (row vectors, `intrinsicMatrix`), and many scripts around
+OpenCV (`camera_matrix`, column vectors).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,13 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ..files import text_of
 from .entry import Tables, natural
+from .fields import camera_of
+from .plain import cameras_in, is_single, tables_of, unit_in
+from .spellings import CALLED, MEANT, array_of, bare_name
+
+NAMED = ("names", "cameranames", "cameras", "cams", "camnames", *map(bare_name, CALLED))
 
 
 class _Loader(yaml.SafeLoader):
@@ -22,13 +32,28 @@ class _Loader(yaml.SafeLoader):
             )
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        """Keys and names as they are written: 01 is not the number 1, `on` is not true."""
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.YAMLError("expected keys and values")
+        made = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError("a key that is no word")
+            as_written = bare_name(key.value) in NAMED
+            made[key.value] = self._value(value, as_written)
+        return made
 
-def _array(value: dict[str, Any]) -> np.ndarray:
-    return np.array(value["data"], np.float64).reshape(int(value["rows"]), int(value["cols"]))
+    def _value(self, node: yaml.Node, as_written: bool) -> Any:
+        if as_written and isinstance(node, yaml.ScalarNode):
+            return node.value
+        if as_written and isinstance(node, yaml.SequenceNode):
+            return [self._value(item, True) for item in node.value]
+        return self.construct_object(node, deep=True)
 
 
 def _matrix(loader: _Loader, node: yaml.MappingNode) -> np.ndarray:
-    return _array(loader.construct_mapping(node, deep=True))
+    return array_of(loader.construct_mapping(node, deep=True))
 
 
 _Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _matrix)
@@ -46,46 +71,40 @@ def load_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: it has no keys.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = text_of(path).splitlines()
     if lines and lines[0].startswith("%YAML"):
         lines[0] = ""  # OpenCV writes %YAML:1.0, which is not YAML
     root = yaml.load("\n".join(lines), _Loader)
     if not isinstance(root, dict):
         raise ValueError(f"{path}: no keys in it; expected an OpenCV YAML file")
-
-    def plain(value: Any) -> Any:
-        is_matrix = isinstance(value, dict) and {"rows", "cols", "data"} <= value.keys()
-        return _array(value) if is_matrix else value
-
-    return {str(key): plain(value) for key, value in root.items()}
+    return {str(key): array_of(value) for key, value in root.items()}
 
 
 def read_yaml(path: Path) -> tuple[Tables, str]:
-    """EasyMocap from either of its two files; JARVIS from any of its cameras' files.
+    """EasyMocap from either of its files; a folder from any of its cameras; or one whole file.
 
     Args:
         path: the file.
 
     Returns:
-        The cameras, and the unit: metres for EasyMocap, millimetres for JARVIS.
+        The cameras, and the unit: metres for EasyMocap, millimetres for JARVIS, else the file's.
 
     Raises:
-        ValueError: it is neither, or says nothing of where the cameras stand.
+        ValueError: it is none of them, or says nothing of where the cameras stand.
     """
     if path.stem in ("intri", "extri"):
         return read_easymocap(path.parent)
     root = load_yaml(path)
     if "intrinsicMatrix" in root:
-        return read_jarvis(path.parent)
-    if "camera_matrix" in root:
-        raise ValueError(
-            f"{path}: the intrinsics of one camera only; "
-            "where the cameras stand (rotation and translation) is missing"
-        )
-    raise ValueError(
-        f"{path}: neither EasyMocap (intri.yml, extri.yml) nor JARVIS (intrinsicMatrix), "
-        f"but {', '.join(list(root)[:5]) or 'nothing'}"
-    )
+        return read_each(path.parent), "mm"
+    if is_single(root):
+        if camera_of(root, path.stem, str(path))["rotation"] is None:
+            raise ValueError(
+                f"{path}: the intrinsics of one camera only; "
+                "where the cameras stand (rotation and translation) is missing"
+            )
+        return read_each(path.parent), unit_in(root)
+    return tables_of(cameras_in(root, path), path), unit_in(root)
 
 
 def _beside(path: Path) -> Path:
@@ -96,10 +115,10 @@ def _beside(path: Path) -> Path:
 
 
 def read_easymocap(folder: Path) -> tuple[Tables, str]:
-    """Cameras of EasyMocap's two files.
+    """Cameras of EasyMocap's two files, whose keys end in the camera's name.
 
-    `K_<cam>`, `dist_<cam>` (or `D_<cam>`), `H_`, `W_` in intri.yml; `Rot_<cam>` (or Rodrigues
-    `R_<cam>`), `T_<cam>` in extri.yml.
+    `K_<cam>`, `dist_<cam>` (`D_`, `distortion_`), `H_`, `W_` in intri.yml; `Rot_<cam>` (or
+    Rodrigues `R_<cam>`), `T_<cam>` in extri.yml.
 
     Args:
         folder: where both lie.
@@ -108,7 +127,7 @@ def read_easymocap(folder: Path) -> tuple[Tables, str]:
         The cameras, and the unit, m.
 
     Raises:
-        ValueError: one of them is missing.
+        ValueError: one of them is missing, or the names are not those of the matrices.
     """
     for name in ("intri.yml", "extri.yml"):
         if not (folder / name).is_file():
@@ -116,32 +135,42 @@ def read_easymocap(folder: Path) -> tuple[Tables, str]:
                 f"{folder / name}: missing; EasyMocap has intri.yml and extri.yml side by side"
             )
     inner, outer = (load_yaml(_beside(folder / f"{name}.yml")) for name in ("intri", "extri"))
-    names = [str(n) for n in inner.get("names", [])]
-    names = names or sorted((k[2:] for k in inner if k.startswith("K_")), key=natural)
-    tables = {}
-    for n in names:
-        wh = inner.get(f"W_{n}"), inner.get(f"H_{n}")
-        tables[n] = dict(
-            name=n,
-            size=wh if {f"W_{n}", f"H_{n}"} <= inner.keys() else None,
-            matrix=inner.get(f"K_{n}"),
-            distortions=inner.get(f"dist_{n}", inner.get(f"D_{n}")),
-            rotation=outer.get(f"Rot_{n}", outer.get(f"R_{n}")),
-            translation=outer.get(f"T_{n}"),
+    heads = [key.partition("_") for key in inner]
+    there = sorted((cam for head, _, cam in heads if head == "K"), key=natural)
+    names = [str(n) for n in inner.get("names", there)]
+    if sorted(names) != sorted(there):
+        raise ValueError(
+            f"{folder / 'intri.yml'}: its names are {', '.join(names)}, but its matrices K_ are of "
+            f"{', '.join(there) or 'nobody'}; write the names as the keys have them"
         )
-    return tables, "m"
+    return {
+        name: camera_of(
+            _of(name, inner, there) | _of(name, outer, there), name, f"{folder} [{name}]"
+        )
+        for name in names
+    }, "m"
 
 
-def read_jarvis(folder: Path) -> tuple[Tables, str]:
-    """Cameras of a JARVIS folder; row vectors, as in MATLAB.
+def _of(name: str, root: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """{K: ...} of {K_cam1: ...}; a key that ends in two names is of the longer one."""
+    longer = tuple(f"_{n}" for n in names if n != name and n.endswith(f"_{name}"))
+    return {
+        key.removesuffix(f"_{name}"): value
+        for key, value in root.items()
+        if key.endswith(f"_{name}") and not (longer and key.endswith(longer))
+    }
 
-    `intrinsicMatrix` and `R` are transposed; the file's stem is the camera's name.
+
+def read_each(folder: Path) -> Tables:
+    """Cameras of a folder with one file each; the file's stem is the camera's name.
+
+    `intrinsicMatrix` and the `R` beside it are JARVIS's: row vectors, as in MATLAB.
 
     Args:
-        folder: where one file a camera lies.
+        folder: where they lie.
 
     Returns:
-        The cameras, and the unit, mm.
+        The cameras.
 
     Raises:
         ValueError: a file there is another one.
@@ -150,16 +179,14 @@ def read_jarvis(folder: Path) -> tuple[Tables, str]:
     tables = {}
     for path in sorted(paths, key=lambda p: natural(p.stem)):
         root = load_yaml(_beside(path))
-        if "intrinsicMatrix" not in root:
+        if not any(MEANT.get(bare_name(key)) == "matrix" for key in root):
             raise ValueError(
                 f"{path}: no intrinsicMatrix; "
-                "a JARVIS folder holds one calibration file a camera and nothing else"
+                "a folder of cameras holds one calibration file a camera and nothing else"
             )
-        tables[path.name] = dict(
-            name=path.stem,
-            matrix=np.array(root["intrinsicMatrix"], np.float64).T,
-            rotation=np.array(root["R"], np.float64).T if "R" in root else None,
-            translation=root.get("T"),
-            distortions=root.get("distortionCoefficients"),
-        )
-    return tables, "mm"
+        table = camera_of(root, path.stem, f"{folder} [{path.name}]")
+        if "intrinsicMatrix" in root:
+            for key in ("matrix", "rotation"):
+                table[key] = None if table[key] is None else np.array(table[key]).T.tolist()
+        tables[path.name] = table
+    return tables

@@ -43,7 +43,32 @@ def check_lenses(rig: CameraRig) -> Check:
         return Check("lenses", WARN, "; ".join(odd[:3]), remedy=remedy)
     view = _fields_of_view(rig)
     finding = f"fields of view {float(view.min()):.0f} to {float(view.max()):.0f} degrees"
-    return Check("lenses", PASS, finding)
+    flat = [name for name, d in zip(rig.names, rig.distortion) if not d.any()]
+    if len(flat) == rig.views:
+        return Check("lenses", PASS, f"{finding}; the calibration holds no lens distortion")
+    none = f"; no lens distortion for {', '.join(flat)}" if flat else ""
+    return Check("lenses", WARN if flat else PASS, finding + none, remedy=_FLAT if flat else "")
+
+
+_FLAT = "were these cameras' coefficients left out when the others' were written?"
+
+
+def check_notes(rig: CameraRig) -> Check | None:
+    """Does the calibration's file say more than was read?
+
+    Args:
+        rig: V cameras.
+
+    Returns:
+        A warning that names up to three fields; None where everything was understood.
+    """
+    if not rig.notes:
+        return None
+    more = f" and {len(rig.notes) - 3} more" if len(rig.notes) > 3 else ""
+    remedy = (
+        "if it changes what the cameras see, write it as fields that are read (docs/formats.md)"
+    )
+    return Check("calibration", WARN, "; ".join(rig.notes[:3]) + more, remedy=remedy)
 
 
 def _fields_of_view(rig: CameraRig) -> torch.Tensor:
@@ -53,6 +78,7 @@ def _fields_of_view(rig: CameraRig) -> torch.Tensor:
 
 def _odd_lenses(rig: CameraRig) -> list[str]:
     (W, H), names = rig.wh, rig.names
+    own = rig.K.new_tensor(rig.sizes or [rig.wh] * rig.views) / rig.K.new_tensor(rig.wh)
     f, centre = torch.stack([rig.K[:, 0, 0], rig.K[:, 1, 1]], -1), rig.K[:, None, :2, 2]
     off = ((rig.K[:, :2, 2] / rig.K.new_tensor(rig.wh)) - 0.5).abs().amax(-1)
     corners = (rig.K.new_tensor([[0, 0], [W, 0], [0, H], [W, H]]) - centre) / f[:, None]
@@ -60,7 +86,7 @@ def _odd_lenses(rig: CameraRig) -> list[str]:
     fold = largest_radius2(rig.distortion)[:, 0, 0]
     odd = [
         f"{n}: focal lengths {float(a):.0f} and {float(b):.0f} px differ"
-        for n, (a, b) in zip(names, f)
+        for n, (a, b) in zip(names, f * own)
         if abs(a / b - 1) > 0.1
     ]
     odd += [

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ..files import bundled, write_atomically
+from ..files import bundled, text_of, write_atomically
 from .checks import Result, judge, random_cases, verdict
 from .exercises import EXERCISES
 from .exercises.entry import Exercise
@@ -66,7 +66,7 @@ def steps(path: Path) -> list[CellStep]:
     if not path.is_file() or path.stat().st_size > BYTES:
         raise ValueError(f"not a plain file of at most {BYTES >> 20} MB")
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        cells = json.loads(text_of(path))["cells"]
         code = [
             ("".join(cell["source"]), "exercise" in cell.get("metadata", {}).get("tags", []))
             for cell in cells

@@ -23,7 +23,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from ..files import bundled, write_atomically
+from ..files import bundled, text_of, write_atomically
 from .notebook_pages import freeze_widgets, page
 from .sandbox import python_of
 
@@ -180,7 +180,7 @@ def run(
     """
     path, out = Path(path), Path(out)
     limit = limit or TIME_LIMITS.get(path.stem, 90.0)
-    nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+    nb = nbformat.reads(text_of(path), as_version=4)
     seconds, faults = _executed(nb, path.parent.resolve(), limit, threads)
     if seconds > limit and not faults:
         faults.append(f"over its {limit:.0f} seconds")
@@ -285,7 +285,7 @@ def clean(paths: list[Path]) -> list[Path]:
     """
     changed = []
     for path in paths:
-        data = cleaned(path.read_text(encoding="utf-8")).encode()
+        data = cleaned(text_of(path)).encode()
         if data != path.read_bytes():
             write_atomically(path, partial(Path.write_bytes, data=data))
             changed.append(path)

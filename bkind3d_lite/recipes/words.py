@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import tomli_w
 
-from ..files import write_atomically
+from ..files import text_of, write_atomically
 from .presets import RECIPES
 from .sections import Recipe, hints, leaf_of
 
@@ -135,7 +135,7 @@ def read_recipe(path: str | Path) -> Recipe:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such recipe file")
     try:
-        values = {"name": path.stem} | tomllib.loads(path.read_text(encoding="utf-8"))
+        values = {"name": path.stem} | tomllib.loads(text_of(path))
         return load_recipe(values, note=True)
     except (TypeError, ValueError) as error:  # unknown key, wrong type, or not TOML
         raise ValueError(f"{path}: {error}") from error

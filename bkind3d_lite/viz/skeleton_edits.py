@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..clips.tracks import Skeleton, Track
-from ..files import write_atomically
+from ..files import text_of, write_atomically
 from .colours import skeleton_colours
 
 try:
@@ -156,7 +156,7 @@ def load_editing(path: str | Path) -> Editing:
     Raises:
         ValueError: not an editing, or one with an unknown key.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    text = text_of(path)
     try:
         values = tomllib.loads(text) if Path(path).suffix == ".toml" else json.loads(text)
     except ValueError as error:

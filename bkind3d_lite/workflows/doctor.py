@@ -25,6 +25,7 @@ from ..clips.rig_checks import (
     WARN,
     Check,
     check_lenses,
+    check_notes,
     check_ring,
     check_unit,
 )
@@ -136,7 +137,7 @@ def diagnose(
     diagnosis = Diagnosis(clip.name) if diagnosis is None else diagnosis
     whole = clip if whole is None else whole
     diagnosis.clip, rig = clip, whole.rig
-    checks = [_files(clip, whole), check_timing(whole)]
+    checks = [_files(clip, whole), check_notes(rig), check_timing(whole)]
     checks += [check_lenses(rig), check_unit(rig), check_ring(rig)]
     try:
         diagnosis.survey = survey_views(clip)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ...cameras import CameraRig
+from ...files import text_of
 from ..videos import Footage
 from .entry import Place, Recording, match_videos, same_aspect
 from .footage import footage_of
@@ -35,7 +36,7 @@ def _project(place: Place) -> tuple[dict[str, Any], Path] | None:
         if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
             continue
         try:
-            config = tomllib.loads(path.read_text(encoding="utf-8"))
+            config = tomllib.loads(text_of(path))
         except (OSError, ValueError):
             continue  # somebody else's file
         if _regex(config):
