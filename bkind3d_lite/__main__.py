@@ -56,7 +56,7 @@ def _train(given: Namespace) -> None:
 def _track(given: Namespace) -> None:
     from .workflows.track_run import track_folder
 
-    track_folder(
+    track = track_folder(
         given.checkpoint,
         given.clip,
         given.out,
@@ -65,7 +65,8 @@ def _track(given: Namespace) -> None:
         edits=given.edits,
         **opening(given),
     )
-    print(f"wrote keypoints.csv, keypoints.npz, skeleton.html and overlay.mp4 to {given.out}")
+    page = "skeleton.html" if hasattr(track, "world") else "keypoints.html"
+    print(f"wrote keypoints.csv, keypoints.npz, {page} and overlay.mp4 to {given.out}")
 
 
 def _evaluate(given: Namespace) -> None:
@@ -97,14 +98,14 @@ def _doctor(given: Namespace) -> None:
 
 def _export(given: Namespace) -> None:
     from .calibrations import load_calibration
-    from .clips.exports import EXPORTS, export, read_track
+    from .clips.exports import export, read_track
     from .viz.skeleton_edits import load_editing
 
     rig = load_calibration(given.calibration) if given.calibration else None
     track = read_track(given.track)
     if given.edits:
         track = load_editing(given.edits).applied(track)
-    for path in export(track, given.out, tuple(given.to or EXPORTS), rig):
+    for path in export(track, given.out, tuple(given.to) if given.to else None, rig):
         print(path)
 
 

@@ -47,6 +47,7 @@ class CameraRig:
     unit: str = "mm"
     sizes: tuple[tuple[int, int], ...] = ()  # (W, H) each was calibrated at; (): all at `wh`
     notes: tuple[str, ...] = ()  # what their file says besides, and is not read
+    calibrated: bool = True  # False: one picture, which knows no world (`image_plane`)
 
     @property
     def views(self) -> int:

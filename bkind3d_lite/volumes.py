@@ -58,6 +58,8 @@ def overlap(rig: CameraRig) -> tuple[Tensor, float]:
     Raises:
         ValueError: the cameras look away from each other.
     """
+    if not rig.calibrated:  # the picture itself, `image_plane`
+        return rig.K.new_tensor([0.0, 0.0, 1.0]), min(1.0, rig.wh[1] / rig.wh[0])
     axes = rig.ray_from_px(rig.px_from_ndc(rig.K.new_zeros(rig.views, 1, 2)))[1][:, 0]
     across = torch.eye(3) - axes[:, :, None] * axes[:, None, :]
     spread = (rig.centres - rig.centres.mean(0)).norm(dim=-1).mean().clamp(min=1e-6)
@@ -192,6 +194,28 @@ def soft_argmax(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     spread = 1 - (variance / even[:, None].clamp(min=1e-12)).clamp(min=1e-8).sqrt()
     confidence = (peak.clamp(0, 1) * spread.clamp(0, 1)).clamp(min=1e-9).sqrt()
     return mean.unflatten(1, p.shape[1:-1]), confidence.unflatten(1, p.shape[1:-1])
+
+
+@torch.no_grad()
+def covariance_and_peak(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Covariance and peak of a softmax over cells; no gradient.
+
+    Args:
+        logits: (B, ..., P).
+        points: (P, D) or (B, P, D) places of the cells.
+
+    Returns:
+        Covariance (B, ..., D, D) in the points' unit squared, and the largest share of one cell
+        (B, ...), which for a flat map is 1 / P.
+    """
+    p, D = logits.softmax(-1), points.shape[-1]
+    points = points.expand(len(p), -1, -1)
+    away = points - points.mean(1, keepdim=True)  # small numbers: far from the world's origin, too
+    squares = (away[..., :, None] * away[..., None, :]).flatten(2)
+    flat = p.flatten(1, -2)
+    mean, square = flat @ away, (flat @ squares).unflatten(-1, (D, D))
+    covariance = square - mean[..., :, None] * mean[..., None, :]
+    return covariance.unflatten(1, p.shape[1:-1]), p.amax(-1)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ STREET = {
     "recipes": ["sections", "presets", "words"],
     "lenses": [],
     "cameras": [],
+    "image_plane": [],
     "calibrations": [
         "entry", "isolated_parser", "spellings", "fields", "mocap", "human36m", "matlab", "plain",
         "tomls", "yamls",
@@ -26,16 +27,18 @@ STREET = {
     "epipolar": [],
     "clips": [
         "video_headers", "video_index", "videos", "recordings", "frame_cache", "heading", "tracks",
-        "foreground", "sampling", "clip", "exports", "synthetic", "survey", "hull_motion", "look",
-        "heading_finder", "calibration_faults", "rig_checks", "recording_checks", "label_checks",
+        "image_tracks", "foreground", "sampling", "clip", "single_view", "exports", "synthetic",
+        "background", "survey", "hull_motion", "look", "heading_finder", "calibration_faults",
+        "rig_checks", "recording_checks", "label_checks",
     ],
     "evaluation": ["regressors", "errors", "body_bound", "protocol"],
     "model": [
-        "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks", "networks", "lifts",
-        "edges", "perceptual", "losses", "discoverer", "objective", "builder",
+        "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks", "networks",
+        "keypoints", "lifts", "edges", "perceptual", "losses", "discoverer", "objective", "builder",
     ],
     "training": [
-        "precision", "prefetch", "orientation", "loop", "tracking", "checkpoints", "memory_planner",
+        "precision", "prefetch", "orientation", "loop", "tracking", "image_tracking",
+        "checkpoints", "memory_planner",
         "diagnostics",
     ],
     "viz": [

@@ -227,7 +227,7 @@ def rig_of(
     for camera in cameras:
         W, H = camera["size"]
         camera["K"] = camera["K"] * [[first[0] / W], [first[1] / H], [1]]
-    stacked = {
+    stacked: dict[str, Any] = {
         key: torch.from_numpy(np.stack([camera[key] for camera in cameras])).float()
         for key in ("K", "R", "t", "distortion")
     }

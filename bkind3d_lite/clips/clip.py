@@ -14,7 +14,7 @@ from ..cameras import CameraRig
 from .foreground import Survey, Window, cut_views, footprint
 from .frame_cache import cached_frames
 from .recordings import Recording, read_recording
-from .sampling import Batch, PairDraw, PairSampler
+from .sampling import Batch, PairDraw, PairSampler, pair_chances
 from .tracks import Skeleton
 from .videos import Frames
 
@@ -38,6 +38,8 @@ class MultiViewClip:
     scored: Tensor | None = None
     # (T, V, J, 2) where the joints of `truth` were marked, pixels of the rig.
     marks: Tensor | None = None
+    # (T, 4) x, y, width, height of the animal in the one uncalibrated view, pixels of the rig.
+    boxes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -58,7 +60,7 @@ class MultiViewClip:
         jumps = (stretch.diff() != 0) | (step > usual) | (step < 1)
         labels: dict[str, Any] = {
             key: None if (value := getattr(self, key)) is None else value[times]
-            for key in ("truth", "scored", "marks")
+            for key in ("truth", "scored", "marks", "boxes")
         }
         frames = self.frames
         return replace(
@@ -121,6 +123,7 @@ class MultiViewClip:
             frames=self._films().resized(wh),
             rig=self.rig.resized(wh),
             marks=None if self.marks is None else self.marks * scale,
+            boxes=None if self.boxes is None else self.boxes * scale.repeat(2),
         )
 
     def _films(self) -> Frames:
@@ -311,20 +314,9 @@ class MultiViewClip:
                 f"{self.name}: gaps = {gaps}, by_motion = {by_motion}; a gap is at least 1 frame, "
                 "and drawing pairs by motion needs survey=bkind3d_lite.survey(clip)"
             )
-        if max(gaps) >= len(self):
-            raise ValueError(
-                f"{self.name}: a gap of {max(gaps)} frames needs more than the clip's {len(self)}"
-            )
-        chances = [self.unbroken(g) for g in gaps]
-        if by_motion and survey is not None:
-            chances = [survey.motion_energy(g) * chance for g, chance in zip(gaps, chances)]
-        if any(not chance.any() for chance in chances):
-            raise ValueError(
-                f"{self.name}: no pair {max(gaps)} frames apart lies in one of its "
-                f"{len(self.starts)} unbroken stretches; take shorter gaps, "
-                "or a recording without missing frames"
-            )
-        return chances
+        energy = survey.motion_energy if by_motion and survey is not None else None
+        about = self.name, len(self), len(self.starts)
+        return pair_chances(gaps, self.unbroken, energy, about)
 
 
 @dataclass(frozen=True)
@@ -346,13 +338,15 @@ def open_clip(
     fps: float | None = None,
     offsets: Mapping[str, int] | None = None,
     common: bool = False,
+    one_camera: bool = False,
 ) -> MultiViewClip:
     """Open a folder: for each camera a video, parts of one, or a folder of images; a calibration.
 
     The calibration lies there or one level up (`find_calibration`). Projects of DANNCE, Anipose
     and Pose2Sim, Human3.6M by h36m-fetch and Rat7M are recognised by themselves (`recordings`).
     `truth.npz` beside the videos (positions, names, edges, body_length, marks) is read if it is
-    there. Nothing is decoded yet. What is wrong is said with the file, the value and the remedy.
+    there. A video's own path, or a folder of one without a calibration, is one uncalibrated
+    camera. Nothing is decoded yet. What is wrong is said with file, value and remedy.
 
     Args:
         folder: the recording.
@@ -364,13 +358,13 @@ def open_clip(
         offsets: {camera: n}: this camera is read n frames later, its frame t + n meets frame t of
             the others.
         common: cut unequal videos to the stretch that all have.
+        one_camera: all videos, or folders of images, are films of one uncalibrated camera.
 
     Returns:
         The clip.
     """
-    recording = read_recording(
-        folder, subject=subject, trial=trial, fps=fps, offsets=offsets, common=common
-    )
+    how: dict[str, Any] = dict(subject=subject, trial=trial, fps=fps, one_camera=one_camera)
+    recording = read_recording(folder, offsets=offsets, common=common, **how)
     wh = recording.rig.wh if wh is None else (wh[0], wh[1])
     return MultiViewClip(
         frames=Frames(recording.footage, wh, budget),
@@ -384,15 +378,16 @@ def open_clip(
 
 
 def _labels(recording: Recording, wh: tuple[int, int]) -> dict[str, Any]:
-    """The truth of a recording as fields of a clip of size `wh`; none: {}."""
+    """Truth and boxes of a recording as fields of a clip of size `wh`; none: {}."""
+    labels: dict[str, Any] = {}
+    scale = torch.tensor(wh) / torch.tensor(recording.rig.wh)
+    if recording.boxes is not None:
+        labels["boxes"] = torch.from_numpy(recording.boxes) * scale.repeat(2)
     if (truth := recording.truth) is None:
-        return {}
-    labels = dict(
-        truth=torch.from_numpy(truth.positions),
-        skeleton=Skeleton(truth.names, truth.edges),
-        body_length=truth.body_length,
-    )
+        return labels
+    labels |= dict(skeleton=Skeleton(truth.names, truth.edges), body_length=truth.body_length)
+    if recording.rig.calibrated:
+        labels["truth"] = torch.from_numpy(truth.positions)
     if truth.marks is not None:
-        scale = torch.tensor(wh) / torch.tensor(recording.rig.wh)
         labels["marks"] = torch.from_numpy(truth.marks) * scale
     return labels

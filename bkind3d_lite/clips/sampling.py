@@ -6,7 +6,7 @@ Draws depend on (seed, step) alone, so a resumed run gets the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -49,6 +49,38 @@ class PairDraw:
             heading=now,
             heading_later=later,
         )
+
+
+def pair_chances(
+    gaps: list[int],
+    unbroken: Callable[[int], Tensor],
+    energy: Callable[[int], Tensor] | None,
+    about: tuple[str, int, int],
+) -> list[Tensor]:
+    """How likely each pair of a clip is.
+
+    Args:
+        gaps: frames between now and later, at least 1.
+        unbroken: for a gap (T - gap,) 0 or 1, whether both lie in one stretch.
+        energy: for a gap (T - gap,) how much moves; None: all pairs alike.
+        about: the clip's name, its frames and its stretches, for messages.
+
+    Returns:
+        For each gap (T - gap,).
+
+    Raises:
+        ValueError: there is no pair to draw.
+    """
+    name, frames, stretches = about
+    if max(gaps) >= frames:
+        raise ValueError(f"{name}: a gap of {max(gaps)} frames needs more than the clip's {frames}")
+    chances = [unbroken(gap) * (1 if energy is None else energy(gap)) for gap in gaps]
+    if any(not chance.any() for chance in chances):
+        raise ValueError(
+            f"{name}: no pair {max(gaps)} frames apart lies in one of its {stretches} unbroken "
+            "stretches; take shorter gaps, or a recording without missing frames"
+        )
+    return chances
 
 
 @dataclass(frozen=True)

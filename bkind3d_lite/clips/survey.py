@@ -14,72 +14,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cameras import CameraRig
+from ..image_plane import plane_boxes, plane_centres
 from ..shapes import cells
 from ..volumes import Grid, hull, inside, overlap, soft_argmax
+from .background import estimate_background
 from .clip import MultiViewClip, Survey
 from .foreground import CROP_FROM_PX, foreground
 from .videos import Frames
 
 THUMB = 96  # pixels of the longer side of a foreground thumbnail
-# The animal's area must vary so much less before a background that few frames have made (real
-# mouse: 0.2 to 0.6; bundled films: 0.9 and 1).
-EVENER = 2 / 3
 SAMPLED = 2000  # thumbnails that show whether anything moves, where they are not kept
 
 
 # ---- background ----------------------------------------------------------------------------------
-def estimate_background(frames: Tensor, least: int = 9) -> Tensor:
-    """What a still camera sees when the animal is away, without labels.
-
-    The median over time; but where an animal rests in one place for half of the film, that is the
-    animal. So a second median is taken over frames that look different: each is the one farthest
-    from those already taken, until the next is nearer to one of them than half of the first
-    distance, and a long rest is one picture of many. It is believed, where the two differ, if in
-    front of it the animal is far more nearly of one size all the time: before its own ghost it
-    vanishes, and beside it there are two.
-
-    Args:
-        frames: (n, H, W, 3) uint8.
-        least: frames that the second median takes at least.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    usual = _median(frames)
-    other = _median(frames, _diverse(frames, least))
-    doubt = (usual.float() - other.float()).abs().amax(-1, keepdim=True) > 8
-    other = torch.where(doubt, other, usual)
-    return other if _unevenness(frames, other) < EVENER * _unevenness(frames, usual) else usual
-
-
-def _diverse(frames: Tensor, least: int) -> list[int]:
-    """Times of frames that look different, at least `least`."""
-    hw = min(48, frames.shape[1]), min(64, frames.shape[2])
-    small = torch.cat(
-        [F.adaptive_avg_pool2d(some.movedim(-1, 1).float() / 255, hw) for some in frames.split(1)]
-    ).flatten(1)
-    taken = [int((small - _median(small)).abs().mean(1).argmax())]
-    away = (small - small[taken[0]]).abs().mean(1)
-    apart = away.max() / 2
-    while len(taken) < len(frames) and (len(taken) < least or away.max() > apart):
-        taken.append(int(away.argmax()))
-        away = torch.minimum(away, (small - small[taken[-1]]).abs().mean(1))
-    return sorted(taken)
-
-
-def _unevenness(frames: Tensor, ground: Tensor) -> float:
-    """Standard deviation over mean of the area that differs from `ground`, over the frames."""
-    areas = torch.stack(
-        [((frame.short() - ground.short()).abs().amax(-1) > 24).float().mean() for frame in frames]
-    )
-    return float(areas.std() / areas.mean().clamp(min=1e-6))
-
-
-def _median(frames: Tensor, times: list[int] | slice = slice(None)) -> Tensor:
-    """Over the times, some rows at once: sorting takes several times the memory of its frames."""
-    return torch.cat([rows[times].median(0).values for rows in frames.split(64, 1)])
-
-
 def _noise_and_contrast(frames: Tensor, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Noise and contrast of the largest colour difference, share of the pixels that moves.
 
@@ -174,8 +121,7 @@ def survey(
 ) -> Survey:
     """Look once at every frame of a clip of static cameras. No labels.
 
-    As `survey_views`, and the animal's centre: from the visual hull of the foreground, first in a
-    cube where the views overlap, then in a third of it around that.
+    As `survey_views`, and the animal's centre (`animal_centres`), or where the clip's boxes say.
 
     Args:
         clip: of static cameras.
@@ -189,30 +135,61 @@ def survey(
     Returns:
         The survey.
     """
-    raw, (middle, width) = _without_thumbs(clip, samples, background), overlap(clip.rig)
-    width, every = side or width, 1 if thumbs else -(-len(clip) // SAMPLED)
+    raw = _without_thumbs(clip, samples, background)
+    every = 1 if thumbs else -(-len(clip) // SAMPLED)
     sampled: list[Tensor] = []
     centres: list[Tensor] = []
     for some in _thumbs(clip, raw):
         sampled.append(some[-sum(map(len, centres)) % every :: every])
-        centre = locate(some, clip.rig, Grid(middle, width, 28))
-        centres.append(locate(some, clip.rig, Grid(centre, width / 3, 20)))
+        centres.append(animal_centres(some, clip.rig, side))
     whole = replace(raw, centre=torch.cat(centres), thumbs=torch.cat(sampled))
-    whole = _refuse_still(clip, whole)
+    whole = _boxed(clip, _refuse_still(clip, whole))
     if thumbs:
         return whole
     length = animal_length(replace(whole, centre=whole.centre[::every]), clip.rig)
     return replace(whole, thumbs=whole.thumbs[:0], length=length)
 
 
+def animal_centres(thumbs: Tensor, rig: CameraRig, side: float | None = None) -> Tensor:
+    """Where the animal is: in the visual hull of the foreground, or in one camera's picture.
+
+    First in a cube where the views overlap, then in a third of it around that.
+
+    Args:
+        thumbs: (T, V, h, w) uint8 foreground.
+        rig: V cameras.
+        side: of the first cube, world units; None: as wide as the views.
+
+    Returns:
+        (T, 3) world units; of an uncalibrated camera on its `image_plane`.
+    """
+    if not rig.calibrated:
+        return plane_centres(thumbs, rig)
+    middle, width = overlap(rig)
+    width = side or width
+    coarse = locate(thumbs, rig, Grid(middle, width, 28))
+    return locate(thumbs, rig, Grid(coarse, width / 3, 20))
+
+
+def _boxed(clip: MultiViewClip, survey: Survey) -> Survey:
+    """The survey with centre and length by the clip's boxes, where somebody gave them."""
+    if clip.boxes is None:
+        return survey
+    length = float(clip.boxes[:, 2:].amax(1).median()) / clip.rig.wh[0]
+    return replace(survey, centre=plane_boxes(clip.boxes, clip.rig, length), length=length)
+
+
 def _without_thumbs(clip: MultiViewClip, samples: int, background: Tensor | None) -> Survey:
     """The survey before any frame is looked at for its animal: background, noise and contrast."""
     T, V, _, _, _ = clip.frames.shape
-    if V < 2:
-        raise ValueError(f"{clip.name}: {V} view(s); at least 2 calibrated views are needed for 3D")
+    if V < 2 and clip.rig.calibrated:
+        raise ValueError(
+            f"{clip.name}: {V} view(s); at least 2 calibrated views are needed for 3D (for "
+            "keypoints in one camera's image open its video by itself)"
+        )
     picks = torch.linspace(0, T - 1, min(samples, T)).long().tolist()
     ground, noise, contrast, share = _views(clip, picks, background)
-    if (still := int((share < 1e-3).sum())) > V - 2:
+    if (still := int((share < 1e-3).sum())) > max(0, V - 2):
         raise ValueError(
             f"{clip.name}: {_unlit(clip, ground)}nothing moves here (in {still} of {V} views less "
             "than 0.1 % of the pixels leave the background); a clip without motion cannot be "
@@ -270,9 +247,11 @@ def region(
         samples: frames that are looked at.
 
     Returns:
-        Centre (3) and side, world units.
+        Centre (3) and side, world units; of one uncalibrated camera, its whole picture.
     """
     middle, width = overlap(rig)
+    if not rig.calibrated:
+        return middle, width
     points = Grid(middle, width, 32).points.flatten(0, 2)
     ndc, lows, highs = rig.ndc_from_world(points), [], []
     for t in _spread(survey, samples):

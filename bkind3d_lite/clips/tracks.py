@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,14 @@ EGOCENTRIC = (
     "x ahead along the heading, y to the animal's left, z up as in the world; same unit. heading h "
     "in radians about the world's z axis, from its x axis towards y, tail to head. "
     "world x = origin x + x cos h - y sin h, world y = origin y + x sin h + y cos h, world z = z"
+)
+COVARIANCE = (  # columns of a CSV, and where they stand in the matrix
+    ("var_x", 0, 0),
+    ("var_y", 1, 1),
+    ("var_z", 2, 2),
+    ("cov_xy", 0, 1),
+    ("cov_xz", 0, 2),
+    ("cov_yz", 1, 2),
 )
 ORIGIN = "mean x and y of the frame's known keypoints in the world; z = 0"
 
@@ -49,6 +57,8 @@ class Track:
         heading: (T,) radians about z, from the world's x axis towards y, tail to head; None:
             not known.
         heading_confidence: (T,) in [0, 1]: that the true heading is within 90 degrees.
+        covariance: (T, K, 3, 3) units squared, of each keypoint's heatmap in the volume; None: not
+            known.
     """
 
     world: Tensor
@@ -58,6 +68,7 @@ class Track:
     unit: str = "mm"
     heading: Tensor | None = None
     heading_confidence: Tensor | None = None
+    covariance: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("heading", "heading_confidence"):
@@ -95,7 +106,7 @@ class Track:
         """
         times = torch.as_tensor(times)
         step = max(1, int(times.diff().median())) if len(times) > 1 else 1
-        kept = ("world", "confidence", "heading", "heading_confidence")
+        kept = ("world", "confidence", "heading", "heading_confidence", "covariance")
         rows: dict[str, Any] = {
             name: None if (v := getattr(self, name)) is None else v[times] for name in kept
         }
@@ -108,13 +119,14 @@ class Track:
             path: `.npz`, or `.csv`: one row a frame, with frame, time_s, then x, y, z, confidence
                 of each keypoint. Where the heading is known, heading_rad, heading_confidence,
                 origin_x, origin_y follow the time, and `ahead` and `left` of each keypoint end the
-                row: its egocentric x and y (z is the same).
+                row: its egocentric x and y (z is the same). Where the covariance is known, its six
+                numbers (var_x, ..., cov_yz) of each keypoint come last, in units squared.
 
         Returns:
             The path.
         """
         path = Path(path)
-        return self._save_npz(path) if path.suffix == ".npz" else self._save_csv(path)
+        return self._save_npz(path) if path.suffix == ".npz" else save_table(path, self._columns())
 
     def _save_npz(self, path: Path) -> Path:
         arrays: dict[str, Any] = dict(
@@ -130,14 +142,9 @@ class Track:
             arrays |= dict(egocentric=self.egocentric().numpy(), egocentric_means=EGOCENTRIC)
         if self.heading_confidence is not None:
             arrays |= dict(heading_confidence=self.heading_confidence.numpy())
+        if self.covariance is not None:
+            arrays |= dict(covariance=self.covariance.numpy())
         return write_atomically(path, lambda temporary: np.savez_compressed(temporary, **arrays))
-
-    def _save_csv(self, path: Path) -> Path:
-        names, formats, values = zip(*self._columns())
-        table, header = torch.stack([v.double() for v in values], 1).numpy(), ",".join(names)
-        return write_atomically(
-            path, lambda file: np.savetxt(file, table, formats, ",", header=header, comments="")
-        )
 
     def _columns(self) -> Iterator[tuple[str, str, Tensor]]:
         """Name, format and values (T,) of each column of the CSV."""
@@ -157,6 +164,27 @@ class Track:
             for k, name in enumerate(self.skeleton.names):
                 yield f"{name}_ahead", "%.6g", own[:, k, 0]
                 yield f"{name}_left", "%.6g", own[:, k, 1]
+        if self.covariance is not None:
+            for k, name in enumerate(self.skeleton.names):
+                for word, i, j in COVARIANCE:
+                    yield f"{name}_{word}", "%.6g", self.covariance[:, k, i, j]
+
+
+def save_table(path: Path, columns: Iterable[tuple[str, str, Tensor]]) -> Path:
+    """Write a CSV with a row a frame, whole or not at all.
+
+    Args:
+        path: the file.
+        columns: name, format and values (T,) of each.
+
+    Returns:
+        The path.
+    """
+    names, formats, values = zip(*columns)
+    table, header = torch.stack([v.double() for v in values], 1).numpy(), ",".join(names)
+    return write_atomically(
+        path, lambda file: np.savetxt(file, table, formats, ",", header=header, comments="")
+    )
 
 
 def allocentric(points: Tensor, origin: Tensor, heading: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from ..cameras import CameraRig
 from ..clips.foreground import Survey
 from ..clips.look import Look
 from ..clips.survey import animal_length, region
+from ..image_plane import world_needed
 from ..recipes import Recipe
 from ..volumes import overlap
 from .discoverer import Discoverer
@@ -36,8 +37,11 @@ def placed(recipe: Recipe, rig: CameraRig, survey: Survey | None = None) -> Reci
         A recipe with centre and side, in world units.
 
     Raises:
-        ValueError: the animal's length is asked for without a survey.
+        ValueError: the animal's length is asked for without a survey, or keypoints in space of a
+            camera that is not calibrated.
     """
+    if recipe.lift != "flat":
+        world_needed(rig, f"lift = {recipe.lift!r}")
     middle, width = overlap(rig)
     volume = recipe.volume
     if volume.follows and volume.animal_side is None:
@@ -144,7 +148,7 @@ def build_bottleneck(recipe: Recipe, seed: int = 0) -> EdgeBottleneck | PointBot
     """
     chosen = recipe.bottleneck
     if chosen.draw == "points":
-        return PointBottleneck(recipe.keypoints, chosen.sigma)
+        return PointBottleneck(recipe.keypoints, chosen.sigma, chosen.sigmas)
     return EdgeBottleneck(recipe.keypoints, chosen.sigma, chosen.activation, seed=seed)
 
 

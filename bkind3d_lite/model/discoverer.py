@@ -13,8 +13,9 @@ from ..cameras import CameraRig
 from ..clips.look import Look
 from ..clips.sampling import Batch
 from .compute import Compute
-from .edges import EdgeBottleneck, PointBottleneck
-from .lifts import Keypoints, Lift
+from .edges import EdgeBottleneck, PointBottleneck, drawn
+from .keypoints import Keypoints
+from .lifts import Lift
 from .memory_efficient import on_the_spot
 from .networks import Decoder, Encoder, over_views
 
@@ -150,7 +151,7 @@ class Discoverer(nn.Module):
         features, maps = self.encoded(images)
         both = self.lift(maps, images, _doubled(batch))
         h, w = features.shape[-2:]
-        drawings = [self.edges(both.ndc, hw) for hw in self.decoder.drawing_hw((h, w))]
+        drawings = drawn(self.edges, both.ndc, self.decoder.drawing_hw((h, w)))
         now, later = ([d[s] for d in drawings] for s in (slice(0, B), slice(B, None)))
         pairs = [torch.cat([a, b], 2).flatten(0, 1) for a, b in zip(now, later)]
         recon, explained = self._decoded(features[:B].flatten(0, 1), pairs, explain)

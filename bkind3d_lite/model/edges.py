@@ -191,14 +191,18 @@ class PointBottleneck(nn.Module):
     Args:
         keypoints: K, and so many maps per time, `drawings`.
         sigma: width of a dot in half image widths, at least one map cell.
+        sigmas: of each scale instead, from coarse to fine, the last one for all that are finer
+            (2D B-KinD).
     """
 
     pairs: Tensor
     weights: Tensor
 
-    def __init__(self, keypoints: int, sigma: float = 0.06):
+    def __init__(
+        self, keypoints: int, sigma: float = 0.06, sigmas: tuple[float, ...] | None = None
+    ):
         super().__init__()
-        self.drawings, self.sigma = keypoints, sigma
+        self.drawings, self.sigma, self.sigmas = keypoints, sigma, sigmas
         self.register_buffer("pairs", all_pairs(keypoints), persistent=False)
         self.register_buffer("weights", torch.zeros(len(self.pairs)), persistent=False)
 
@@ -214,6 +218,26 @@ class PointBottleneck(nn.Module):
         """
         shaped(ndc, "B V K 2", "ndc")
         return point_maps(ndc, hw, max(self.sigma, 2 / hw[1]))
+
+
+def drawn(
+    bottleneck: EdgeBottleneck | PointBottleneck, ndc: Tensor, hws: list[tuple[int, int]]
+) -> list[Tensor]:
+    """The drawings of all scales.
+
+    Args:
+        bottleneck: draws them.
+        ndc: (B, V, K, 2).
+        hws: (h, w) of each scale, from coarse to fine.
+
+    Returns:
+        (B, V, 1, h, w) a scale; of points (B, V, K, h, w).
+    """
+    sigmas = getattr(bottleneck, "sigmas", None)
+    if sigmas is None:
+        return [bottleneck(ndc, hw) for hw in hws]
+    widths = [*sigmas, *[sigmas[-1]] * len(hws)]
+    return [point_maps(ndc, hw, max(width, 2 / hw[1])) for hw, width in zip(hws, widths)]
 
 
 # ---- the skeleton to draw ------------------------------------------------------------------------

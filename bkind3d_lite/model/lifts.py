@@ -7,7 +7,7 @@ first has weights of its own; the others are mathematics and have none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -18,36 +18,16 @@ from ..cameras import CameraRig, triangulate
 from ..clips.sampling import Batch
 from ..recipes import PriorRecipe, V2VRecipe, VolumeRecipe
 from ..shapes import cells
-from ..volumes import Grid, entropy, fuse, hull, soft_argmax, unproject
+from ..volumes import Grid, fuse, hull, soft_argmax, unproject
 from .compute import Compute
 from .cpu_kernels import in_pieces
+from .keypoints import Keypoints, told
 from .memory_efficient import fused_volume
 from .networks import V2V
 
 PLAIN = PriorRecipe()  # the paper: none
 SMALL = V2VRecipe()
 SHAPE = 4  # channels that show the shape: the hull, and x, y, z in the cube
-
-
-@dataclass(frozen=True)
-class Keypoints:
-    """What every lift gives.
-
-    Attributes:
-        ndc: (B, V, K, 2) in [-1, 1] inside the image.
-        world: (B, K, 3); None: the lift knows images alone.
-        confidence: (B, V, K) in [0, 1].
-        votes: what each view said alone: ndc (B, V, K, 2) of `Triangulated`, world (B, V, K, 3) of
-            `Depth`.
-        entropy: of the heatmaps, (B, K) or (B, V, K), a share of an even map's in [0, 1]; in
-            training, for `training.diagnostics`.
-    """
-
-    ndc: Tensor
-    world: Tensor | None
-    confidence: Tensor
-    votes: Tensor | None = None
-    entropy: Tensor | None = None
 
 
 class Lift(nn.Module):
@@ -227,7 +207,7 @@ class Volumetric(Lift):
             ndc=batch.rig.ndc_from_world(world),
             world=world,
             confidence=weight[:, None].expand(-1, maps.shape[1], -1),
-            entropy=_entropy(logits),
+            **told(logits, points),
         )
 
 
@@ -247,11 +227,6 @@ def _same(a: CameraRig, b: CameraRig) -> bool:
     return all(
         torch.equal(getattr(a, name), getattr(b, name)) for name in ("K", "R", "t", "distortion")
     )
-
-
-def _entropy(logits: Tensor) -> Tensor | None:
-    """In training alone: tracking has no use for it."""
-    return entropy(logits) if torch.is_grad_enabled() else None
 
 
 def _foreground(images: Tensor) -> Tensor:
@@ -309,7 +284,7 @@ class Flat(Lift):
         """Keypoints of one moment; arguments as of every `Lift`."""
         logits = spatial_logits(maps, images, self.priors)
         ndc, confidence = soft_argmax(logits, _cells(maps))
-        return Keypoints(ndc=ndc, world=None, confidence=confidence, entropy=_entropy(logits))
+        return Keypoints(ndc=ndc, world=None, confidence=confidence, **told(logits, _cells(maps)))
 
 
 class Triangulated(Flat):
@@ -396,5 +371,5 @@ class Depth(Lift):
             world=world,
             confidence=confidence,
             votes=votes,
-            entropy=_entropy(logits),
+            **told(logits, _cells(maps)),
         )

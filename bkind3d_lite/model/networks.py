@@ -183,6 +183,7 @@ class Encoder(nn.Module):
         if not recipe.pyramid:
             self.sides = nn.ModuleList([nn.Conv2d(c, middle, 1) for c in out])
             self.head = nn.Sequential(conv(2, middle, middle), nn.Conv2d(middle, maps, 1))
+        self.temper = nn.BatchNorm2d(maps) if recipe.map_norm else nn.Identity()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and heatmaps.
@@ -201,11 +202,12 @@ class Encoder(nn.Module):
     def _together(self, images: Tensor) -> tuple[Tensor, Tensor]:
         levels = self.trunk(images, self.recompute)
         if self.pyramid is not None:
-            return levels[-1], recomputed(self.pyramid, *levels, when=self.recompute)
+            maps = recomputed(self.pyramid, *levels, when=self.recompute)
+            return levels[-1], self.temper(maps)
         x = self.sides[-1](levels[-1])
         for side, level in list(zip(self.sides, levels[:-1]))[::-1]:
             x = resized(x, level.shape[-2:]) + side(level)
-        return levels[-1], self.head(x)
+        return levels[-1], self.temper(self.head(x))
 
 
 # ---- from a volume to keypoints ------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """Recipes: every choice of a run as one frozen value, in sections; presets; words and files."""
 
 from .presets import (
+    BKIND_2D,
     LEAN,
     PAPER_H36M,
     PAPER_RAT7M,
     QUICK,
+    QUICK_2D,
     QUICK_HUMAN,
     QUICK_RAT,
     RECIPES,
@@ -28,10 +30,12 @@ from .sections import (
 from .words import altered, find_recipe, load_recipe, read_recipe, write_recipe
 
 __all__ = [
+    "BKIND_2D",
     "LEAN",
     "PAPER_H36M",
     "PAPER_RAT7M",
     "QUICK",
+    "QUICK_2D",
     "QUICK_HUMAN",
     "QUICK_RAT",
     "RECIPES",

@@ -119,6 +119,7 @@ class EncoderRecipe(Section):
     encoder_width: int = 32  # of the small trunk
     channels: int = 32  # heatmaps, and channels of the volume
     pyramid: bool = False  # the paper's geometry decoder
+    map_norm: bool = False  # batch-normalized maps: a learned temperature of softmaxes (2D B-KinD)
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class BottleneckRecipe(Section):
     draw: Literal["edges", "points"] = "edges"
     sigma: float = 0.06  # width of a line or dot in half image widths
     activation: Literal["relu", "softplus"] = "softplus"  # of the edges' weights
+    sigmas: tuple[float, ...] | None = None  # of dots instead, one a scale from coarse to fine
 
 
 @dataclass(frozen=True)

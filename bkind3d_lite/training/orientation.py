@@ -29,7 +29,7 @@ def oriented(
         is logged: the volume then stands as it would without a heading.
     """
     look, clip_name = model.look, clip.name
-    if look is None or survey is None:
+    if look is None or survey is None or not clip.rig.calibrated:
         return survey
     learns = teach > 0 and not look.taught
     if survey.heading is not None and not learns:

@@ -14,9 +14,10 @@ from ..cameras import CameraRig, triangulate
 from ..clips.clip import Batch, MultiViewClip, Survey
 from ..clips.survey import survey as survey_clip
 from ..clips.tracks import Skeleton, Track
+from ..image_plane import world_needed
 from ..model.discoverer import Discoverer
 from ..model.edges import strongest_edges
-from ..model.lifts import Keypoints
+from ..model.keypoints import Keypoints
 from ..model.losses import lengths
 from ..recipes import Recipe
 from .orientation import oriented
@@ -58,19 +59,19 @@ def track(
         survey = survey_clip(clip, recipe.volume.side, thumbs=False)
     survey = oriented(model, clip, survey)
     device = next(model.parameters()).device
+    world_needed(clip.rig, "a track in space (`track_images` makes one in the image)")
     settle(large=recipe.compute.checkpointing, tracking=True)
     model.eval()
     batch = batch or (1 if recipe.compute.checkpointing and device.type == "cpu" else 8)
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
-    world, confidence = [], []
+    parts = []
     for frames in _ahead(_sets(clip, recipe, survey, times.split(batch)), device):
-        where, how_sure = _over_turns(model, frames.to(device), turns)
-        world.append(where.cpu())
-        confidence.append(how_sure.cpu())
-    path = torch.cat(world)
-    drawn = _drawn_skeleton(model, path)
+        parts.append([x.cpu() for x in _over_turns(model, frames.to(device), turns)])
+    path, confidence, *spread = (torch.cat(part) for part in zip(*parts))
+    drawn = drawn_skeleton(model, path)
     about: dict[str, Any] = dict(fps=clip.fps, unit=clip.rig.unit) | _faced(survey, times)
-    return Track(path, torch.cat(confidence), drawn, **about)
+    covariance = spread[0] if spread else None
+    return Track(path, confidence, drawn, covariance=covariance, **about)
 
 
 def _sets(
@@ -96,8 +97,11 @@ def _faced(survey: Survey | None, times: Tensor) -> dict[str, Any]:
     return dict(heading=heading.angle[times], heading_confidence=heading.confidence[times])
 
 
-def _over_turns(model: Discoverer, batch: Batch, turns: int) -> tuple[Tensor, Tensor]:
-    """World (B, K, 3) and confidence (B, K), averaged over so many turns of the volume."""
+def _over_turns(model: Discoverer, batch: Batch, turns: int) -> list[Tensor]:
+    """World (B, K, 3), confidence (B, K), and of a volume the covariance (B, K, 3, 3).
+
+    Averaged over so many turns of the volume.
+    """
     turned = [batch]
     if turns > 1:
         ahead = torch.zeros_like(batch.index, dtype=torch.float32)
@@ -105,11 +109,22 @@ def _over_turns(model: Discoverer, batch: Batch, turns: int) -> tuple[Tensor, Te
         turned = [replace(batch, turn=ahead + 2 * math.pi * i / turns) for i in range(turns)]
     keypoints = [model.keypoints(frames) for frames in turned]
     world = torch.stack([in_space(k, batch.rig) for k in keypoints]).mean(0)
-    return world, torch.stack([k.confidence.mean(1) for k in keypoints]).mean(0)
+    confidence = torch.stack([k.confidence.mean(1) for k in keypoints]).mean(0)
+    spread = [k.covariance for k in keypoints if k.covariance is not None]
+    volume = spread and spread[0].ndim == 4  # not (B, V, K, 2, 2) of images
+    return [world, confidence, *([torch.stack(spread).mean(0)] if volume else [])]
 
 
-def _drawn_skeleton(model: Discoverer, world: Tensor) -> Skeleton:
-    """What the model draws most strongly, for its length in some hundred poses of (T, K, 3)."""
+def drawn_skeleton(model: Discoverer, world: Tensor) -> Skeleton:
+    """What the model draws most strongly for its length; of points alone, what is short.
+
+    Args:
+        model: trained.
+        world: (T, K, 2 or 3) keypoints, of which some hundred poses are measured.
+
+    Returns:
+        Names and edges.
+    """
     pairs, some = model.edges.pairs.cpu(), world[:: max(1, len(world) // 100)]
     weights = model.edges.weights.detach().cpu()
     length = lengths(some, pairs).mean(0)

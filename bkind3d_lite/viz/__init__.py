@@ -7,7 +7,7 @@
 from .colours import keypoint_colours, palette
 from .films import closeups, drawn_frames, filmstrip, overlay_video
 from .overlays import mosaic, overlay, stroke
-from .player import movie
+from .player import movie, movie_in_image
 from .plots import loss_curves, strip, top_view
 from .scenes import picture, save_html, scene
 from .traces import bones, cube, heading_arrow, rays, rig_traces, slices, trail, volume_trace
@@ -23,6 +23,7 @@ __all__ = [
     "loss_curves",
     "mosaic",
     "movie",
+    "movie_in_image",
     "overlay",
     "overlay_video",
     "palette",

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from ..cameras import CameraRig
 from ..clips.clip import MultiViewClip
+from ..clips.image_tracks import Track2D
 from ..clips.tracks import Skeleton, Track
 from ..volumes import Grid
 from .arrows import arrows
 from .colours import GREY, skeleton_colours
 from .films import filmstrip
-from .scenes import CLEAR, THEMES, box_about, first_look, places, proportions, scene
+from .scenes import CLEAR, THEMES, box_about, first_look, places, proportions, scene, themed
 from .traces import (
     Points,
     arrow_mesh,
@@ -68,7 +69,7 @@ def movie(
         every: shows every n-th frame.
         title: above the figure.
         height: in pixels.
-        clip: a frame per row of the track: views beside the skeleton, in step with it.
+        clip: a frame per row of the track: views beside the skeleton.
         views: which of them (default: the first four).
         theme: `light`, `dark` or `auto`.
 
@@ -86,7 +87,7 @@ def movie(
     figure = scene(drawn, panel.first, still, unit=track.unit, **look)
     figure.frames = _frames(parts, panel, decimals)
     far = box_about(*places(cameras), near.T) if cameras else near
-    controls = _controls(len(figure.frames), every, track.fps, near, far, THEMES[theme][1])
+    controls = _controls(figure, every, track.fps, theme, near, far)
     return figure.update_layout(margin_b=10, **panel.layout, **controls)
 
 
@@ -252,25 +253,66 @@ def _rounded(values: Tensor) -> list[float | None]:
     return [round(v, 1) if math.isfinite(v) else None for v in values.flatten().tolist()]
 
 
+def movie_in_image(
+    track: Track2D, clip: MultiViewClip, *, every: int = 1, title: str = "", pixels: int = 320
+) -> go.Figure:
+    """One camera's pictures with the keypoints, as a film that plays anywhere, without a kernel.
+
+    Args:
+        track: a row for each frame of the clip.
+        clip: of that camera.
+        every: shows every n-th frame.
+        title: above the figure.
+        pixels: width of the pictures, which are cut to where the animal goes.
+
+    Returns:
+        The figure.
+    """
+    times, edges = range(0, len(track), every), track.skeleton.edges
+    pages, px, _ = filmstrip(clip, track.on_plane(), times, [0], pixels, total=3_000_000)
+    paint = dict(size=8, color=skeleton_colours(track.skeleton), line=dict(width=1, color="#000"))
+    axis = dict(visible=False, range=[0, pixels], constrain="domain")
+    high = axis | dict(range=[pixels, 0], scaleanchor="x")
+    shown = [[_still(page), _bars(p[0], edges), _dots(p, paint)] for page, p in zip(pages, px)]
+    figure = go.Figure(shown[0])
+    figure.frames = [
+        go.Frame(name=str(t), data=data, traces=[0, 1, 2]) for t, data in enumerate(shown)
+    ]
+    buttons = _controls(figure, every, track.fps, "auto")
+    figure.update_layout(title=title, xaxis=axis, yaxis=high, height=640, **buttons)
+    return themed(figure, "auto")
+
+
+def _bars(px: Tensor, edges: Sequence[tuple[int, int]]) -> go.Scatter:
+    """Bones between keypoints (K, 2) as one line that lifts its pen."""
+    pen = torch.tensor([[i, j, j] for i, j in edges], dtype=torch.long).flatten()
+    points = px[pen].clone()
+    points[2::3] = torch.nan
+    x, y = (_rounded(points[:, axis]) for axis in (0, 1))
+    line = dict(color=GREY, width=2)
+    return go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+
+
 # ---- buttons and slider --------------------------------------------------------------------------
 def _controls(
-    count: int, every: int, fps: float, near: np.ndarray, far: np.ndarray, ink: str
+    figure: go.Figure, every: int, fps: float, theme: str, *boxes: np.ndarray
 ) -> dict[str, list[dict]]:
-    """Play and pause, a slider over the frames, and two buttons: the animal, or the whole rig."""
+    """Play and pause, a slider over the frames, and (of two boxes) two buttons: animal, or rig."""
+    count, ink = len(figure.frames), THEMES[theme][1]
     play = [
         dict(label="▶ play", method="animate", args=_go_to(None, 1000 * every / fps)),
         dict(label="❚❚ pause", method="animate", args=_go_to([None], 0)),
     ]
     looks = [
-        dict(label="animal", method="relayout", args=_look_at(near)),
-        dict(label="cameras", method="relayout", args=_look_at(far)),
+        dict(label=label, method="relayout", args=_look_at(box))
+        for label, box in zip(("animal", "cameras"), boxes)
     ]
     steps = [
         dict(label=f"{t * every / fps:.2f} s", method="animate", args=_go_to([str(t)], 0))
         for t in range(count)
     ]
-    left, right = _buttons(play, 0.02, "left"), _buttons(looks, 0.99, "right")
-    return dict(sliders=[_slider(steps, ink)], updatemenus=[left, right])
+    menus = [_buttons(play, 0.02, "left"), _buttons(looks, 0.99, "right")]
+    return dict(sliders=[_slider(steps, ink)], updatemenus=menus[: 1 + bool(looks)])
 
 
 def _go_to(frame: list | None, pause: float) -> list:

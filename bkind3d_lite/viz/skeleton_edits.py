@@ -10,11 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import tomli_w
 import torch
 from torch import Tensor
 
+from ..clips.image_tracks import Track2D
 from ..clips.tracks import Skeleton, Track
 from ..files import text_of, write_atomically
 from .colours import skeleton_colours
@@ -23,6 +25,9 @@ try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
+
+
+AnyTrack = TypeVar("AnyTrack", bound=Track | Track2D)
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,11 @@ class Editing:
             raise ValueError(f"{path}: an editing is kept as .json or .toml")
         return write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
-    def applied(self, track: Track) -> Track:
-        """The track as edited; everything that draws or saves a `Track` takes it.
+    def applied(self, track: AnyTrack) -> AnyTrack:
+        """The track as edited; everything that draws or saves a track takes it.
 
         Args:
-            track: as it came.
+            track: as it came, in space or in an image.
 
         Returns:
             A track of the keypoints that are left, in their old order.
@@ -84,12 +89,16 @@ class Editing:
             raise ValueError(f"two keypoints of one name after editing: {twice}")
         place, groups = {n: k for k, n in enumerate(old)}, {group[0]: group for group in self.merge}
         members = [[place[n] for n in groups.get(name, (name,))] for name in rest]
-        world, confidence = (
-            torch.stack(x, 1) for x in zip(*(_merged(track, group) for group in members))
-        )
+        place_of = "px" if isinstance(track, Track2D) else "world"
+        points, more = getattr(track, place_of), {"covariance": track.covariance}
+        more |= {"peak": track.peak} if isinstance(track, Track2D) else {}
+        new: dict[str, Any] = {
+            name: _merged(values, points, track.confidence, members)
+            for name, values in (more | {place_of: points, "confidence": track.confidence}).items()
+            if values is not None
+        }
         edges, colours = _joined(track.skeleton.edges, members), self._colours(track.skeleton, rest)
-        skeleton = Skeleton(names, edges, colours)
-        return replace(track, world=world, confidence=confidence, skeleton=skeleton)
+        return replace(track, skeleton=Skeleton(names, edges, colours), **new)
 
     def _gone(self) -> set[str]:
         """Keypoints that are muted or merged into another."""
@@ -130,18 +139,23 @@ def _joined(
     return tuple(sorted({(min(i, j), max(i, j)) for i, j in ends if i != j}))
 
 
-def _merged(track: Track, members: list[int]) -> tuple[Tensor, Tensor]:
-    """World (T, 3) and confidence (T,) of one group: means weighted by confidence.
+def _merged(values: Tensor, points: Tensor, confidence: Tensor, members: list[list[int]]) -> Tensor:
+    """(T, K, ...) of every keypoint -> (T, groups, ...): means weighted by confidence.
 
-    Unknown points are left out; where all weights are 0 it is the plain mean.
+    Unknown points are left out; where all weights are 0 it is the plain mean. Without any known
+    point a place stays unknown (0 / 0), and its confidence is 0.
     """
-    world, confidence = track.world[:, members], track.confidence[:, members]
-    finite = world.isfinite().all(-1)
-    share = torch.where(finite, confidence, 0.0)
+    return torch.stack([_mean(values, points, confidence, group) for group in members], 1)
+
+
+def _mean(values: Tensor, points: Tensor, confidence: Tensor, group: list[int]) -> Tensor:
+    finite = points[:, group].isfinite().all(-1)
+    share = torch.where(finite, confidence[:, group], 0.0)
     share = torch.where(share.sum(1, keepdim=True) > 0, share, finite.to(share))
-    # all unknown: 0 / 0, and the merged point is unknown, too
     share = share / share.sum(1, keepdim=True)
-    return (share[..., None] * world.nan_to_num()).sum(1), (share * confidence).sum(1).nan_to_num()
+    share = share.view(*share.shape, *[1] * (values.ndim - 2))
+    mean = (share * values[:, group].nan_to_num()).sum(1)
+    return mean.nan_to_num() if values.ndim == 2 else mean
 
 
 def load_editing(path: str | Path) -> Editing:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_CLIP = "folder with one video per camera and a calibration"
+_CLIP = "folder with one video per camera and a calibration, or one camera's video"
 _CHECKPOINT = "a .safetensors file, or a run's folder"
 
 
@@ -91,7 +91,8 @@ def _export(verb: ArgumentParser) -> None:
         "--to",
         nargs="+",
         metavar="FORMAT",
-        help="anipose, deeplabcut, deeplabcut-h5, trc, dannce, sleap-anipose, movement, nwb "
+        help="anipose, deeplabcut, deeplabcut-h5, trc, dannce, sleap-anipose, movement, nwb; of "
+        "a track in an image deeplabcut, deeplabcut-h5, sleap, movement, bkind, bkind-covs-plus-1 "
         "(default: all)",
     )
     verb.add_argument("--out", default=".", help="output folder")
@@ -151,6 +152,8 @@ def add_opening(verb: ArgumentParser) -> None:
     _words(verb, "--offset", "CAMERA=FRAMES", later)
     common = "cut videos of unequal length to the stretch that all have"
     add("--common", action="store_true", help=common)
+    one = "all videos there are films of one uncalibrated camera"
+    add("--one-camera", action="store_true", help=one)
     add("--trial", help="a word of the videos' names, where a folder holds several recordings")
     fps = "frames per second, where the files do not say (images) or say wrong"
     add("--fps", type=float, help=fps)
@@ -180,6 +183,7 @@ def opening(given: Namespace) -> dict[str, Any]:
     return dict(
         offsets=offsets,
         common=given.common,
+        one_camera=given.one_camera,
         trial=given.trial,
         fps=given.fps,
         subject=given.subject,

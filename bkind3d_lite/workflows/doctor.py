@@ -30,7 +30,7 @@ from ..clips.rig_checks import (
     check_unit,
 )
 from ..clips.survey import survey_views
-from .recommend import Prescription, prescribe
+from .recommend import PRESET, PRESET_2D, Prescription, prescribe
 
 MARKS = {PASS: ("✓", "#009E73"), WARN: ("!", "#E69F00"), FAIL: ("✗", "#D55E00")}
 VERDICT = {
@@ -138,7 +138,8 @@ def diagnose(
     whole = clip if whole is None else whole
     diagnosis.clip, rig = clip, whole.rig
     checks = [_files(clip, whole), check_notes(rig), check_timing(whole)]
-    checks += [check_lenses(rig), check_unit(rig), check_ring(rig)]
+    if rig.calibrated:
+        checks += [check_lenses(rig), check_unit(rig), check_ring(rig)]
     try:
         diagnosis.survey = survey_views(clip)
     except ValueError as error:
@@ -162,8 +163,11 @@ def _files(clip: MultiViewClip, whole: MultiViewClip) -> Check:
         looked += f", videos of {sizes} px for a calibration of"
     else:
         looked += ","
+    cameras = f"{rig.views} cameras" if rig.calibrated else "1 camera without a calibration"
+    if len(whole.starts) > 1 and not rig.calibrated:
+        cameras += f", {len(whole.starts)} stretches"
     finding = (
-        f"{rig.views} cameras ({', '.join(rig.names)}), {len(whole)} frames at "
+        f"{cameras} ({', '.join(rig.names)}), {len(whole)} frames at "
         f"{clip.fps:g} fps{looked} {rig.wh[0]} x {rig.wh[1]} px"
     )
     return Check("files", PASS, finding)
@@ -171,8 +175,11 @@ def _files(clip: MultiViewClip, whole: MultiViewClip) -> Check:
 
 def _about_views(clip: MultiViewClip, survey: Survey, frames: int) -> list[Check | None]:
     """What the images show, alone and together; some of it only where the views agree."""
+    alone: list[Check | None] = [check_background(clip, survey), check_motion(clip, survey)]
+    if not clip.rig.calibrated:
+        return alone
     agreement = check_agreement(clip, survey)
-    checks = [check_background(clip, survey), check_motion(clip, survey), agreement]
+    checks = [*alone, agreement]
     offsets = check_offsets(clip, survey) if agreement.state == PASS else None
     heading = None if agreement.state == FAIL else check_heading(clip, survey, frames)
     return [*checks, offsets, heading, check_truth(clip, survey)]
@@ -198,8 +205,10 @@ def obstacles(clip: MultiViewClip, survey: Survey | None) -> list[Check]:
         survey: of the clip; without one the views' agreement is not asked for.
 
     Returns:
-        The failed checks of the cameras and of their agreement.
+        The failed checks of the cameras and of their agreement; of an uncalibrated one, none.
     """
+    if not clip.rig.calibrated:
+        return []
     checks = [check_unit(clip.rig), check_ring(clip.rig)]
     if survey is not None:
         checks.append(check_agreement(clip, survey))
@@ -224,7 +233,8 @@ def planned(diagnosis: Diagnosis, folder: str) -> Check:
     if clip is None or survey is None:
         raise ValueError(f"{diagnosis.folder}: nothing to plan for, it was not opened and surveyed")
     try:
-        plan = diagnosis.prescribed = prescribe(clip, survey)
+        preset = PRESET if clip.rig.calibrated else PRESET_2D
+        plan = diagnosis.prescribed = prescribe(clip, survey, preset)
     except ValueError as error:
         remedy = "choose another recipe, or a longer recording"
         return Check("plan", WARN, str(error), remedy=remedy)
@@ -241,6 +251,7 @@ def command_words(
     offsets: Mapping[str, int] | None = None,
     common: bool = False,
     budget: int = USUAL_BUDGET,
+    one_camera: bool = False,
     **values: object,
 ) -> list[str]:
     """How a folder is opened, as words of the command line.
@@ -249,6 +260,7 @@ def command_words(
         offsets: {camera: frames} that it is read later.
         common: whether unequal videos are cut.
         budget: bytes for decoded frames, half of what `--memory` says.
+        one_camera: whether all videos are of one uncalibrated camera.
         **values: other options of `open_clip`; None is left out.
 
     Returns:
@@ -261,5 +273,6 @@ def command_words(
     return [
         *(["--offset", *lags] if lags else []),
         *(["--common"] if common else []),
+        *(["--one-camera"] if one_camera else []),
         *(f"--{key} {quote(value)}" for key, value in options.items()),
     ]

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from ..clips.clip import MultiViewClip, Survey
-from ..clips.survey import animal_length, locate, region
+from ..clips.survey import animal_centres, animal_length, region
+from ..image_plane import UNIT
 from ..model.builder import placed
 from ..recipes import Recipe, find_recipe
 from ..training.loop import batches, begin, train
 from ..training.memory_planner import Need, memory, plan, usable_memory
-from ..volumes import Grid, overlap
 
 PRESET = "quick"  # for recordings of one's own
+PRESET_2D = "quick-2d"  # for those of one uncalibrated camera
 LOCATED_FRAMES = 120  # frames in which the animal is looked for in space
 TIMED_FRAMES = 300  # frames of the stretch that steps are timed on
 STEPS = 4  # that are timed, after a first one
@@ -46,14 +47,14 @@ class Prescription:
         """
         x, y, z = self.centre
         beyond = "" if self.fits else ", more than there is free"
+        stays = f" and stays in a cube of {self.side:.4g} {unit} around ({x:.4g}, {y:.4g}, {z:.4g})"
+        heading = " and learning which way the animal faces" * self.recipe.volume.by_heading
         return (
-            f"the animal is about {self.length:.4g} {unit} long and stays in a cube of "
-            f"{self.side:.4g} {unit} around ({x:.4g}, {y:.4g}, {z:.4g}); preset "
-            f"{self.recipe.name}: {self.need.step / 1e9:.2f} GB a step beside the libraries"
+            f"the animal is about {self.length:.4g} {unit} long{'' if unit == UNIT else stays}; "
+            f"preset {self.recipe.name}: {self.need.step / 1e9:.2f} GB a step beside the libraries"
             f"{beyond}, {self.minutes:.0f} minutes for its {self.recipe.optim.steps} steps on this "
             f"{self.device} ({self.step:.2g} s a step, the fastest of {STEPS} made here with "
-            f"{torch.get_num_threads()} threads; reading the videos and learning which way the "
-            "animal faces come on top)"
+            f"{torch.get_num_threads()} threads; reading the videos{heading} comes on top)"
         )
 
     @property
@@ -104,10 +105,7 @@ def prescribe(
 def _located(clip: MultiViewClip, survey: Survey, times: Tensor) -> Survey:
     """The survey of these moments alone, with the animal's centre in each as in a whole one."""
     thumbs = survey.thumbs[times]
-    middle, width = overlap(clip.rig)
-    coarse = locate(thumbs, clip.rig, Grid(middle, width, 28))
-    centre = locate(thumbs, clip.rig, Grid(coarse, width / 3, 20))
-    return replace(survey, thumbs=thumbs, centre=centre)
+    return replace(survey, thumbs=thumbs, centre=animal_centres(thumbs, clip.rig))
 
 
 def _timed(recipe: Recipe, clip: MultiViewClip, survey: Survey, device: str) -> float:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from ..clips.clip import SurveyedClip, open_clip
+from ..clips.clip import MultiViewClip, SurveyedClip, open_clip
+from ..clips.image_tracks import Track2D
 from ..clips.survey import survey as survey_clip
 from ..clips.tracks import Track
 from ..clips.videos import write_video
@@ -18,8 +19,9 @@ from ..distributed import joined
 from ..recipes import Recipe
 from ..training import tracking
 from ..training.checkpoints import differences, load
+from ..training.image_tracking import track_images
 from ..training.orientation import oriented_part
-from ..viz import drawn_frames, movie, save_html
+from ..viz import drawn_frames, movie, movie_in_image, save_html
 from ..viz.run_images import volume_grid
 from ..viz.skeleton_edits import Editing, load_editing
 
@@ -74,8 +76,10 @@ def track_folder(
     turns: int = 1,
     edits: str | Path | None = None,
     **how: Any,
-) -> Track:
+) -> Track | Track2D:
     """Track a clip with a checkpoint and write what `write_track` does.
+
+    Of one uncalibrated camera the track is in its image (`write_image_track`).
 
     Args:
         checkpoint: a file, or a run's folder.
@@ -102,11 +106,41 @@ def track_folder(
                 "keypoints of other cameras may be poor",
                 "; ".join(moved),
             )
-        part = oriented_part(model, part)
-        track = tracking.track(model, recipe, part.clip, part.survey, turns=turns)
+        if not part.clip.rig.calibrated:
+            flat = track_images(model, recipe, part.clip, part.survey)[0]
+        else:
+            part = oriented_part(model, part)
+            track = tracking.track(model, recipe, part.clip, part.survey, turns=turns)
+    if not part.clip.rig.calibrated:
+        flat = editing.applied(flat)
+        write_image_track(Path(out), flat, part.clip, Path(clip).name)
+        return flat
     track = editing.applied(track)
     write_track(Path(out), track, part, recipe, Path(clip).name)
     return track
+
+
+def write_image_track(out: Path, track: Track2D, clip: MultiViewClip, title: str) -> None:
+    """Write `keypoints.csv`, `keypoints.npz`, `keypoints.html` and `overlay.mp4`.
+
+    Args:
+        out: folder for them.
+        track: a row for each frame of the clip.
+        clip: of the camera.
+        title: of the page.
+    """
+    track.save(out / "keypoints.csv")
+    track.save(out / "keypoints.npz")
+    words = f"{title}: discovered without labels"
+    film = movie_in_image(track, clip, every=max(1, len(clip) // 200), title=words)
+    save_html(film, out / "keypoints.html")
+    _write_film(out, clip, track.on_plane())
+
+
+def _write_film(out: Path, clip: MultiViewClip, track: Track) -> None:
+    times = _film_times(len(clip), max(1, round(clip.fps / FILM_FPS)))
+    pictures = tqdm(drawn_frames(clip, track, times), "drawing", len(times), unit="frame")
+    write_video(out / "overlay.mp4", pictures, FILM_FPS)
 
 
 def write_track(out: Path, track: Track, part: SurveyedClip, recipe: Recipe, title: str) -> None:
@@ -135,9 +169,7 @@ def write_track(out: Path, track: Track, part: SurveyedClip, recipe: Recipe, tit
     # the cube's lines cross the animal: a click away
     film.for_each_trace(lambda trace: trace.update(visible="legendonly"), {"name": "cube"})
     save_html(film, out / "skeleton.html")
-    times = _film_times(len(clip), max(1, round(clip.fps / FILM_FPS)))
-    pictures = tqdm(drawn_frames(clip, track, times), "drawing", len(times), unit="frame")
-    write_video(out / "overlay.mp4", pictures, FILM_FPS)
+    _write_film(out, clip, track)
 
 
 def _film_times(frames: int, step: int) -> list[int]:

@@ -243,6 +243,7 @@ def _prepared(
     """
     volume, survey = recipe.volume, None
     unplaced = volume.crop is None and (volume.side is None or volume.centre is None)
+    unplaced = unplaced and clip.rig.calibrated  # one picture is seen whole
     if recipe.surveyed or unplaced:
         log.info("looking at %s ...", clip.name)
         survey = survey_clip(clip)
@@ -347,7 +348,7 @@ def _write_beginning(run: Run, part: SurveyedClip, out: Path) -> None:
     """What the first rank writes before the first step."""
     if distributed.rank() == 0:
         write_recipe(run.recipe, out / "recipe.toml")
-        if run.step == 0:
+        if run.step == 0 and part.clip.rig.calibrated:
             draw_volume(part, run.recipe, out)
 
 

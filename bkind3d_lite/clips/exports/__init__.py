@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ...cameras import CameraRig
+from ..image_tracks import Track2D, track2d_of
 from ..tracks import Skeleton, Track
 from .binary import dannce_mat, deeplabcut_h5, movement_netcdf, sleap_anipose_h5
+from .image_files import (
+    bkind_npz,
+    bkind_npz_plus_one,
+    deeplabcut_2d_csv,
+    deeplabcut_2d_h5,
+    movement_2d_netcdf,
+    sleap_analysis_h5,
+)
 from .nwb_file import nwb
 from .text import anipose_csv, deeplabcut_csv, trc
 
-__all__ = ["EXPORTS", "export", "read_track"]
+__all__ = ["EXPORTS", "EXPORTS_2D", "export", "read_track"]
 
 # name: (usual file name, writer)
 EXPORTS = {
@@ -29,10 +39,21 @@ EXPORTS = {
 }
 
 
+# of tracks in an image
+EXPORTS_2D = {
+    "deeplabcut": ("keypoints_deeplabcut.csv", deeplabcut_2d_csv),
+    "deeplabcut-h5": ("keypoints_deeplabcut.h5", deeplabcut_2d_h5),
+    "sleap": ("keypoints_sleap.analysis.h5", sleap_analysis_h5),
+    "movement": ("keypoints_movement.nc", movement_2d_netcdf),
+    "bkind": ("keypoints_bkind.npz", bkind_npz),
+    "bkind-covs-plus-1": ("keypoints_bkind_plus_1.npz", bkind_npz_plus_one),
+}
+
+
 def export(
-    track: Track,
+    track: Track | Track2D,
     folder: str | Path,
-    formats: tuple[str, ...] = tuple(EXPORTS),
+    formats: tuple[str, ...] | None = None,
     rig: CameraRig | None = None,
 ) -> list[Path]:
     """Write a track for other tools.
@@ -40,7 +61,7 @@ def export(
     Args:
         track: what to write.
         folder: where to, made if need be.
-        formats: names of `EXPORTS`.
+        formats: names of `EXPORTS`, of a track in an image those of `EXPORTS_2D`; None: all.
         rig: the calibration, included where a format has a place for it.
 
     Returns:
@@ -50,21 +71,24 @@ def export(
         ValueError: an unknown format, or one that needs a library that is not installed (says
             which).
     """
-    if unknown := [name for name in formats if name not in EXPORTS]:
-        raise ValueError(f"unknown export {unknown[0]!r}; known: {', '.join(EXPORTS)}")
+    known: dict[str, Any] = EXPORTS_2D if isinstance(track, Track2D) else EXPORTS
+    formats = tuple(known) if formats is None else formats
+    if unknown := [name for name in formats if name not in known]:
+        what = "a track in an image" if isinstance(track, Track2D) else "a track in space"
+        raise ValueError(f"unknown export {unknown[0]!r} of {what}; known: {', '.join(known)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return [EXPORTS[name][1](track, folder / EXPORTS[name][0], rig) for name in formats]
+    return [known[name][1](track, folder / known[name][0], rig) for name in formats]
 
 
-def read_track(path: str | Path) -> Track:
-    """The track that `Track.save` wrote as `.npz`, with its heading if it has one.
+def read_track(path: str | Path) -> Track | Track2D:
+    """The track that `Track.save` or `Track2D.save` wrote as `.npz`.
 
     Args:
         path: the file.
 
     Returns:
-        A float32 track.
+        A float32 track, with heading and covariance where they are known.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -75,11 +99,13 @@ def read_track(path: str | Path) -> Track:
         raise FileNotFoundError(f"{path}: no track here; expected the keypoints.npz of a run")
     try:
         with np.load(path, allow_pickle=False) as data:
+            if "px" in data:
+                return track2d_of(data)
             names = tuple(str(n) for n in data["names"])
             edges = tuple((int(a), int(b)) for a, b in data["edges"])
             heading = {
                 name: torch.from_numpy(data[name]).float()
-                for name in ("heading", "heading_confidence")
+                for name in ("heading", "heading_confidence", "covariance")
                 if name in data
             }
             return Track(

@@ -52,8 +52,17 @@ def _write_lines(path: Path, rows: Iterable[list[str]], separator: str) -> Path:
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _write_csv(path: Path, heads: list[list[str]], columns: np.ndarray) -> Path:
-    """Head rows, then a row a frame; NaN is empty."""
+def write_csv(path: Path, heads: list[list[str]], columns: np.ndarray) -> Path:
+    """Write head rows, then a row a frame; NaN is empty.
+
+    Args:
+        path: the file.
+        heads: rows of words.
+        columns: (T, n) numbers.
+
+    Returns:
+        The file.
+    """
     rows = [["" if np.isnan(x) else f"{x:.7g}" for x in row] for row in columns]
     return _write_lines(path, heads + rows, ",")
 
@@ -82,7 +91,7 @@ def anipose_csv(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
     heads += [f"M_{i}{j}" for i in range(3) for j in range(3)]
     heads += ["center_0", "center_1", "center_2", "fnum"]
     columns = np.concatenate([own, identity, np.zeros((T, 3)), number], 1)
-    return _write_csv(path, [heads], columns)
+    return write_csv(path, [heads], columns)
 
 
 def deeplabcut_csv(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
@@ -106,7 +115,7 @@ def deeplabcut_csv(track: Track, path: Path, rig: CameraRig | None = None) -> Pa
         ["coords"] + list("xyz") * K,
     ]
     number, world = np.arange(T)[:, None], track.world.double().numpy().reshape(T, -1)
-    return _write_csv(path, heads, np.concatenate([number, world], 1))
+    return write_csv(path, heads, np.concatenate([number, world], 1))
 
 
 def trc(track: Track, path: Path, rig: CameraRig | None = None) -> Path:

@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..videos import VIDEO_SUFFIXES
 from . import anipose, dannce, human36m, plain, rat7m
+from . import one_camera as one_camera_films
 from .entry import Place, Recording, Truth, match_videos
 from .moments import synchronized
 
 __all__ = ["Place", "Recording", "Truth", "match_videos", "published_split", "read_recording"]
 
 # The first one that recognises the folder reads it.
-RECORDING_READERS = (human36m, rat7m, dannce, anipose, plain)
+RECORDING_READERS = (human36m, rat7m, dannce, anipose, one_camera_films, plain)
 
 
 def read_recording(
@@ -29,6 +31,7 @@ def read_recording(
     fps: float | None = None,
     offsets: Mapping[str, int] | None = None,
     common: bool = False,
+    one_camera: bool = False,
 ) -> Recording:
     """Understand a folder; nothing is decoded.
 
@@ -39,6 +42,7 @@ def read_recording(
         fps: frames per second, where the files do not say (images) or say wrong.
         offsets: {camera: frames} by which a camera is read later.
         common: cut videos of unequal length to the stretch that all have.
+        one_camera: all that lies there is of one uncalibrated camera.
 
     Returns:
         What its cameras recorded.
@@ -47,7 +51,7 @@ def read_recording(
         FileNotFoundError: the folder or a file of it is not there.
         ValueError: a file cannot be read or does not fit; with the file, the value and the remedy.
     """
-    place = Place(Path(folder), subject=subject, trial=trial, fps=fps)
+    place = _place(Path(folder), subject=subject, trial=trial, fps=fps, one_camera=one_camera)
     if not place.folder.is_dir():
         raise FileNotFoundError(
             f"{folder}: no such folder; a clip is a folder with one video per camera and a "
@@ -55,7 +59,8 @@ def read_recording(
         )
     if fps is not None and not 0 < fps < 1e6:
         raise ValueError(f"{folder}: fps = {fps}; expected frames per second, above 0")
-    reader = next(reader for reader in RECORDING_READERS if reader.recognises(place))
+    readers = (one_camera_films,) if place.one_camera else RECORDING_READERS
+    reader = next(reader for reader in readers if reader.recognises(place))
     try:
         return synchronized(reader.read(place), place, offsets, common)
     except (OSError, ValueError):
@@ -66,6 +71,13 @@ def read_recording(
             f"{folder}: cannot be read as a {name} recording ({type(error).__name__}: {error}); "
             "a file of it is damaged or of another kind"
         ) from error
+
+
+def _place(path: Path, one_camera: bool, **given: Any) -> Place:
+    """A folder, or the folder of a video that is one camera's."""
+    if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+        return Place(path.parent, one_camera=True, file=path, **given)
+    return Place(path, one_camera=one_camera, **given)
 
 
 def published_split(root: str | Path) -> dict[str, list[dict[str, Any]]]:

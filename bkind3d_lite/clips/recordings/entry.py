@@ -63,6 +63,7 @@ class Recording:
     # (T,) bool: moments at which the data set's protocol asks for scores.
     scored: np.ndarray | None = None
     starts: tuple[int, ...] = (0,)  # moments at which time jumps
+    boxes: np.ndarray | None = None  # (T, 4) x, y, w, h of the animal, of one uncalibrated camera
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ class Place:
     subject: str | int | None = None
     trial: str | None = None
     fps: float | None = None
+    one_camera: bool = False  # all that lies there is of one uncalibrated camera,
+    file: Path | None = None  # or this video alone
 
     def inside(self, path: Path) -> Path:
         """Refuse a link that leads out of the folder.

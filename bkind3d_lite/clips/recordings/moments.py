@@ -90,6 +90,7 @@ def synchronized(
         clock=clock,
         starts=_starts(clock),
         scored=None if recording.scored is None else recording.scored[good],
+        boxes=None if recording.boxes is None else recording.boxes[good],
     )
 
 

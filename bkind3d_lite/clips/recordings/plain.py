@@ -45,6 +45,7 @@ def read(place: Place) -> Recording:
         The recording.
 
     Raises:
+        FileNotFoundError: there is no calibration.
         ValueError: it holds the parts of a data set.
     """
     sources = place.sources()
@@ -54,7 +55,15 @@ def read(place: Place) -> Recording:
             f"{place.folder}: holds the parts {', '.join(parts)}; open one of them, "
             f"for example {place.folder / parts[0]}"
         )
-    calibration = place.calibration()
+    try:
+        calibration = place.calibration()
+    except FileNotFoundError as error:
+        if len(sources) < 2:
+            raise
+        raise FileNotFoundError(
+            f"{error}; if {', '.join(sources)} are films of one camera that nobody calibrated: "
+            "one_camera=True, --one-camera"
+        ) from error
     rig = place.rig(calibration, sources)
     paths = _in_order(sources, rig.names, calibration) or match_videos(
         sources, rig.names, place.folder, calibration
