@@ -89,9 +89,9 @@ def test_tracking_hands_on_a_heading_that_was_found(found, clip, seen, tiny, mon
         def keypoints(self, batch):
             self.turns.append(batch.turn)
             sure = torch.ones(len(batch.index), clip.rig.views, 8)
-            return SimpleNamespace(world=clip.truth[batch.index], confidence=sure)
+            return SimpleNamespace(world=clip.truth[batch.index], confidence=sure, covariance=None)
 
-    monkeypatch.setattr(tracking, "_drawn_skeleton", lambda *_: clip.skeleton)
+    monkeypatch.setattr(tracking, "drawn_skeleton", lambda *_: clip.skeleton)
     times = [3, 0, 30]
     model = Still()
     turns = tiny.with_(by_heading=True)

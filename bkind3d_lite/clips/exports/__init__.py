@@ -74,8 +74,8 @@ def export(
     known: dict[str, Any] = EXPORTS_2D if isinstance(track, Track2D) else EXPORTS
     formats = tuple(known) if formats is None else formats
     if unknown := [name for name in formats if name not in known]:
-        what = "a track in an image" if isinstance(track, Track2D) else "a track in space"
-        raise ValueError(f"unknown export {unknown[0]!r} of {what}; known: {', '.join(known)}")
+        what = " of a track in an image" if isinstance(track, Track2D) else ""
+        raise ValueError(f"unknown export {unknown[0]!r}{what}; known: {', '.join(known)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return [known[name][1](track, folder / known[name][0], rig) for name in formats]
