@@ -12,10 +12,12 @@ after every stage, FOLDER/gpu.md (the table), FOLDER/<stage>.log and FOLDER/lean
 """
 
 import argparse
+import functools
+import importlib
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -58,38 +60,43 @@ def told(log: Path) -> dict:
 
 
 def staged(stage: str, seconds: float, given: argparse.Namespace) -> dict:
-    """One stage in a process group of its own, ended at its limit: what it told, how it went."""
+    """One stage in a process group of its own, ended at its limit: what it told, how it went.
+
+    The first is a fresh process, for who knows whether PyTorch can be imported; the others are
+    forked off a server that has imported everything once and never touches the GPU.
+    """
     log, begun = given.out / f"{stage}.log", time.monotonic()
-    command = [sys.executable, __file__, *sys.argv[1:], "--stage", stage]
-    command += ["--seconds", f"{seconds:.1f}", "--device", given.device]
-    with log.open("w") as out:
-        child = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            state = "done" if child.wait(seconds) == 0 else f"failed ({child.returncode})"
-        except subprocess.TimeoutExpired:
-            state = f"stopped at its limit of {seconds:.0f} s"
-        finally:
-            stop(child)
+    log.touch()
+    how = argparse.Namespace(**vars(given) | {"stage": stage, "seconds": seconds})
+    context = multiprocessing.get_context("spawn" if stage == "environment" else "forkserver")
+    child = context.Process(target=inside, args=(how, log))
+    child.start()
+    child.join(seconds)
+    state = f"stopped at its limit of {seconds:.0f} s"
+    if child.exitcode is not None:
+        state = "done" if child.exitcode == 0 else f"failed ({child.exitcode})"
+    stop(child)
     result = {"state": state, "wall_seconds": round(time.monotonic() - begun, 1)} | told(log)
     if state.startswith("failed"):
         result["end_of_log"] = log.read_text(errors="replace")[-1500:]
     return result
 
 
-def stop(child: subprocess.Popen) -> None:
+def stop(child: multiprocessing.process.BaseProcess) -> None:
     """End what is left of a stage, its own children too."""
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:  # all have ended by themselves
-        pass
-    child.wait()
+    for end in (os.killpg, os.kill):  # the second, if it had no group of its own yet
+        try:
+            end(child.pid, signal.SIGKILL)
+        except ProcessLookupError:  # all have ended by themselves
+            continue
+    child.join(10)
 
 
-def inside(given: argparse.Namespace) -> None:
+def inside(given: argparse.Namespace, log: Path) -> None:
     """A stage, in the process that was started for it."""
-    import importlib
+    os.setsid()
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1), os.dup2(file.fileno(), 2)
 
     def tell(part: dict) -> None:
         print("RESULT " + json.dumps(part), flush=True)
@@ -104,8 +111,6 @@ def inside(given: argparse.Namespace) -> None:
 
 def settled(given: argparse.Namespace) -> None:
     """Few threads and a compiler without code generation where all is tiny."""
-    import functools
-
     import torch
 
     if given.tiny:
@@ -211,7 +216,7 @@ def _training(results: dict) -> list[str]:
 
 # ---- all of it -----------------------------------------------------------------------------------
 def arguments() -> argparse.Namespace:
-    """What was asked for; the hidden ones are for the processes of the stages."""
+    """What was asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -222,16 +227,29 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=LIMITS, default=list(LIMITS))
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--stage", choices=LIMITS, help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def serve() -> None:
+    """What the processes of the stages find, and what their server imports before it forks."""
+    paths = [str(ROOT / "benchmarks"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asks without starting CUDA
+    multiprocessing.set_forkserver_preload(["bkind3d_lite", "gpu_training"])
+
+
+def imported() -> float:
+    """Seconds until the server has imported everything and forks at once."""
+    begun = time.monotonic()
+    child = multiprocessing.get_context("forkserver").Process(target=time.sleep, args=(0,))
+    child.start()
+    child.join()
+    return round(time.monotonic() - begun, 1)
 
 
 def main() -> int:
     given = arguments()
-    if given.stage:
-        inside(given)
-        return 0
+    serve()
     end = time.monotonic() + 60 * given.minutes
     given.out.mkdir(parents=True, exist_ok=True)
     results: dict = {"date": time.strftime("%Y-%m-%d"), "minutes": given.minutes}
@@ -246,8 +264,10 @@ def main() -> int:
         results[stage] = staged(stage, min(left, max(20, LIMITS[stage] * scale)), given)
         write(results, given)
         print(f"{stage}: {results[stage]['state']}, {results[stage]['wall_seconds']} s", flush=True)
-        if stage == "environment" and not ready(results[stage], given):
-            return 1
+        if stage == "environment":
+            if not ready(results[stage], given):
+                return 1
+            results["importing_seconds"] = imported()
     write(results, given)
     print(f"\n{table(results)}\nwrote {given.out / 'gpu.json'}")
     return 0

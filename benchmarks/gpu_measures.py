@@ -138,10 +138,12 @@ def losses_and_gradients(recipe: Recipe, batch, device: str) -> tuple[dict, dict
 
 
 def compared(one: tuple[dict, dict], other: tuple[dict, dict], bounds: dict) -> dict:
-    """Largest relative difference of a loss, relative difference and cosine of the gradient."""
+    """Largest relative difference of a loss (of small terms, beside a hundredth of their sum),
+    relative difference and cosine of the gradient."""
     (ours, slopes), (wanted, right) = one, other
     a, b = (torch.cat([g[k].flatten() for k in right]).double() for g in (slopes, right))
-    loss = max(abs(ours[k] - v) / max(abs(v), 1e-6) for k, v in wanted.items())
+    least = 0.01 * abs(sum(wanted.values()))
+    loss = max(abs(ours[k] - v) / max(abs(v), least) for k, v in wanted.items())
     gradient = float((a - b).norm() / b.norm())
     return {
         "loss": loss,
