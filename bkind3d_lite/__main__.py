@@ -96,6 +96,35 @@ def _doctor(given: Namespace) -> None:
         raise ValueError(f"{given.folder}: not fit to train on as it is; see the checks marked ✗")
 
 
+def _cameras(given: Namespace) -> None:
+    from .workflows.pose_cameras import cameras_from_poses
+
+    bone = (*given.length[:2], _number(given.length[2])) if given.length else None
+    cameras_from_poses(
+        given.poses,
+        given.out,
+        order=given.order,
+        person=given.person,
+        lenses=given.lenses,
+        focal=given.focal,
+        field=given.field,
+        wh=tuple(given.size) if given.size else None,
+        views=given.views,
+        bone=bone,
+        unit=given.unit,
+        solver=given.solver,
+        seed=given.seed,
+    )
+
+
+def _number(word: str) -> float:
+    """A length of the command line."""
+    try:
+        return float(word)
+    except ValueError:
+        raise ValueError(f"--length {word}: expected two joints and a number") from None
+
+
 def _export(given: Namespace) -> None:
     from .calibrations import load_calibration
     from .clips.exports import export, read_track
@@ -156,6 +185,7 @@ CALLS = {
     "track": _track,
     "evaluate": _evaluate,
     "doctor": _doctor,
+    "cameras": _cameras,
     "export": _export,
     "figures": _figures,
     "notebooks": _notebooks,

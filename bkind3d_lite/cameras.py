@@ -289,8 +289,22 @@ def triangulate(rig: CameraRig, px: Tensor, weight: Tensor | None = None) -> Ten
         parallel rays.
     """
     shaped(px, "... V P 2", "px")
-    weight = px.new_ones(px.shape[:-1]) if weight is None else weight
-    flat = torch.where(weight[..., None] > 0, rig.flat_from_px(px), px.new_zeros(()))
+    return triangulate_flat(rig, rig.flat_from_px(px), weight)
+
+
+def triangulate_flat(rig: CameraRig, flat: Tensor, weight: Tensor | None = None) -> Tensor:
+    """`triangulate` of points whose lens is already taken out.
+
+    Args:
+        rig: V cameras.
+        flat: (..., V, P, 2) on the planes z = 1, undistorted.
+        weight: (..., V, P) >= 0; None: 1.
+
+    Returns:
+        (..., P, 3) world, NaN as there.
+    """
+    weight = flat.new_ones(flat.shape[:-1]) if weight is None else weight
+    flat = torch.where(weight[..., None] > 0, flat, flat.new_zeros(()))
     # Equations about the rig's middle: well conditioned in any unit.
     origin = rig.centres.mean(-2, keepdim=True)
     t = rig.t + (rig.R @ origin[..., None])[..., 0]
@@ -300,8 +314,7 @@ def triangulate(rig: CameraRig, px: Tensor, weight: Tensor | None = None) -> Ten
     normal = torch.einsum("...vpij,...vpi,...vpik->...pjk", left, w2.expand_as(flat), left)
     moment = torch.einsum("...vpij,...vpi,...vpi->...pj", left, w2.expand_as(flat), right)
     enough = (weight > 0).sum(-2) >= 2
-    eye = torch.eye(3, device=px.device, dtype=px.dtype)
-    normal = torch.where(enough[..., None, None], normal, eye)
+    normal = torch.where(enough[..., None, None], normal, torch.eye(3).to(normal))
     points, failed = torch.linalg.solve_ex(normal, moment[..., None])
     solved = (enough & (failed == 0))[..., None]
     return torch.where(solved, points[..., 0] + origin, points.new_full((), math.nan))

@@ -85,7 +85,7 @@ def test_a_module_imports_what_is_declared(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     later = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     for node in tree.body:
-        allowed = ("lab", "io", "nwb", "logs") if isinstance(node, later) else ()
+        allowed = ("lab", "io", "cameras", "nwb", "logs") if isinstance(node, later) else ()
         assert not undeclared(imported(node), declared(*allowed))
 
 
@@ -110,4 +110,4 @@ def test_conda_lists_nothing_else_and_pip_adds_this_package():
     has, for_pip = conda()
     names = {CONDA_NAMES.get(name, name) for name in declared(*CONDA_EXTRAS)}
     assert has.keys() - names == {"python", "pip"}
-    assert for_pip == ["-e .[nwb]"]
+    assert for_pip == ["-e .[nwb,cameras]"]

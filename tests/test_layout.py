@@ -25,6 +25,10 @@ STREET = {
     ],
     "volumes": [],
     "epipolar": [],
+    "poses2d": ["entry", "orders", "json_files", "tables"],
+    "multiview": [
+        "two_views", "robust", "people", "relative_poses", "bundle", "camera_finder",
+    ],
     "clips": [
         "video_headers", "video_index", "videos", "recordings", "frame_cache", "heading", "tracks",
         "image_tracks", "foreground", "sampling", "clip", "single_view", "exports", "synthetic",
@@ -48,7 +52,7 @@ STREET = {
     ],
     "workflows": [
         "arguments", "recommend", "doctor", "doctor_page", "track_run", "evaluate_run", "logbook",
-        "train_run", "quickstart",
+        "train_run", "quickstart", "pose_cameras",
     ],
     "lab": ["exercises", "sandbox", "checks", "grading", "notebook_pages", "notebook_tools"],
 }  # fmt: skip

@@ -85,6 +85,24 @@ def _doctor(verb: ArgumentParser) -> None:
     add_opening(verb)
 
 
+def _cameras(verb: ArgumentParser) -> None:
+    add = verb.add_argument
+    add_poses(verb, "poses")
+    add("--out", default="calibration.toml", help="the file (default: calibration.toml)")
+    lenses = "calibration file whose intrinsics hold; its rotations and places are not used"
+    add("--lenses", metavar="FILE", help=lenses)
+    add("--focal", type=float, metavar="PX", help="or the focal length of all cameras")
+    add("--field", type=float, metavar="DEGREES", help="or their horizontal field of view")
+    add("--size", type=int, nargs=2, metavar=("W", "H"), help="of the images, in pixels")
+    add("--views", nargs="+", default=[], metavar="CAMERA", help="cameras to use (default: all)")
+    length = "what is so long, for the scale: left_hip left_knee 420"
+    add("--length", nargs=3, metavar=("JOINT", "JOINT", "LENGTH"), help=length)
+    add("--unit", default="mm", help="of that length (default: mm)")
+    solver = "points a relative pose is made of (default: five, by PoseLib)"
+    add("--solver", choices=("five", "eight"), default="five", help=solver)
+    add("--seed", type=int, default=0)
+
+
 def _export(verb: ArgumentParser) -> None:
     verb.add_argument("track", help="keypoints.npz of a run")
     verb.add_argument(
@@ -162,6 +180,23 @@ def add_opening(verb: ArgumentParser) -> None:
     add("--memory", type=float, default=4.0, metavar="GB", help=memory)
 
 
+def add_poses(verb: ArgumentParser, name: str) -> None:
+    """Where 2D poses lie and what their files do not say.
+
+    Args:
+        verb: the parser that gets these arguments.
+        name: of the argument with the path.
+    """
+    what = "2D poses: a .npz, or a folder with files of OpenPose, COCO, DeepLabCut or SLEAP"
+    verb.add_argument(name, help=what)
+    order = (
+        "of joints without names: body_25, body_25b, coco, mediapipe, mpii, or names with commas"
+    )
+    verb.add_argument("--order", help=order)
+    who = "of several people the one who walks most in each view"
+    verb.add_argument("--person", choices=("moving",), help=who)
+
+
 def opening(given: Namespace) -> dict[str, Any]:
     """What `open_clip` wants to know besides the folder.
 
@@ -230,6 +265,10 @@ VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     "doctor": (
         _doctor,
         "check a folder of videos and its calibration before training; names the usual mistakes",
+    ),
+    "cameras": (
+        _cameras,
+        "find the cameras' places from 2D poses of somebody who moves; no calibration pattern",
     ),
     "export": (_export, "write a track as the files of other tools"),
     "figures": (

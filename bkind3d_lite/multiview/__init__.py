@@ -1,0 +1,1 @@
+"""Several views of 2D poses: robust points, and the cameras themselves."""
