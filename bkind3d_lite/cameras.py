@@ -168,7 +168,7 @@ class CameraRig:
         Returns:
             Origins (..., V, 1, 3) and unit directions (..., V, P, 3) in the world.
         """
-        rays = _on_plane(self.flat_from_px(px)) @ self.R
+        rays = F.pad(self.flat_from_px(px), (0, 1), value=1.0) @ self.R
         return self.centres[..., None, :], rays / rays.norm(dim=-1, keepdim=True)
 
     def world_from_px(self, px: Tensor, depth: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ class CameraRig:
         Returns:
             (..., V, P, 3).
         """
-        cam = _on_plane(self.flat_from_px(px)) * depth[..., None]
+        cam = F.pad(self.flat_from_px(px), (0, 1), value=1.0) * depth[..., None]
         return (cam - self.t[..., None, :]) @ self.R
 
     # ---- changes make a new rig ------------------------------------------------------------------
@@ -266,11 +266,6 @@ class CameraRig:
         return replace(self, **{k: x.expand(batch, *x.shape) for k, x in tensors.items()})
 
 
-def _on_plane(flat: Tensor) -> Tensor:
-    """Points (..., 2) of the plane z = 1 in camera coordinates, (..., 3)."""
-    return torch.cat([flat, torch.ones_like(flat[..., :1])], -1)
-
-
 # ---- triangulation -------------------------------------------------------------------------------
 def triangulate(rig: CameraRig, px: Tensor, weight: Tensor | None = None) -> Tensor:
     """Confidence-weighted linear triangulation (DLT) of finite points.
@@ -305,8 +300,7 @@ def triangulate_flat(rig: CameraRig, flat: Tensor, weight: Tensor | None = None)
     """
     weight = flat.new_ones(flat.shape[:-1]) if weight is None else weight
     flat = torch.where(weight[..., None] > 0, flat, flat.new_zeros(()))
-    # Equations about the rig's middle: well conditioned in any unit.
-    origin = rig.centres.mean(-2, keepdim=True)
+    origin = rig.centres.mean(-2, keepdim=True)  # equations about it: well conditioned in any unit
     t = rig.t + (rig.R @ origin[..., None])[..., 0]
     left = flat[..., None] * rig.R[..., None, None, 2, :] - rig.R[..., None, :2, :]
     right = t[..., None, :2] - flat * t[..., None, 2:]  # (..., V, P, 2); left (..., V, P, 2, 3)
