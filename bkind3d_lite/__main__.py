@@ -134,7 +134,7 @@ def _export(given: Namespace) -> None:
     track = read_track(given.track)
     if given.edits:
         track = load_editing(given.edits).applied(track)
-    for path in export(track, given.out, tuple(given.to) if given.to else None, rig):
+    for path in export(track, given.out, given.to, rig, given.unit):
         print(path)
 
 

@@ -7,11 +7,14 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 from av.video.frame import PictureType
 from PIL import Image
+from scipy.io import loadmat
 
 from bkind3d_lite.cameras import ring, save_calibration
 from bkind3d_lite.clips.clip import open_clip
+from bkind3d_lite.clips.exports import EXPORTS, export, read_track
 from bkind3d_lite.clips.survey import survey_views
 from bkind3d_lite.clips.videos import Video, write_video
 
@@ -210,3 +213,249 @@ def test_two_sources_of_one_camera_are_asked_about(pair, barcodes):
 def test_two_sources_of_the_cases(cases):
     with pytest.raises(ValueError, match=r"cam1\.avi and cam1\.mp4 could each be cam1"):
         open_clip(cases / "two_files_one_camera")
+
+
+# ---- time ----------------------------------------------------------------------------------------
+@pytest.fixture()
+def tracked_clip():
+    """What tracking makes of a clip, with keypoints that are where they are."""
+    from bkind3d_lite.clips import Skeleton, Track
+
+    def tracked(clip):
+        world = torch.arange(len(clip)).float()[:, None, None].expand(-1, 2, 3) + torch.ones(2, 3)
+        skeleton = Skeleton(("nose", "tail"), ((0, 1),))
+        about = dict(fps=clip.fps, unit="mm", **clip.clock)
+        return Track(world, torch.ones(len(clip), 2), skeleton, **about)
+
+    return tracked
+
+
+def stalling(path, images, ticks):
+    """A film whose frames are shown at these hundredths of a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=100)
+        stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 100)
+        for tick, image in zip(ticks, images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = int(tick), Fraction(1, 100)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def everywhere(track, folder):
+    """Frame numbers and times as every file that has a place for them says them."""
+    said = {}
+    head, *rows = [r.split(",") for r in track.save(folder / "k.csv").read_text().splitlines()]
+    assert head[:2] == ["frame", "time_s"]
+    said["csv"] = [int(r[0]) for r in rows], [float(r[1]) for r in rows]
+    back = read_track(track.save(folder / "k.npz"))
+    said["npz"] = back.clock["numbers"].tolist(), back.clock["seconds"].tolist()
+    files = {path.name: path for path in export(back, folder)}
+    rows = [r.split(",") for r in files["keypoints_anipose.csv"].read_text().splitlines()]
+    said["anipose"] = [int(r[-1]) for r in rows[1:]], None
+    rows = files["keypoints_deeplabcut.csv"].read_text().splitlines()[3:]
+    said["deeplabcut"] = [int(r.split(",")[0]) for r in rows], None
+    rows = [r.split("\t") for r in files["keypoints.trc"].read_text().splitlines()[5:]]
+    said["trc"] = [int(r[0]) for r in rows], [float(r[1]) for r in rows]
+    mat = loadmat(files["save_data_AVG.mat"])
+    said["dannce"] = mat["sampleID"][0].tolist(), mat["time"][0].tolist()
+    if "points3d.h5" in files:
+        import h5py
+
+        with h5py.File(files["points3d.h5"]) as file:
+            said["sleap"] = file["frame_numbers"][:].tolist(), file["times"][:].tolist()
+    if "keypoints_movement.nc" in files:
+        import xarray
+
+        data = xarray.load_dataset(files["keypoints_movement.nc"], engine="h5netcdf")
+        said["movement"] = None, data.time.values.tolist()
+    if "keypoints_deeplabcut.h5" in files:
+        import pandas
+
+        said["deeplabcut-h5"] = (
+            pandas.read_hdf(files["keypoints_deeplabcut.h5"]).index.tolist(),
+            None,
+        )
+    if "keypoints.nwb" in files:
+        import pynwb
+
+        with pynwb.NWBHDF5IO(str(files["keypoints.nwb"]), "r", load_namespaces=True) as io:
+            series = io.read().processing["behavior"]["PoseEstimation"]["nose"]
+            stamps = series.timestamps
+            even = np.arange(len(rows)) / (series.rate or 1) + (series.starting_time or 0)
+            said["nwb"] = None, (even if stamps is None else stamps[:]).tolist()
+    return said
+
+
+def check_everywhere(track, folder, numbers, seconds):
+    for name, (frames, times) in everywhere(track, folder).items():
+        assert frames is None or frames == list(numbers), name
+        assert times is None or np.allclose(times, seconds, atol=1e-4), name
+
+
+def test_numbers_and_times_of_stills_travel(pair, barcodes, tracked_clip):
+    numbers = [100, 101, 102, 500, 501]
+    for name in ("cam1", "cam2"):
+        (pair / name).mkdir()
+        for n in (*numbers, 600 if name == "cam1" else 700):
+            Image.new("RGB", (48, 32)).save(pair / name / f"img_{n:06d}.jpg")
+    clip = open_clip(pair, fps=30)
+    assert clip.starts == (0, 3)
+    check_everywhere(tracked_clip(clip), pair / "out", numbers, np.array(numbers) / 30)
+    later = clip.at([1, 2, 4])
+    check_everywhere(
+        tracked_clip(later), pair / "later", [101, 102, 501], np.array([101, 102, 501]) / 30
+    )
+
+
+def test_times_of_a_film_that_stalls_travel(pair, barcodes, tracked_clip):
+    ticks = np.array([0, 4, 8, 12, 62, 66, 70, 120, 124, 128])
+    for name in ("cam1", "cam2"):
+        stalling(pair / f"{name}.mp4", barcodes(10), ticks)
+    clip = open_clip(pair)
+    assert clip.fps == pytest.approx(25)
+    check_everywhere(tracked_clip(clip), pair / "out", range(10), ticks / 100)
+    slow = open_clip(pair, fps=2.5)
+    assert torch.allclose(slow.seconds, torch.tensor(ticks / 10), atol=1e-6), "as the user says"
+
+
+def test_numbers_with_offsets_and_common_stretches(pair, barcodes, tracked_clip):
+    write_video(pair / "cam1.mp4", barcodes(12), 30)
+    write_video(pair / "cam2.mp4", barcodes(9), 30)
+    clip = open_clip(pair, offsets={"cam2": -2}, common=True)
+    assert [barcodes.read(x) for x in clip.frames[0]] == [2, 0]
+    check_everywhere(tracked_clip(clip), pair / "a", range(2, 11), np.arange(2, 11) / 30)
+    clip = open_clip(pair, common=True)
+    check_everywhere(tracked_clip(clip), pair / "b", range(9), np.arange(9) / 30)
+
+
+def test_times_of_the_cases(cases, tracked_clip, tmp_path):
+    clip = open_clip(cases / "time_of_the_track", fps=30)
+    numbers = np.array([*range(100, 104), *range(500, 504)])
+    check_everywhere(tracked_clip(clip), tmp_path, numbers, numbers / 30)
+
+
+def test_older_tracks_are_read(tracked_clip, clip, tmp_path):
+    path = tracked_clip(clip).save(tmp_path / "k.npz")
+    with np.load(path) as data:
+        np.savez(path, **{key: data[key] for key in data if key not in ("frame", "time")})
+    old = read_track(path)
+    assert old.clock["numbers"].tolist() == list(range(len(clip)))
+    assert old.clock["seconds"][3] == pytest.approx(3 / clip.fps)
+
+
+# ---- two frame rates -----------------------------------------------------------------------------
+def test_two_frame_rates_are_named_and_resampled_by_time(pair, barcodes):
+    write_video(pair / "cam1.mp4", barcodes(10), 25)
+    write_video(pair / "cam2.mp4", barcodes(20), 50)
+    for common in (False, True):
+        with pytest.raises(ValueError, match=r"cam1 25, cam2 50.*--resample") as error:
+            open_clip(pair, common=common)
+        assert "--common" not in str(error.value)
+    clip = open_clip(pair, resample=True)
+    shown = [[barcodes.read(x) for x in clip.frames[t]] for t in range(len(clip))]
+    assert clip.fps == 25 and shown == [[t, 2 * t] for t in range(10)]
+    clip = open_clip(pair, resample=True, offsets={"cam2": 6})
+    shown = [[barcodes.read(x) for x in clip.frames[t]] for t in range(len(clip))]
+    assert shown == [[t, 2 * t + 6] for t in range(7)]
+    assert all(film.fps == 25 for film in clip.frames.videos)
+
+
+def test_equally_long_films_of_two_rates(pair, barcodes):
+    write_video(pair / "cam1.mp4", barcodes(10), 25)
+    write_video(pair / "cam2.mp4", barcodes(10), 30)
+    with pytest.raises(ValueError, match="two frame rates.*--fps"):
+        open_clip(pair)
+    assert len(open_clip(pair, fps=25)) == 10, "the user says that headers are wrong"
+    clip = open_clip(pair, resample=True)
+    shown = [[barcodes.read(x) for x in clip.frames[t]] for t in range(len(clip))]
+    assert shown[:5] == [[0, 0], [1, 1], [2, 2], [3, 4], [4, 5]], "nearest in time"
+
+
+def test_a_camera_that_stalls_shows_nothing_then(pair, barcodes):
+    stalling(pair / "cam1.mp4", barcodes(10), np.arange(10) * 4)
+    stalling(pair / "cam2.mp4", barcodes(12), [*range(0, 12, 2), *range(24, 36, 2)])
+    clip = open_clip(pair, resample=True)
+    shown = [[barcodes.read(x) for x in clip.frames[t]] for t in range(len(clip))]
+    assert shown == [[0, 0], [1, 2], [2, 4], [6, 6], [7, 8], [8, 10]]
+    assert clip.numbers.tolist() == [0, 1, 2, 6, 7, 8] and clip.starts == (0, 3)
+
+
+def test_two_frame_rates_of_the_cases(cases):
+    with pytest.raises(ValueError, match="cam1 30, cam3 60, cam5 30"):
+        open_clip(cases / "two_frame_rates", common=True)
+    assert len(open_clip(cases / "two_frame_rates", resample=True)) == 20
+
+
+# ---- units, names and libraries of exports -------------------------------------------------------
+@pytest.mark.parametrize(
+    "unit, word, factor",
+    [("meters", "m", 1), ("Millimetres", "mm", 1), ("cm", "cm", 1), ("inch", "mm", 25.4)],
+)
+def test_trc_says_its_unit(tracked_clip, clip, tmp_path, unit, word, factor):
+    track = replace(tracked_clip(clip), unit=unit)
+    lines = export(track, tmp_path, ["trc"])[0].read_text().splitlines()
+    assert lines[2].split("\t")[4] == word
+    assert float(lines[6].split("\t")[2]) == pytest.approx(2 * factor)
+
+
+def test_trc_of_an_unknown_unit_is_refused_until_it_is_told(tracked_clip, clip, tmp_path, caplog):
+    track = replace(tracked_clip(clip), unit="unknown")
+    with pytest.raises(
+        ValueError, match=r"keypoints\.trc: the track's unit is 'unknown'.*--unit mm"
+    ):
+        export(track, tmp_path, ["trc"])
+    assert not (tmp_path / "keypoints.trc").exists()
+    names = {path.name for path in export(track, tmp_path)}
+    assert "keypoints_anipose.csv" in names and "keypoints.trc" not in names
+    assert "not written" in caplog.text
+    assert export(track, tmp_path, ["trc"], unit="cm")[0].read_text().splitlines()[2].count("cm")
+
+
+def test_units_and_names_of_the_cases(cases, tmp_path):
+    track = read_track(cases / "trc_unit" / "keypoints.npz")
+    assert export(track, tmp_path, ["trc"])[0].read_text().splitlines()[2].split("\t")[4] == "m"
+    track = read_track(cases / "names_not_ascii" / "keypoints.npz")
+    pytest.importorskip("h5py", reason="h5py is not installed")
+    check_names(track, tmp_path)
+
+
+def check_names(track, folder):
+    import h5py
+
+    export(track, folder, ["sleap-anipose"])
+    with h5py.File(folder / "points3d.h5") as file:
+        assert [name.decode() for name in file["node_names"][:]] == list(track.skeleton.names)
+
+
+def test_names_beyond_ascii_are_written_everywhere(tracked_clip, clip, tmp_path, caplog):
+    pytest.importorskip("h5py", reason="h5py is not installed")
+    names = ("Pfötchen µ", "鼻先")
+    track = tracked_clip(clip)
+    track = replace(track, skeleton=replace(track.skeleton, names=names))
+    check_names(track, tmp_path)
+    home = tmp_path / "Größe 鼠"
+    files = {path.name: path for path in export(track, home)}
+    assert len(files) + caplog.text.count("not written") == len(EXPORTS)
+    assert "codec" not in caplog.text
+    assert "鼻先" in files["keypoints.trc"].read_text(encoding="utf-8")
+    assert read_track(track.save(home / "k.npz")).skeleton.names == names
+
+
+def test_what_can_be_written_is_and_the_rest_is_named(
+    tracked_clip, clip, tmp_path, monkeypatch, caplog
+):
+    import bkind3d_lite.clips.exports.binary as binary
+
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(binary.importlib, "import_module", absent)
+    written = {path.name for path in export(tracked_clip(clip), tmp_path / "all")}
+    assert {"keypoints_anipose.csv", "keypoints.trc", "save_data_AVG.mat"} <= written
+    assert 'keypoints.nwb: writing it needs pynwb; pip install "bkind3d_lite[nwb]"' in caplog.text
+    assert 'points3d.h5: writing it needs h5py; pip install "bkind3d_lite[io]"' in caplog.text
+    with pytest.raises(ValueError, match=r"nwb.*needs pynwb.*; .*points3d.*needs h5py"):
+        export(tracked_clip(clip), tmp_path / "some", ["nwb", "sleap-anipose", "trc"])
+    assert [path.name for path in (tmp_path / "some").iterdir()] == ["keypoints.trc"]

@@ -567,6 +567,7 @@ def test_the_verbs_say_how_to_open():
             offsets={"cam1": 3, "a=b": -2},
             common=True,
             one_camera=False,
+            resample=False,
             trial="walk",
             fps=30.0,
             subject=None,

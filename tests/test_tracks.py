@@ -184,7 +184,10 @@ def test_without_a_heading_files_are_what_they_were(plain, tmp_path):
         "0,0.0000,1,2,3,1.0000\n1,0.1000,4,5,6.25,1.0000\n"
     )
     with np.load(plain.save(tmp_path / "k.npz")) as data:
-        assert set(data) == {"positions", "confidence", "names", "edges", "fps", "unit"}
+        assert set(data) == {"positions", "confidence", "names", "edges", "fps", "unit"} | {
+            "frame",
+            "time",
+        }
     assert read_track(tmp_path / "k.npz").heading is None
     xarray = pytest.importorskip("xarray", reason="xarray is not installed")
     path = export(plain, tmp_path, ("movement",))[0]

@@ -15,7 +15,7 @@ from .foreground import Survey, Window, cut_views, footprint
 from .frame_cache import cached_frames
 from .recordings import Recording, read_recording
 from .sampling import Batch, PairDraw, PairSampler, pair_chances
-from .tracks import Skeleton
+from .tracks import Skeleton, told_time
 from .videos import Frames
 
 __all__ = ["Batch", "MultiViewClip", "Survey", "SurveyedClip", "open_clip"]
@@ -40,9 +40,16 @@ class MultiViewClip:
     marks: Tensor | None = None
     # (T, 4) x, y, width, height of the animal in the one uncalibrated view, pixels of the rig.
     boxes: Tensor | None = None
+    numbers: Tensor | None = None  # (T,) of the frames in their recording; None: 0 to T - 1
+    seconds: Tensor | None = None  # (T,) float64, when they were; None: by number and fps
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def clock(self) -> dict[str, Any]:
+        """`numbers` and `seconds` (T,) of the frames, as clips and tracks have them."""
+        return told_time(len(self), self.fps, self.numbers, self.seconds)
 
     def at(self, times: Sequence[int] | Tensor) -> MultiViewClip:
         """The clip of these times alone, in their order; nothing is decoded yet.
@@ -69,6 +76,7 @@ class MultiViewClip:
             fps=self.fps / max(1, int(usual)),
             starts=(0, *(jumps.nonzero()[:, 0] + 1).tolist()),
             **labels,
+            **{key: value[times] for key, value in self.clock.items()},
         )
 
     def thinned(self, most: int, pieces: int = 8) -> MultiViewClip:
@@ -267,7 +275,7 @@ class MultiViewClip:
         gaps = [gap] if isinstance(gap, int) else list(gap)
         sampler = PairSampler(
             gaps=gaps,
-            chances=self._chances(gaps, survey, by_motion),
+            chances=pair_chances(self, gaps, survey, by_motion),
             views=self.rig.views,
             batch=batch,
             views_per_step=views,
@@ -307,17 +315,6 @@ class MultiViewClip:
             heading_later=draw.heading_later,
         )
 
-    def _chances(self, gaps: list[int], survey: Survey | None, by_motion: bool) -> list[Tensor]:
-        """How likely each pair is, (T - gap,) for each gap; refused if there is none to draw."""
-        if min(gaps) < 1 or (by_motion and survey is None):
-            raise ValueError(
-                f"{self.name}: gaps = {gaps}, by_motion = {by_motion}; a gap is at least 1 frame, "
-                "and drawing pairs by motion needs survey=bkind3d_lite.survey(clip)"
-            )
-        energy = survey.motion_energy if by_motion and survey is not None else None
-        about = self.name, len(self), len(self.starts)
-        return pair_chances(gaps, self.unbroken, energy, about)
-
 
 @dataclass(frozen=True)
 class SurveyedClip:
@@ -339,6 +336,7 @@ def open_clip(
     offsets: Mapping[str, int] | None = None,
     common: bool = False,
     one_camera: bool = False,
+    resample: bool = False,
 ) -> MultiViewClip:
     """Open a folder: for each camera a video, parts of one, or a folder of images; a calibration.
 
@@ -359,27 +357,33 @@ def open_clip(
             the others.
         common: cut unequal videos to the stretch that all have.
         one_camera: all videos, or folders of images, are films of one uncalibrated camera.
+        resample: bring cameras of different rates to the slowest one's, by their times.
 
     Returns:
         The clip.
     """
     how: dict[str, Any] = dict(subject=subject, trial=trial, fps=fps, one_camera=one_camera)
-    recording = read_recording(folder, offsets=offsets, common=common, **how)
-    wh = recording.rig.wh if wh is None else (wh[0], wh[1])
+    cut: dict[str, Any] = dict(offsets=offsets, common=common, resample=resample)
+    recording = read_recording(folder, **cut, **how)
+    return _clip_of(recording, str(folder), recording.rig.wh if wh is None else wh, budget)
+
+
+def _clip_of(recording: Recording, name: str, wh: tuple[int, int], budget: int) -> MultiViewClip:
+    """A recording as a clip of images of size `wh`."""
     return MultiViewClip(
-        frames=Frames(recording.footage, wh, budget),
-        rig=recording.rig.resized(wh),
+        frames=Frames(recording.footage, (wh[0], wh[1]), budget),
+        rig=recording.rig.resized((wh[0], wh[1])),
         fps=recording.fps,
-        name=str(folder),
+        name=name,
         starts=recording.starts,
-        scored=None if recording.scored is None else torch.from_numpy(recording.scored),
         **_labels(recording, wh),
     )
 
 
 def _labels(recording: Recording, wh: tuple[int, int]) -> dict[str, Any]:
-    """Truth and boxes of a recording as fields of a clip of size `wh`; none: {}."""
-    labels: dict[str, Any] = {}
+    """Truth, boxes and times of a recording as fields of a clip of size `wh`; none: {}."""
+    told = dict(scored=recording.scored, numbers=recording.clock, seconds=recording.seconds)
+    labels: dict[str, Any] = {k: torch.from_numpy(x) for k, x in told.items() if x is not None}
     scale = torch.tensor(wh) / torch.tensor(recording.rig.wh)
     if recording.boxes is not None:
         labels["boxes"] = torch.from_numpy(recording.boxes) * scale.repeat(2)

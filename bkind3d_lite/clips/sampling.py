@@ -6,13 +6,15 @@ Draws depend on (seed, step) alone, so a resumed run gets the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..cameras import CameraRig
+from .foreground import Survey
 from .heading import Heading
 
 
@@ -51,34 +53,65 @@ class PairDraw:
         )
 
 
+class Stretches(Protocol):
+    """What a clip knows of its unbroken stretches."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Times at which they begin."""
+
+    def __len__(self) -> int: ...
+
+    def unbroken(self, gap: int) -> Tensor:
+        """Which times t have their t + gap in the same stretch.
+
+        Args:
+            gap: frames.
+
+        Returns:
+            (T - gap,) float, 0 or 1.
+        """
+        ...
+
+
 def pair_chances(
-    gaps: list[int],
-    unbroken: Callable[[int], Tensor],
-    energy: Callable[[int], Tensor] | None,
-    about: tuple[str, int, int],
+    clip: Stretches, gaps: list[int], survey: Survey | None, by_motion: bool
 ) -> list[Tensor]:
-    """How likely each pair of a clip is.
+    """How likely each pair is to be drawn.
 
     Args:
-        gaps: frames between now and later, at least 1.
-        unbroken: for a gap (T - gap,) 0 or 1, whether both lie in one stretch.
-        energy: for a gap (T - gap,) how much moves; None: all pairs alike.
-        about: the clip's name, its frames and its stretches, for messages.
+        clip: the pairs are of.
+        gaps: frames between now and later.
+        survey: of the clip.
+        by_motion: the likelier, the more moves in between.
 
     Returns:
-        For each gap (T - gap,).
+        (T - gap,) for each gap.
 
     Raises:
         ValueError: there is no pair to draw.
     """
-    name, frames, stretches = about
-    if max(gaps) >= frames:
-        raise ValueError(f"{name}: a gap of {max(gaps)} frames needs more than the clip's {frames}")
-    chances = [unbroken(gap) * (1 if energy is None else energy(gap)) for gap in gaps]
+    if min(gaps) < 1 or (by_motion and survey is None):
+        raise ValueError(
+            f"{clip.name}: gaps = {gaps}, by_motion = {by_motion}; a gap is at least 1 frame, "
+            "and drawing pairs by motion needs survey=bkind3d_lite.survey(clip)"
+        )
+    if max(gaps) >= len(clip):
+        raise ValueError(
+            f"{clip.name}: a gap of {max(gaps)} frames needs more than the clip's {len(clip)}"
+        )
+    chances = [clip.unbroken(g) for g in gaps]
+    if by_motion and survey is not None:
+        chances = [survey.motion_energy(g) * chance for g, chance in zip(gaps, chances)]
     if any(not chance.any() for chance in chances):
         raise ValueError(
-            f"{name}: no pair {max(gaps)} frames apart lies in one of its {stretches} unbroken "
-            "stretches; take shorter gaps, or a recording without missing frames"
+            f"{clip.name}: no pair {max(gaps)} frames apart lies in one of its "
+            f"{len(clip.starts)} unbroken stretches; take shorter gaps, "
+            "or a recording without missing frames"
         )
     return chances
 

@@ -59,6 +59,8 @@ class Track:
         heading_confidence: (T,) in [0, 1]: that the true heading is within 90 degrees.
         covariance: (T, K, 3, 3) units squared, of each keypoint's heatmap in the volume; None: not
             known.
+        numbers: (T,) of the frames in their recording; None: 0 to T - 1.
+        seconds: (T,) float64, when the frames were; None: by number and fps.
     """
 
     world: Tensor
@@ -69,12 +71,19 @@ class Track:
     heading: Tensor | None = None
     heading_confidence: Tensor | None = None
     covariance: Tensor | None = None
+    numbers: Tensor | None = None
+    seconds: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name in ("heading", "heading_confidence"):
+        for name in ("heading", "heading_confidence", "numbers", "seconds"):
             values = getattr(self, name)
             if values is not None:
                 shaped(values, f"{len(self.world)}", name)
+
+    @property
+    def clock(self) -> dict[str, Any]:
+        """`numbers` and `seconds` (T,) of the frames, whether somebody told them or not."""
+        return told_time(len(self.world), self.fps, self.numbers, self.seconds)
 
     @property
     def origin(self) -> Tensor:
@@ -110,17 +119,19 @@ class Track:
         rows: dict[str, Any] = {
             name: None if (v := getattr(self, name)) is None else v[times] for name in kept
         }
+        rows |= {name: value[times] for name, value in self.clock.items()}
         return replace(self, fps=self.fps / step, **rows)
 
     def save(self, path: str | Path) -> Path:
         """Write the track to a file, whole or not at all.
 
         Args:
-            path: `.npz`, or `.csv`: one row a frame, with frame, time_s, then x, y, z, confidence
-                of each keypoint. Where the heading is known, heading_rad, heading_confidence,
-                origin_x, origin_y follow the time, and `ahead` and `left` of each keypoint end the
-                row: its egocentric x and y (z is the same). Where the covariance is known, its six
-                numbers (var_x, ..., cov_yz) of each keypoint come last, in units squared.
+            path: `.npz`, or `.csv`: one row a frame, with frame (its number in the recording),
+                time_s, then x, y, z, confidence of each keypoint. Where the heading is known,
+                heading_rad, heading_confidence, origin_x, origin_y follow the time, and `ahead` and
+                `left` of each keypoint end the row: its egocentric x and y (z is the same). Where
+                the covariance is known, its six numbers (var_x, ..., cov_yz) of each keypoint come
+                last, in units squared.
 
         Returns:
             The path.
@@ -136,6 +147,8 @@ class Track:
             edges=np.array(self.skeleton.edges, np.int64).reshape(-1, 2),
             fps=self.fps,
             unit=self.unit,
+            frame=self.clock["numbers"].numpy(),
+            time=self.clock["seconds"].numpy(),
         )
         if self.heading is not None:
             arrays |= dict(heading=self.heading.numpy(), origin=self.origin.numpy())
@@ -148,8 +161,8 @@ class Track:
 
     def _columns(self) -> Iterator[tuple[str, str, Tensor]]:
         """Name, format and values (T,) of each column of the CSV."""
-        frame = torch.arange(len(self.world), dtype=torch.float64)
-        yield from (("frame", "%d", frame), ("time_s", "%.4f", frame / self.fps))
+        clock = self.clock
+        yield from (("frame", "%d", clock["numbers"]), ("time_s", "%.4f", clock["seconds"]))
         if self.heading is not None:
             yield "heading_rad", "%.6f", self.heading
         if self.heading_confidence is not None:
@@ -185,6 +198,24 @@ def save_table(path: Path, columns: Iterable[tuple[str, str, Tensor]]) -> Path:
     return write_atomically(
         path, lambda file: np.savetxt(file, table, formats, ",", header=header, comments="")
     )
+
+
+def told_time(
+    length: int, fps: float, numbers: Tensor | None, seconds: Tensor | None
+) -> dict[str, Any]:
+    """Numbers and times of frames, whether they are told or not.
+
+    Args:
+        length: how many frames.
+        fps: frames a second.
+        numbers: (length,) in their recording; None: from 0 on.
+        seconds: (length,) when they were; None: number / fps.
+
+    Returns:
+        `numbers`, int64, and `seconds`, float64.
+    """
+    numbers = torch.arange(length) if numbers is None else numbers.long()
+    return dict(numbers=numbers, seconds=numbers.double() / fps if seconds is None else seconds)
 
 
 def allocentric(points: Tensor, origin: Tensor, heading: Tensor) -> Tensor:

@@ -211,13 +211,20 @@ class SelectedFrames:
     """Some frames of a footage, in the order of `index` (n,).
 
     It serves an offset, a table of synchronous frames, stretches of a long film.
+
+    Args:
+        footage: they are of.
+        index: (n,) their places in it.
+        fps: of the selection; None: the footage's.
     """
 
-    def __init__(self, footage: Footage, index: Sequence[int] | np.ndarray):
+    def __init__(
+        self, footage: Footage, index: Sequence[int] | np.ndarray, fps: float | None = None
+    ):
         self.footage, self.index = footage, np.asarray(index, np.int64)
         if isinstance(footage, SelectedFrames):
             self.footage, self.index = footage.footage, footage.index[self.index]
-        self.path, self.wh, self.fps = footage.path, footage.wh, footage.fps
+        self.path, self.wh, self.fps = footage.path, footage.wh, fps or footage.fps
 
     def __len__(self) -> int:
         return len(self.index)

@@ -70,6 +70,7 @@ def track(
     path, confidence, *spread = (torch.cat(part) for part in zip(*parts))
     drawn = drawn_skeleton(model, path)
     about: dict[str, Any] = dict(fps=clip.fps, unit=clip.rig.unit) | _faced(survey, times)
+    about |= {name: value[times] for name, value in clip.clock.items()}
     covariance = spread[0] if spread else None
     return Track(path, confidence, drawn, covariance=covariance, **about)
 

@@ -111,11 +111,14 @@ def _export(verb: ArgumentParser) -> None:
         metavar="FORMAT",
         help="anipose, deeplabcut, deeplabcut-h5, trc, dannce, sleap-anipose, movement, nwb; of "
         "a track in an image deeplabcut, deeplabcut-h5, sleap, movement, bkind, bkind-covs-plus-1 "
-        "(default: all)",
+        "(default: all whose libraries are installed)",
     )
     verb.add_argument("--out", default=".", help="output folder")
     calibration = "calibration file, to travel along where the format has a place for it"
     verb.add_argument("--calibration", help=calibration)
+    verb.add_argument(
+        "--unit", help="of the track, where its calibration named none: mm, cm, m, in"
+    )
     _edits(verb)
 
 
@@ -172,6 +175,8 @@ def add_opening(verb: ArgumentParser) -> None:
     add("--common", action="store_true", help=common)
     one = "all videos there are films of one uncalibrated camera"
     add("--one-camera", action="store_true", help=one)
+    rates = "bring cameras of different frame rates to the slowest one's, by their times"
+    add("--resample", action="store_true", help=rates)
     add("--trial", help="a word of the videos' names, where a folder holds several recordings")
     fps = "frames per second, where the files do not say (images) or say wrong"
     add("--fps", type=float, help=fps)
@@ -219,6 +224,7 @@ def opening(given: Namespace) -> dict[str, Any]:
         offsets=offsets,
         common=given.common,
         one_camera=given.one_camera,
+        resample=given.resample,
         trial=given.trial,
         fps=given.fps,
         subject=given.subject,

@@ -250,6 +250,7 @@ def planned(diagnosis: Diagnosis, folder: str) -> Check:
 def command_words(
     offsets: Mapping[str, int] | None = None,
     common: bool = False,
+    resample: bool = False,
     budget: int = USUAL_BUDGET,
     one_camera: bool = False,
     **values: object,
@@ -259,6 +260,7 @@ def command_words(
     Args:
         offsets: {camera: frames} that it is read later.
         common: whether unequal videos are cut.
+        resample: whether they are brought to one rate.
         budget: bytes for decoded frames, half of what `--memory` says.
         one_camera: whether all videos are of one uncalibrated camera.
         **values: other options of `open_clip`; None is left out.
@@ -274,5 +276,6 @@ def command_words(
         *(["--offset", *lags] if lags else []),
         *(["--common"] if common else []),
         *(["--one-camera"] if one_camera else []),
+        *(["--resample"] if resample else []),
         *(f"--{key} {quote(value)}" for key, value in options.items()),
     ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from .text import anipose_csv, deeplabcut_csv, trc
 
 __all__ = ["EXPORTS", "EXPORTS_2D", "export", "read_track"]
 
+log = logging.getLogger(__name__)
 # name: (usual file name, writer)
 EXPORTS = {
     "anipose": ("keypoints_anipose.csv", anipose_csv),
@@ -53,32 +57,45 @@ EXPORTS_2D = {
 def export(
     track: Track | Track2D,
     folder: str | Path,
-    formats: tuple[str, ...] | None = None,
+    formats: Sequence[str] | None = None,
     rig: CameraRig | None = None,
+    unit: str | None = None,
 ) -> list[Path]:
-    """Write a track for other tools.
+    """Write a track for other tools: what can be written is, and what cannot is named.
 
     Args:
         track: what to write.
         folder: where to, made if need be.
-        formats: names of `EXPORTS`, of a track in an image those of `EXPORTS_2D`; None: all.
+        formats: names of `EXPORTS`, of a track in an image those of `EXPORTS_2D`; None: all for
+            which the libraries are here.
         rig: the calibration, included where a format has a place for it.
+        unit: of the track, if the calibration named none or a wrong one.
 
     Returns:
         The files.
 
     Raises:
-        ValueError: an unknown format, or one that needs a library that is not installed (says
-            which).
+        ValueError: an unknown format, or one that was asked for and cannot be written (says why);
+            the others are written before that.
     """
     known: dict[str, Any] = EXPORTS_2D if isinstance(track, Track2D) else EXPORTS
-    formats = tuple(known) if formats is None else formats
-    if unknown := [name for name in formats if name not in known]:
+    wanted = tuple(known) if formats is None else tuple(formats)
+    if unknown := [name for name in wanted if name not in known]:
         what = " of a track in an image" if isinstance(track, Track2D) else ""
         raise ValueError(f"unknown export {unknown[0]!r}{what}; known: {', '.join(known)}")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return [known[name][1](track, folder / known[name][0], rig) for name in formats]
+    folder, written, missing = Path(folder), [], []
+    if unit is not None and isinstance(track, Track):
+        track = replace(track, unit=unit)
+    for name in wanted:
+        try:
+            written.append(known[name][1](track, folder / known[name][0], rig))
+        except ValueError as error:
+            missing.append(str(error))
+    if missing and (formats is not None or not written):
+        raise ValueError("; ".join(missing))
+    for reason in missing:
+        log.warning("not written: %s", reason)
+    return written
 
 
 def read_track(path: str | Path) -> Track | Track2D:
@@ -108,6 +125,11 @@ def read_track(path: str | Path) -> Track | Track2D:
                 for name in ("heading", "heading_confidence", "covariance")
                 if name in data
             }
+            told = {
+                name: torch.from_numpy(data[key])
+                for name, key in (("numbers", "frame"), ("seconds", "time"))
+                if key in data
+            }
             return Track(
                 world=torch.from_numpy(data["positions"]).float(),
                 confidence=torch.from_numpy(data["confidence"]).float(),
@@ -115,6 +137,7 @@ def read_track(path: str | Path) -> Track | Track2D:
                 fps=float(data["fps"]),
                 unit=str(data["unit"]),
                 **heading,
+                **told,
             )
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(

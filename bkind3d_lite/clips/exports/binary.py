@@ -90,7 +90,8 @@ def opencv_pose(rig: CameraRig, view: int) -> tuple[np.ndarray, np.ndarray]:
 def dannce_mat(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
     """DANNCE's `save_data_AVG.mat`.
 
-    pred (N, 3, K), p_max (N, K), sampleID (1, N); data (labels) is NaN; `about` has unit, skeleton
+    pred (N, 3, K), p_max (N, K), sampleID (1, N), the frames' numbers in their recording, and time
+    (1, N) in seconds; data (labels) is NaN; `about` has unit, skeleton
     and calibration as texts.
 
     Args:
@@ -108,7 +109,8 @@ def dannce_mat(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
         pred=pred,
         data=np.full_like(pred, np.nan),
         p_max=track.confidence.double().numpy(),
-        sampleID=np.arange(len(pred))[None],
+        sampleID=track.clock["numbers"].numpy()[None],
+        time=track.clock["seconds"].numpy()[None],
         fps=track.fps,
         joint_names=np.array(track.skeleton.names, object),
         joints_idx=np.array(track.skeleton.edges).reshape(-1, 2) + 1,
@@ -122,7 +124,8 @@ def dannce_mat(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
 def sleap_anipose_h5(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
     """sleap-anipose's `points3d.h5`.
 
-    tracks (frames, 1, nodes, 3), point_scores (frames, 1, nodes), node names and edges.
+    tracks (frames, 1, nodes, 3), point_scores (frames, 1, nodes), node names and edges; frames
+    (first, end) where these follow one another, frame_numbers and times (frames,) in seconds.
 
     Args:
         track: what to write.
@@ -140,8 +143,13 @@ def sleap_anipose_h5(track: Track, path: Path, rig: CameraRig | None = None) -> 
             tracks = file.create_dataset("tracks", data=world, compression="gzip")
             tracks.attrs["Description"] = "cameras: " + ", ".join(rig.names if rig else ())
             file["point_scores"] = track.confidence.double().numpy()[:, None]
-            file["frames"] = np.array([0, len(track.world)])
-            file["node_names"] = np.array(track.skeleton.names, "S")
+            numbers = track.clock["numbers"].numpy()
+            first = numbers[0] if len(numbers) and (np.diff(numbers) == 1).all() else 0
+            file["frames"] = np.array([first, first + len(numbers)])
+            file["frame_numbers"], file["times"] = numbers, track.clock["seconds"].numpy()
+            names = [name.encode() for name in track.skeleton.names]
+            longest = h5py.string_dtype("utf-8", max(map(len, names), default=1))
+            file["node_names"] = np.array(names, longest)
             file["edge_inds"] = np.array(track.skeleton.edges, np.int64).reshape(-1, 2)
             file.attrs.update(description(track, rig) | {"fps": track.fps})
 
@@ -168,7 +176,7 @@ def movement_netcdf(track: Track, path: Path, rig: CameraRig | None = None) -> P
     position = track.world.double().numpy().transpose(0, 2, 1)[..., None]
     confidence = track.confidence.double().numpy()[..., None]
     coords = dict(
-        time=np.arange(len(track.world)) / track.fps,
+        time=track.clock["seconds"].numpy(),
         space=["x", "y", "z"],
         keypoints=list(track.skeleton.names),
         individuals=["id_0"],
@@ -228,7 +236,7 @@ def deeplabcut_h5(track: Track, path: Path, rig: CameraRig | None = None) -> Pat
         names=["scorer", "bodyparts", "coords"],
     )
     rows = track.world.double().numpy().reshape(len(track.world), -1)
-    frame = pandas.DataFrame(rows, columns=columns)
+    frame = pandas.DataFrame(rows, track.clock["numbers"].numpy(), columns)
     return write_atomically(
         path,
         lambda temporary: frame.to_hdf(temporary, key="df_with_missing", format="table", mode="w"),

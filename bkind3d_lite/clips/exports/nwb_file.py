@@ -100,8 +100,12 @@ def _pose(name: str, track: Track, points: Tensor, skeleton: Any, frame: str) ->
     )
 
 
-def _clock(track: Track) -> dict[str, float]:
-    return dict(rate=float(track.fps), starting_time=0.0)
+def _clock(track: Track) -> dict[str, Any]:
+    """Rate and beginning, or the time of every frame where they are not evenly spaced."""
+    seconds = track.clock["seconds"].numpy()
+    if np.allclose(np.diff(seconds), 1 / track.fps, rtol=1e-3):
+        return dict(rate=float(track.fps), starting_time=float(seconds[0]) if len(seconds) else 0.0)
+    return dict(timestamps=seconds)
 
 
 def _heading(track: Track, skeleton: Any) -> Iterator[Any]:

@@ -10,9 +10,11 @@ import numpy as np
 
 from ...cameras import CameraRig
 from ...files import write_atomically
+from ...units import METRES, unit_named
 from ..tracks import Track
 
 ANIPOSE_FIELDS = ("x", "y", "z", "error", "ncams", "score")  # of each keypoint
+TRC_UNITS = ("mm", "cm", "m")
 TRC_HEADS = (
     "DataRate",
     "CameraRate",
@@ -67,6 +69,11 @@ def write_csv(path: Path, heads: list[list[str]], columns: np.ndarray) -> Path:
     return _write_lines(path, heads + rows, ",")
 
 
+def _numbers(track: Track) -> np.ndarray:
+    """The frames' numbers in their recording, (T, 1)."""
+    return track.clock["numbers"].numpy()[:, None]
+
+
 def anipose_csv(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
     """Anipose's 3D table.
 
@@ -86,7 +93,7 @@ def anipose_csv(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
     error = np.full((T, K, 1), np.nan)
     cameras = np.full((T, K, 1), rig.views if rig else np.nan)
     own = np.concatenate([world, error, cameras, score], -1).reshape(T, -1)
-    identity, number = np.tile(np.eye(3).ravel(), (T, 1)), np.arange(T)[:, None]
+    identity, number = np.tile(np.eye(3).ravel(), (T, 1)), _numbers(track)
     heads = [f"{n}_{f}" for n in column_names(track.skeleton.names) for f in ANIPOSE_FIELDS]
     heads += [f"M_{i}{j}" for i in range(3) for j in range(3)]
     heads += ["center_0", "center_1", "center_2", "fnum"]
@@ -114,12 +121,12 @@ def deeplabcut_csv(track: Track, path: Path, rig: CameraRig | None = None) -> Pa
         ["bodyparts"] + [n for n in names for _ in "xyz"],
         ["coords"] + list("xyz") * K,
     ]
-    number, world = np.arange(T)[:, None], track.world.double().numpy().reshape(T, -1)
+    number, world = _numbers(track), track.world.double().numpy().reshape(T, -1)
     return write_csv(path, heads, np.concatenate([number, world], 1))
 
 
 def trc(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
-    """OpenSim's marker file, y up (our z), in the track's unit.
+    """OpenSim's marker file, y up (our z), in mm, cm or m: other units are converted to mm.
 
     Columns are (y, z, x) of the world, as Pose2Sim writes them.
 
@@ -130,18 +137,36 @@ def trc(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
 
     Returns:
         The file.
+
+    Raises:
+        ValueError: the track's unit is not known.
     """
     T, K, _ = track.world.shape
-    unit = track.unit if track.unit in ("mm", "cm", "m") else "mm"
+    unit, scale = _trc_unit(track, path)
+    numbers, seconds = (track.clock[key].tolist() for key in ("numbers", "seconds"))
     fps = f"{track.fps:g}"
     rows = [
         ["PathFileType", "4", "(X/Y/Z)", path.name],
         list(TRC_HEADS),
-        [fps, fps, str(T), str(K), unit, fps, "0", str(T)],
+        [fps, fps, str(T), str(K), unit, fps, str(numbers[0]) if T else "0", str(T)],
         ["Frame#", "Time", *(x for n in column_names(track.skeleton.names) for x in (n, "", ""))],
         ["", "", *(f"{axis}{k + 1}" for k in range(K) for axis in "XYZ")],
     ]
-    for t, points in enumerate(track.world[..., [1, 2, 0]].double().numpy()):
+    for t, points in enumerate(scale * track.world[..., [1, 2, 0]].double().numpy()):
         places = ["" if np.isnan(x) else f"{x:.6f}" for x in points.ravel()]
-        rows.append([str(t), f"{t / track.fps:.6f}", *places])
+        rows.append([str(numbers[t]), f"{seconds[t]:.6f}", *places])
     return _write_lines(path, rows, "\t")
+
+
+def _trc_unit(track: Track, path: Path) -> tuple[str, float]:
+    """The unit that the file names, and the factor that brings the track to it."""
+    unit = unit_named(track.unit)
+    if unit in TRC_UNITS:
+        return unit, 1.0
+    if unit not in METRES:
+        raise ValueError(
+            f"{path}: the track's unit is {track.unit!r}, and OpenSim must know it; write unit "
+            "under [metadata] of the calibration and track again, or tell it: --unit mm (export("
+            '..., unit="mm"))'
+        )
+    return "mm", METRES[unit] / METRES["mm"]

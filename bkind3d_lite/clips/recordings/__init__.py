@@ -32,6 +32,7 @@ def read_recording(
     offsets: Mapping[str, int] | None = None,
     common: bool = False,
     one_camera: bool = False,
+    resample: bool = False,
 ) -> Recording:
     """Understand a folder; nothing is decoded.
 
@@ -43,6 +44,7 @@ def read_recording(
         offsets: {camera: frames} by which a camera is read later.
         common: cut videos of unequal length to the stretch that all have.
         one_camera: all that lies there is of one uncalibrated camera.
+        resample: bring cameras of different rates to the slowest one's, by their times.
 
     Returns:
         What its cameras recorded.
@@ -62,7 +64,7 @@ def read_recording(
     readers = (one_camera_films,) if place.one_camera else RECORDING_READERS
     reader = next(reader for reader in readers if reader.recognises(place))
     try:
-        return synchronized(reader.read(place), place, offsets, common)
+        return synchronized(reader.read(place), place, offsets, common, resample)
     except (OSError, ValueError):
         raise
     except Exception as error:  # missing fields, of another kind or shape: of a broken file all

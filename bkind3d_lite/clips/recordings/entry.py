@@ -64,6 +64,7 @@ class Recording:
     scored: np.ndarray | None = None
     starts: tuple[int, ...] = (0,)  # moments at which time jumps
     boxes: np.ndarray | None = None  # (T, 4) x, y, w, h of the animal, of one uncalibrated camera
+    seconds: np.ndarray | None = None  # (T,) when the moments were, from frame 0 on
 
 
 @dataclass(frozen=True)
