@@ -13,8 +13,10 @@ from PIL import Image
 from scipy.io import loadmat
 
 from bkind3d_lite.cameras import ring, save_calibration
+from bkind3d_lite.clips import Skeleton, Track
 from bkind3d_lite.clips.clip import open_clip
 from bkind3d_lite.clips.exports import EXPORTS, export, read_track
+from bkind3d_lite.clips.image_tracks import Track2D
 from bkind3d_lite.clips.survey import survey_views
 from bkind3d_lite.clips.videos import Video, write_video
 
@@ -219,7 +221,6 @@ def test_two_sources_of_the_cases(cases):
 @pytest.fixture()
 def tracked_clip():
     """What tracking makes of a clip, with keypoints that are where they are."""
-    from bkind3d_lite.clips import Skeleton, Track
 
     def tracked(clip):
         world = torch.arange(len(clip)).float()[:, None, None].expand(-1, 2, 3) + torch.ones(2, 3)
@@ -459,3 +460,32 @@ def test_what_can_be_written_is_and_the_rest_is_named(
     with pytest.raises(ValueError, match=r"nwb.*needs pynwb.*; .*points3d.*needs h5py"):
         export(tracked_clip(clip), tmp_path / "some", ["nwb", "sleap-anipose", "trc"])
     assert [path.name for path in (tmp_path / "some").iterdir()] == ["keypoints.trc"]
+
+
+def test_numbers_times_and_names_of_tracks_in_an_image_travel(tmp_path):
+    numbers, seconds = torch.tensor([7, 8, 20]), torch.tensor([0.7, 0.8, 2.5]).double()
+    skeleton = Skeleton(("Pfötchen", "鼻先"), ((0, 1),))
+    track = Track2D(
+        px=torch.rand(3, 2, 2),
+        confidence=torch.ones(3, 2),
+        skeleton=skeleton,
+        fps=10.0,
+        wh=(48, 32),
+        numbers=numbers,
+        seconds=seconds,
+    )
+    back = read_track(track.save(tmp_path / "k.npz"))
+    assert torch.equal(back.numbers, numbers) and torch.equal(back.seconds, seconds)
+    rows = [r.split(",")[:2] for r in track.save(tmp_path / "k.csv").read_text().splitlines()[1:]]
+    assert rows == [["7", "0.7000"], ["8", "0.8000"], ["20", "2.5000"]]
+    assert torch.equal(track.on_plane().at([2]).seconds, seconds[2:])
+    files = {path.name: path for path in export(back, tmp_path)}
+    rows = files["keypoints_deeplabcut.csv"].read_text(encoding="utf-8").splitlines()[3:]
+    assert [r.split(",")[0] for r in rows] == ["7", "8", "20"]
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    with h5py.File(files["keypoints_sleap.analysis.h5"]) as file:
+        assert [n.decode() for n in file["node_names"][:]] == list(skeleton.names)
+        assert file["frame_numbers"][:].tolist() == [7, 8, 20]
+    xarray = pytest.importorskip("xarray", reason="xarray is not installed")
+    data = xarray.load_dataset(files["keypoints_movement.nc"], engine="h5netcdf")
+    assert np.allclose(data.time, seconds)

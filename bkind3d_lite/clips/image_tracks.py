@@ -14,7 +14,7 @@ from torch import Tensor
 from ..files import write_atomically
 from ..image_plane import UNIT, image_plane, plane_points
 from ..shapes import shaped
-from .tracks import Skeleton, Track, save_table
+from .tracks import Skeleton, Track, read_time, save_table, told_time
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Track2D:
         covariance: (T, K, 2, 2) in pixels squared, of each keypoint's heatmap.
         peak: (T, K) largest share of one cell of the heatmap, which is B-KinD's confidence; it
             depends on the map's size.
+        numbers: (T,) of the frames in their recording; None: 0 to T - 1.
+        seconds: (T,) float64, when the frames were; None: by number and fps.
     """
 
     px: Tensor
@@ -42,6 +44,8 @@ class Track2D:
     camera: str = "camera"
     covariance: Tensor | None = None
     peak: Tensor | None = None
+    numbers: Tensor | None = None
+    seconds: Tensor | None = None
 
     def __post_init__(self) -> None:
         T, K, _ = shaped(self.px, "T K 2", "px").shape
@@ -51,6 +55,11 @@ class Track2D:
 
     def __len__(self) -> int:
         return len(self.px)
+
+    @property
+    def clock(self) -> dict[str, Any]:
+        """`numbers` and `seconds` (T,) of the frames, whether somebody told them or not."""
+        return told_time(len(self), self.fps, self.numbers, self.seconds)
 
     def at(self, times: Sequence[int] | Tensor) -> Track2D:
         """The track at these times alone.
@@ -67,13 +76,15 @@ class Track2D:
         rows: dict[str, Any] = {
             name: None if (v := getattr(self, name)) is None else v[times] for name in kept
         }
+        rows |= {name: value[times] for name, value in self.clock.items()}
         return replace(self, fps=self.fps / step, **rows)
 
     def on_plane(self) -> Track:
         """The same as points of the camera's `image_plane`, for all that takes a `Track`."""
         world = plane_points(image_plane(self.camera, self.wh), self.px.flatten(0, 1)[None])
         points = world.unflatten(0, self.px.shape[:2])
-        return Track(points, self.confidence, self.skeleton, fps=self.fps, unit=UNIT)
+        about = dict(fps=self.fps, unit=UNIT, **self.clock)
+        return Track(points, self.confidence, self.skeleton, **about)
 
     def save(self, path: str | Path) -> Path:
         """Write the track to a file, whole or not at all.
@@ -96,6 +107,8 @@ class Track2D:
             fps=self.fps,
             wh=np.array(self.wh),
             camera=self.camera,
+            frame=self.clock["numbers"].numpy(),
+            time=self.clock["seconds"].numpy(),
         )
         known = {"covariance": self.covariance, "peak": self.peak}
         arrays |= {name: value.numpy() for name, value in known.items() if value is not None}
@@ -103,8 +116,8 @@ class Track2D:
 
     def _columns(self) -> Iterator[tuple[str, str, Tensor]]:
         """Name, format and values (T,) of each column of the CSV."""
-        frame = torch.arange(len(self), dtype=torch.float64)
-        yield from (("frame", "%d", frame), ("time_s", "%.4f", frame / self.fps))
+        clock = self.clock
+        yield from (("frame", "%d", clock["numbers"]), ("time_s", "%.4f", clock["seconds"]))
         for k, name in enumerate(self.skeleton.names):
             yield from ((f"{name}_{a}", "%.6g", self.px[:, k, i]) for i, a in enumerate("xy"))
             yield f"{name}_confidence", "%.4f", self.confidence[:, k]
@@ -123,6 +136,7 @@ def track2d_of(data: np.lib.npyio.NpzFile) -> Track2D:
         A float32 track.
     """
     more = {n: torch.from_numpy(data[n]).float() for n in ("covariance", "peak") if n in data}
+    more |= read_time(data)
     edges = tuple((int(a), int(b)) for a, b in data["edges"])
     width, height = (int(x) for x in data["wh"])
     return Track2D(

@@ -218,6 +218,19 @@ def told_time(
     return dict(numbers=numbers, seconds=numbers.double() / fps if seconds is None else seconds)
 
 
+def read_time(data: np.lib.npyio.NpzFile) -> dict[str, Any]:
+    """`numbers` and `seconds` of a file that `save` wrote; {}: of an earlier version.
+
+    Args:
+        data: the opened file.
+
+    Returns:
+        Tensors by the names that tracks have for them.
+    """
+    names = {"numbers": "frame", "seconds": "time"}
+    return {name: torch.from_numpy(data[key]) for name, key in names.items() if key in data}
+
+
 def allocentric(points: Tensor, origin: Tensor, heading: Tensor) -> Tensor:
     """Egocentric coordinates back in the world: what undoes `Track.egocentric`.
 

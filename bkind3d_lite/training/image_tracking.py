@@ -66,6 +66,7 @@ def track_images(
             wh=clip.rig.wh,
             camera=name,
             **{key: value[v] for key, value in spread.items()},
+            **{key: value[times] for key, value in clip.clock.items()},
         )
         for v, name in enumerate(clip.rig.names)
     ]

@@ -14,7 +14,7 @@ import torch
 
 from ...cameras import CameraRig
 from ..image_tracks import Track2D, track2d_of
-from ..tracks import Skeleton, Track
+from ..tracks import Skeleton, Track, read_time
 from .binary import dannce_mat, deeplabcut_h5, movement_netcdf, sleap_anipose_h5
 from .image_files import (
     bkind_npz,
@@ -125,11 +125,6 @@ def read_track(path: str | Path) -> Track | Track2D:
                 for name in ("heading", "heading_confidence", "covariance")
                 if name in data
             }
-            told = {
-                name: torch.from_numpy(data[key])
-                for name, key in (("numbers", "frame"), ("seconds", "time"))
-                if key in data
-            }
             return Track(
                 world=torch.from_numpy(data["positions"]).float(),
                 confidence=torch.from_numpy(data["confidence"]).float(),
@@ -137,7 +132,7 @@ def read_track(path: str | Path) -> Track | Track2D:
                 fps=float(data["fps"]),
                 unit=str(data["unit"]),
                 **heading,
-                **told,
+                **read_time(data),
             )
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(

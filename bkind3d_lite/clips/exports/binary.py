@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -147,13 +148,26 @@ def sleap_anipose_h5(track: Track, path: Path, rig: CameraRig | None = None) -> 
             first = numbers[0] if len(numbers) and (np.diff(numbers) == 1).all() else 0
             file["frames"] = np.array([first, first + len(numbers)])
             file["frame_numbers"], file["times"] = numbers, track.clock["seconds"].numpy()
-            names = [name.encode() for name in track.skeleton.names]
-            longest = h5py.string_dtype("utf-8", max(map(len, names), default=1))
-            file["node_names"] = np.array(names, longest)
+            file["node_names"] = utf8(track.skeleton.names)
             file["edge_inds"] = np.array(track.skeleton.edges, np.int64).reshape(-1, 2)
             file.attrs.update(description(track, rig) | {"fps": track.fps})
 
     return write_atomically(path, write)
+
+
+def utf8(texts: Sequence[str]) -> np.ndarray:
+    """Texts as HDF5 strings, whatever letters they have.
+
+    Args:
+        texts: names.
+
+    Returns:
+        An array of as many, for h5py to write.
+    """
+    import h5py
+
+    words = [text.encode() for text in texts]
+    return np.array(words, h5py.string_dtype("utf-8", max(1, *map(len, words), 1)))
 
 
 def movement_netcdf(track: Track, path: Path, rig: CameraRig | None = None) -> Path:

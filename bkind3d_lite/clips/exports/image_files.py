@@ -16,7 +16,7 @@ import numpy as np
 from ...cameras import CameraRig
 from ...files import write_atomically
 from ..image_tracks import Track2D
-from .binary import required
+from .binary import required, utf8
 from .text import column_names, write_csv
 
 COORDS = ("x", "y", "likelihood")
@@ -39,13 +39,13 @@ def deeplabcut_2d_csv(track: Track2D, path: Path, rig: CameraRig | None = None) 
     Returns:
         The file.
     """
-    names, T = column_names(track.skeleton.names), len(track)
+    names, number = column_names(track.skeleton.names), track.clock["numbers"].numpy()
     heads = [
         ["scorer"] + ["bkind3d_lite"] * 3 * len(names),
         ["bodyparts"] + [n for n in names for _ in COORDS],
         ["coords"] + list(COORDS) * len(names),
     ]
-    return write_csv(path, heads, np.concatenate([np.arange(T)[:, None], _dlc_rows(track)], 1))
+    return write_csv(path, heads, np.concatenate([number[:, None], _dlc_rows(track)], 1))
 
 
 def _dlc_rows(track: Track2D) -> np.ndarray:
@@ -70,7 +70,7 @@ def deeplabcut_2d_h5(track: Track2D, path: Path, rig: CameraRig | None = None) -
         [["bkind3d_lite"], column_names(track.skeleton.names), COORDS],
         names=["scorer", "bodyparts", "coords"],
     )
-    frame = pandas.DataFrame(_dlc_rows(track), columns=columns)
+    frame = pandas.DataFrame(_dlc_rows(track), track.clock["numbers"].numpy(), columns)
     return write_atomically(
         path, lambda file: frame.to_hdf(file, key="df_with_missing", format="table", mode="w")
     )
@@ -101,9 +101,11 @@ def sleap_analysis_h5(track: Track2D, path: Path, rig: CameraRig | None = None) 
             file["instance_scores"] = file["tracking_scores"] = scores.mean(1)[None]
             file["track_occupancy"] = np.ones((len(track), 1), np.uint8)
             file["track_names"] = np.array(["animal"], "S")
-            file["node_names"] = np.array(names, "S")
+            file["node_names"] = utf8(names)
             file["edge_inds"] = edges
-            file["edge_names"] = np.array([[names[i], names[j]] for i, j in edges], "S")
+            ends = utf8([names[k] for edge in edges for k in edge])
+            file["edge_names"] = ends.reshape(-1, 2)
+            file["frame_numbers"], file["times"] = track.clock["numbers"], track.clock["seconds"]
             file["labels_path"], file["video_path"], file["video_ind"] = "", track.camera, 0
             file["provenance"] = json.dumps({"bkind3d_lite": "confidence: peak and spread"})
             if track.covariance is not None:
@@ -140,7 +142,7 @@ def movement_2d_netcdf(track: Track2D, path: Path, rig: CameraRig | None = None)
     xarray = required("xarray", path, "io")
     required("h5netcdf", path, "io")
     coords: dict[str, Any] = dict(
-        time=np.arange(len(track)) / track.fps,
+        time=track.clock["seconds"].numpy(),
         space=["x", "y"],
         keypoints=list(track.skeleton.names),
         individuals=["id_0"],
