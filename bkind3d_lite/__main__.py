@@ -117,6 +117,23 @@ def _cameras(given: Namespace) -> None:
     )
 
 
+def _pseudo(given: Namespace) -> None:
+    from .workflows.label_run import label_folder
+
+    label_folder(
+        given.clip,
+        given.out,
+        given.poses,
+        order=given.order,
+        person=given.person,
+        how=given.how,
+        cameras=given.cameras,
+        times=given.times,
+        seed=given.seed,
+        **opening(given),
+    )
+
+
 def _number(word: str) -> float:
     """A length of the command line."""
     try:
@@ -186,6 +203,7 @@ CALLS = {
     "evaluate": _evaluate,
     "doctor": _doctor,
     "cameras": _cameras,
+    "pseudo": _pseudo,
     "export": _export,
     "figures": _figures,
     "notebooks": _notebooks,

@@ -31,11 +31,12 @@ STREET = {
     ],
     "clips": [
         "video_headers", "video_index", "videos", "recordings", "frame_cache", "heading", "tracks",
-        "image_tracks", "foreground", "sampling", "clip", "single_view", "exports", "synthetic",
+        "image_tracks", "foreground", "sampling", "clip", "pseudo_labels", "single_view", "exports",
+        "synthetic",
         "background", "survey", "hull_motion", "look", "heading_finder", "calibration_faults",
         "rig_checks", "recording_checks", "label_checks",
     ],
-    "evaluation": ["regressors", "errors", "body_bound", "protocol"],
+    "evaluation": ["regressors", "errors", "pose_scores", "body_bound", "protocol"],
     "model": [
         "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks", "networks",
         "keypoints", "lifts", "edges", "perceptual", "losses", "discoverer", "objective", "builder",
@@ -53,6 +54,7 @@ STREET = {
     "workflows": [
         "arguments", "recommend", "doctor", "doctor_page", "track_run", "evaluate_run", "logbook",
         "train_run", "quickstart", "pose_cameras",
+        "label_run",
     ],
     "lab": ["exercises", "sandbox", "checks", "grading", "notebook_pages", "notebook_tools"],
 }  # fmt: skip

@@ -94,22 +94,10 @@ class Poses2D:
             cameras: names of the rig.
 
         Returns:
-            Poses of all those cameras.
-
-        Raises:
-            ValueError: a camera without poses.
+            Poses of all those cameras; one without is a ValueError.
         """
-        own = [plain_name(camera) for camera in self.cameras]
-        for camera in cameras:
-            if plain_name(camera) not in own:
-                raise ValueError(
-                    f"camera {camera} has no poses; they are of {', '.join(self.cameras)}: "
-                    "rename the files, or leave the camera out of the calibration"
-                )
-        return replace(
-            self.take([own.index(plain_name(camera)) for camera in cameras]),
-            cameras=tuple(cameras),
-        )
+        views = _views_of(self.cameras, cameras)
+        return replace(self.take(views), cameras=tuple(cameras))
 
     def save(self, path: str | Path) -> Path:
         """Write the poses to an NPZ file that `read_poses` reads, whole or not at all.
@@ -143,6 +131,19 @@ class People2D:
     names: tuple[str, ...]
     cameras: tuple[str, ...]
     frames: Tensor
+
+    def ordered(self, cameras: Sequence[str]) -> People2D:
+        """The views in the order of a rig's cameras, as of `Poses2D`.
+
+        Args:
+            cameras: names of the rig.
+
+        Returns:
+            The people of all those cameras.
+        """
+        views = _views_of(self.cameras, cameras)
+        px, weight = self.px[:, views], self.weight[:, views]
+        return replace(self, px=px, weight=weight, cameras=tuple(cameras))
 
     @property
     def most(self) -> int:
@@ -250,6 +251,18 @@ def _longest_way(middle: Tensor, reach: float) -> Tensor:
     for t, n in links[int(torch.stack(ways).argmax())][0].items() if links else ():
         choice[t] = n
     return choice
+
+
+def _views_of(own: Sequence[str], cameras: Sequence[str]) -> list[int]:
+    """Numbers of a rig's cameras among the views of poses."""
+    names = [plain_name(camera) for camera in own]
+    for camera in cameras:
+        if plain_name(camera) not in names:
+            raise ValueError(
+                f"camera {camera} has no poses; they are of {', '.join(own)}: "
+                "rename the files, or leave the camera out of the calibration"
+            )
+    return [names.index(plain_name(camera)) for camera in cameras]
 
 
 # ---- names ---------------------------------------------------------------------------------------

@@ -103,6 +103,24 @@ def _cameras(verb: ArgumentParser) -> None:
     add("--seed", type=int, default=0)
 
 
+def _pseudo(verb: ArgumentParser) -> None:
+    add = verb.add_argument
+    add("clip", help=_CLIP)
+    add_poses(verb, "--poses")
+    add("--out", default="labels.npz", help="the file (default: labels.npz)")
+    how = (
+        "made how: robust (default), plain DLT, EpipolarPose's median, true 2D marks, or the truth"
+    )
+    add(
+        "--how", choices=("robust", "plain", "median", "marks", "truth"), default="robust", help=how
+    )
+    cameras = "the recording's own, or found from the poses (default: given)"
+    add("--cameras", choices=("given", "found"), default="given", help=cameras)
+    add("--times", metavar="FROM:TO", help="rows to label (default: all)")
+    add("--seed", type=int, default=0)
+    add_opening(verb)
+
+
 def _export(verb: ArgumentParser) -> None:
     verb.add_argument("track", help="keypoints.npz of a run")
     verb.add_argument(
@@ -275,6 +293,10 @@ VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     "cameras": (
         _cameras,
         "find the cameras' places from 2D poses of somebody who moves; no calibration pattern",
+    ),
+    "pseudo": (
+        _pseudo,
+        "3D labels from 2D poses, with the recording's cameras or with cameras found from them",
     ),
     "export": (_export, "write a track as the files of other tools"),
     "figures": (

@@ -1,0 +1,81 @@
+"""The verb `pseudo`: 3D labels for a student from 2D poses, with their provenance."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ..clips.clip import open_clip
+from ..clips.pseudo_labels import PseudoLabels, pseudo_labels
+from ..multiview.people import one_person
+from ..multiview.robust import robust_triangulate
+from ..poses2d import Poses2D, left_right_pairs, read_people
+
+log = logging.getLogger(__name__)
+
+
+def label_folder(
+    clip: str | Path,
+    out: str | Path,
+    poses: str | Path | None = None,
+    *,
+    order: str | None = None,
+    person: str | None = None,
+    how: str = "robust",
+    cameras: str = "given",
+    times: str | None = None,
+    seed: int = 0,
+    **opening: Any,
+) -> PseudoLabels:
+    """Make labels for a recording and write them; what they are like is logged.
+
+    Args:
+        clip: the recording's folder.
+        out: the NPZ file.
+        poses: 2D poses, as `read_people` reads them.
+        order: of the joints, where the files do not name them.
+        person: `moving`, where there are several.
+        how: as of `pseudo_labels`.
+        cameras: `given` or `found`.
+        times: `FROM:TO`, rows to label.
+        seed: of the search for cameras.
+        **opening: of `open_clip`.
+
+    Returns:
+        The labels.
+    """
+    recording = open_clip(clip, **opening)
+    seen = None if poses is None else _poses(recording.rig, poses, order, person, cameras)
+    part = _stretch(times)
+    labels = pseudo_labels(recording, seen, how, cameras=cameras, times=part, seed=seed)
+    labels.save(out)
+    if seen is not None:
+        ordered = seen.ordered(recording.rig.names)
+        points = robust_triangulate(labels.rig, ordered.px, None, left_right_pairs(ordered.names))
+        log.info("%s", points.report(ordered.names, recording.rig.names))
+    share = 100 * float((labels.weight > 0).float().mean())
+    log.info(
+        "%s frames, %.1f %% of their joints labelled; wrote %s", len(labels.frames), share, out
+    )
+    return labels
+
+
+def _poses(
+    rig: Any, path: str | Path, order: str | None, person: str | None, cameras: str
+) -> Poses2D:
+    """The poses of one person; by the rays where the cameras are given."""
+    people = read_people(path, order)
+    if people.most > 1 and cameras == "given" and person is None:
+        return one_person(people.ordered(rig.names), rig)
+    return one_person(people, None, person)
+
+
+def _stretch(times: str | None) -> slice:
+    """FROM:TO as a slice."""
+    if times is None:
+        return slice(None)
+    begin, colon, end = times.partition(":")
+    if not colon or not all(x == "" or x.isdigit() for x in (begin, end)):
+        raise ValueError(f"--times {times}: expected FROM:TO, for example 0:500")
+    return slice(int(begin or 0), int(end) if end else None)
