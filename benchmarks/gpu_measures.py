@@ -48,9 +48,9 @@ TINY = SMALL | dict(
 SAME = {"loss": 1e-3, "gradient": 1e-2}  # relative: sums in another order, and ties of edges
 FORMATS = {"bfloat16": torch.bfloat16, "tf32": torch.float32, "float32": torch.float32}
 STEPS = {
-    "float32": dict(precision="float32"),
-    "tf32": dict(precision="float32"),
     "bfloat16": dict(precision="bfloat16"),
+    "tf32": dict(precision="float32"),
+    "float32": dict(precision="float32"),
 }
 COMPILED = {"bfloat16, compiled": dict(precision="bfloat16", compile=True)}
 ROOMY = dict(checkpointing=False, decode_per_view=False)  # memory buys time
@@ -238,6 +238,7 @@ def steps(name: str, rows: dict, how, tell) -> None:
         start = time.perf_counter()
         next(taken)
         first = time.perf_counter() - start
+        torch.backends.cudnn.benchmark = "no search" not in row
         fresh_peak(how.device)
         seconds = timed(lambda: next(taken), how.device, 1 if how.tiny else 12, how.warm)
         return {
@@ -259,7 +260,9 @@ def steps_paper(how, tell) -> None:
 
 def steps_lean(how, tell) -> None:
     """Training steps of `lean`, and what layout and larger batches buy."""
-    steps("lean", STEPS | {"bfloat16, plain layout": STEPS["bfloat16"] | PLAIN}, how, tell)
+    half = STEPS["bfloat16"]
+    rows = {"bfloat16, plain layout": half | PLAIN, "bfloat16, no search": half}
+    steps("lean", STEPS | rows, how, tell)
 
 
 def compiled_lean(how, tell) -> None:

@@ -130,13 +130,15 @@ def settle(large: bool = False, tracking: bool = False) -> None:
     No denormals: edge maps and softmaxes are full of them, 3 x slower on a CPU. For large networks
     on Linux, every large tensor is a mapping of its own, gone when it is freed: on the heap, holes
     between living tensors grow to a gigabyte. Smaller ones stay with the process: memory that was
-    given back is slow to get again.
+    given back is slow to get again. On a GPU, cuDNN tries its algorithms at each new shape and
+    keeps the fastest: a training has few shapes.
 
     Args:
         large: the networks are large.
         tracking: map tensors from a quarter of that size on, for a tenth of a gigabyte less.
     """
     torch.set_flush_denormal(True)
+    torch.backends.cudnn.benchmark = True
     if large:
         _libc("mallopt", M_MMAP_THRESHOLD, MAPPED_FROM // 4 if tracking else MAPPED_FROM)
         _libc("mallopt", M_TRIM_THRESHOLD, 2**31 - 1)  # never
