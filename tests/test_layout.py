@@ -36,7 +36,11 @@ STREET = {
         "background", "survey", "hull_motion", "look", "heading_finder", "calibration_faults",
         "rig_checks", "recording_checks", "label_checks",
     ],
-    "evaluation": ["regressors", "errors", "pose_scores", "body_bound", "protocol"],
+    "evaluation": ["regressors", "errors", "pose_scores", "body_bound", "protocol", "image_scores"],
+    "tasks": [
+        "pose_features", "behaviour_networks", "behaviour", "behaviour_scores", "labelled",
+        "calms21", "simple_h36m",
+    ],
     "model": [
         "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks", "networks",
         "keypoints", "lifts", "edges", "perceptual", "losses", "discoverer", "objective", "builder",

@@ -6,6 +6,8 @@
     MUJOCO_GL=egl python tools/render_samples.py --clip rat --part train --frames 10000 --size 512 \
         --seed 5 --out /tmp/long                                      # a clip for benchmarks
 
+Beside each part's videos lie truth.npz and acts.npz (names (A,), levels (T, A)), what it does.
+
 Needs dm_control, mujoco, av, numpy, scipy and tomli-w.  MUJOCO_GL is egl on a machine with a GPU,
 osmesa on one without.
 """
@@ -64,6 +66,14 @@ def write_truth(path, clip, model, poses):
     os.replace(draft, path)
 
 
+def write_acts(path, acts):
+    """Write acts.npz next to the videos: how strongly each act is done in every frame."""
+    draft = path.with_name(".acts.part.npz")
+    levels = np.stack(list(acts.values()), 1).astype(np.float16)
+    np.savez_compressed(draft, names=np.array(list(acts)), levels=levels)
+    os.replace(draft, path)
+
+
 def animate(clip, part, seed, frames):
     """The clip's model and the poses (T, nq) and acts of one part."""
     model = clip.scene(64).compile()
@@ -83,6 +93,7 @@ def main():
             frames = args.frames or clip.seconds[part] * clip.fps
             model, poses, acts = animate(clip, part, args.seed, frames)
             write_truth(folder / part / "truth.npz", clip, model, poses)
+            write_acts(folder / part / "acts.npz", acts)
             shares = ", ".join(f"{name} {np.mean(level > 0.5):.0%}" for name, level in acts.items())
             print(f"{clip.name} {part}: {frames} frames at {clip.fps} fps; {shares}", flush=True)
             noise = 2 * args.seed + PARTS.index(part)
@@ -123,7 +134,7 @@ def arguments():
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).resolve().parents[1] / "data_samples"
     )
-    parser.add_argument("--dry", action="store_true", help="truth and calibration only")
+    parser.add_argument("--dry", action="store_true", help="truth, acts and calibration only")
     return parser.parse_args()
 
 

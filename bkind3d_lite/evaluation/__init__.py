@@ -14,6 +14,7 @@ from .errors import (
     mpjpe,
     n_mpjpe,
 )
+from .image_scores import image_baselines, image_errors, image_score
 from .protocol import baselines, bone_distance, mean_errors, on_body, scores
 from .regressors import (
     ALPHAS,
@@ -35,6 +36,9 @@ __all__ = [
     "best_scale",
     "bone_distance",
     "confidence_interval",
+    "image_baselines",
+    "image_errors",
+    "image_score",
     "interval",
     "joint_errors",
     "mean_errors",

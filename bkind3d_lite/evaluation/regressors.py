@@ -23,7 +23,9 @@ ALPHAS = [0.0, *np.logspace(0, 7, 8)]
 
 
 class KeypointRegressor(RegressorMixin, BaseEstimator):
-    """Linear map without bias from K keypoints to J joints (paper section 4.1), in world units.
+    """Linear map without bias from K keypoints to J joints (paper section 4.1).
+
+    In space, or (D = 2) in the pixels of one image.
 
     Args:
         alpha: ridge penalty in squared units; 0: ordinary least squares; None: the one of `ALPHAS`
@@ -39,13 +41,14 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
         """Learn the map from the frames in which everything is labelled.
 
         Args:
-            keypoints: (T, K, 3).
-            joints: (T, J, 3), NaN where there is no label.
+            keypoints: (T, K, D), D = 3 in space or 2 in an image.
+            joints: (T, J, D), NaN where there is no label.
 
         Returns:
-            Itself, with `coef_` (3 J, 3 K) and `alpha_`.
+            Itself, with `coef_` (D J, D K) and `alpha_`.
         """
         x, y = _complete_rows(keypoints, joints)
+        self.dims_ = joints.shape[-1]
         self.alpha_ = self.alpha if self.alpha is not None else self._best_alpha(x, y)
         self.model_ = Ridge(alpha=self.alpha_, fit_intercept=self.bias, solver="svd").fit(x, y)
         self.coef_ = self.model_.coef_
@@ -66,17 +69,17 @@ class KeypointRegressor(RegressorMixin, BaseEstimator):
         """The joints that belong to keypoints.
 
         Args:
-            keypoints: (T, K, 3).
+            keypoints: (T, K, D), D = 3 in space or 2 in an image.
 
         Returns:
-            (T, J, 3).
+            (T, J, D).
         """
         x = np.asarray(keypoints, np.float64).reshape(len(keypoints), -1)
-        return torch.from_numpy(self.model_.predict(x)).float().unflatten(1, (-1, 3))
+        return torch.from_numpy(self.model_.predict(x)).float().unflatten(1, (-1, self.dims_))
 
 
 def _complete_rows(keypoints: Tensor, joints: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The frames in which everything is finite, as float64 rows (T', 3 K) and (T', 3 J)."""
+    """The frames in which everything is finite, as float64 rows (T', D K) and (T', D J)."""
     x, y = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (keypoints, joints))
     if len(x) != len(y):
         raise ValueError(
@@ -198,6 +201,7 @@ class MLPKeypointRegressor(RegressorMixin, BaseEstimator):
             Itself.
         """
         x, y = _complete_rows(keypoints, joints)
+        self.dims_ = joints.shape[-1]
         network = MLPRegressor(
             hidden_layer_sizes=(self.width,),
             alpha=self.alpha,

@@ -1,0 +1,150 @@
+"""One camera: what B-KinD 2D is worth on each bundled camera by itself, its calibration forgotten.
+
+    python benchmarks/one_camera.py --cameras 1 2 --seeds 0 --out build/one_camera.csv
+    python benchmarks/one_camera.py --table build/one_camera.csv
+
+Rows are appended, so that cameras and seeds may come in several calls. Errors are mean distances
+of regressed joints on the held-out part in % of the image's longer side; on_silhouette: share of
+keypoints on the foreground grown by a tenth of the animal's length; turned: distance of the
+keypoints of a turned image to the turned keypoints, as a share of its side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from bkind3d_lite import batches, begin, open_clip, placed, survey, train
+from bkind3d_lite.clips.clip import SurveyedClip
+from bkind3d_lite.clips.single_view import one_view
+from bkind3d_lite.clips.survey import animal_length, on_silhouettes
+from bkind3d_lite.evaluation import image_baselines, image_score
+from bkind3d_lite.model import build_model
+from bkind3d_lite.model.discoverer import Discoverer
+from bkind3d_lite.recipes import Recipe, altered, find_recipe
+from bkind3d_lite.training.image_tracking import track_images
+
+SAMPLES = Path(__file__).parents[1] / "data_samples"
+COLUMNS = "clip camera seed row steps error on_silhouette turned seconds".split()
+
+
+def parts_of(name: str, view: int) -> tuple[SurveyedClip, SurveyedClip]:
+    """One camera of a bundled clip's two parts."""
+    parts = []
+    for part in ("train", "test"):
+        clip = one_view(open_clip(SAMPLES / name / part), view)
+        parts.append(SurveyedClip(clip, survey(clip)))
+    return parts[0], parts[1]
+
+
+@torch.no_grad()
+def turned(model: Discoverer, recipe: Recipe, part: SurveyedClip) -> float:
+    """Do keypoints turn with their image? Mean distance over the quarter turns, share of a side."""
+    times, away = torch.linspace(0, len(part.clip) - 1, 40).long(), []
+    batch = part.clip.batch(times, None, recipe.data.image_wh, part.survey, recipe.volume.crop)
+    model.eval()
+    wanted = model.keypoints(batch).ndc
+    for i in (1, 2, 3):
+        found = model.keypoints(replace(batch, now=batch.now.rot90(i, (-2, -1)))).ndc
+        wanted = torch.stack([wanted[..., 1], -wanted[..., 0]], -1)
+        away.append((found - wanted).norm(dim=-1).mean() / 2)
+    return float(torch.stack(away).mean())
+
+
+def scored(model: Discoverer, recipe: Recipe, parts: tuple[SurveyedClip, SurveyedClip]) -> dict:
+    """Error, on_silhouette and turned of a model."""
+    first, second = parts
+    times = torch.arange(0, len(first.clip), 2)
+    fitted = track_images(model, recipe, first.clip, first.survey, times)[0]
+    track = track_images(model, recipe, second.clip, second.survey)[0]
+    fit_on = fitted.px, first.clip.marks[times, 0]
+    error = image_score(fit_on, (track.px, second.clip.marks[:, 0]), track.wh)
+    grow = 0.1 * animal_length(second.survey, second.clip.rig)
+    plane = track.on_plane().world
+    hit, _ = on_silhouettes(plane, second.clip.rig, second.survey.thumbs, grow)
+    on = float(hit.float().mean())
+    return dict(error=100 * error, on_silhouette=on, turned=turned(model, recipe, second))
+
+
+def rows_of(args: argparse.Namespace, view: int, seed: int) -> list[dict]:
+    """Train on one camera with one seed; its row and those of the baselines."""
+    parts = parts_of(args.clip, view)
+    clip, seen = parts[0].clip, parts[0].survey
+    recipe = altered(find_recipe(args.recipe), [*args.set, f"steps={args.steps}"])
+    recipe = recipe if args.rotate else recipe.with_(rotate=0.0)
+    recipe, start = placed(recipe, clip.rig, seen), time.perf_counter()
+    run = begin(recipe, clip, seed, args.device)
+    for step in train(run, batches(run, clip, seen)):
+        if step.index == args.steps:
+            break
+    seconds, name = time.perf_counter() - start, "trained" if args.rotate else "no_rotate"
+    about = dict(clip=args.clip, camera=clip.rig.names[0], seed=seed)
+    trained = scored(run.model.to("cpu"), recipe, parts)
+    rows = [dict(about, row=name, steps=args.steps, seconds=seconds, **trained)]
+    if args.rotate:
+        fresh = scored(build_model(recipe, seed), recipe, parts)
+        rows.append(dict(about, row="untrained", steps=0, **fresh))
+        joints = [part.clip.marks[:, 0] for part in parts]
+        known = image_baselines(*joints, clip.rig.wh)
+        rows += [dict(about, row=k, steps=0, error=100 * v) for k, v in known.items()]
+    return rows
+
+
+def table(path: Path) -> str:
+    """Mean over cameras of each row, and its spread over seeds, as a Markdown table."""
+    values: dict = defaultdict(lambda: defaultdict(dict))
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            for key in ("error", "on_silhouette", "turned"):
+                if row[key]:
+                    kept = values[row["row"]][key].setdefault(row["seed"], {})
+                    kept[row["camera"]] = float(row[key])
+    lines = [
+        "| row | error, % | on silhouette | turned | cameras, seeds |",
+        "|---|---|---|---|---|",
+    ]
+    for name, columns in values.items():
+        cells = []
+        for key in ("error", "on_silhouette", "turned"):
+            means = (
+                [sum(c.values()) / len(c) for c in columns[key].values()] if key in columns else []
+            )
+            spread = f" ± {torch.tensor(means).std():.2g}" if len(means) > 1 else ""
+            cells.append(f"{sum(means) / len(means):.3g}{spread}" if means else "")
+        counts = [len(c) for c in columns["error"].values()]
+        lines.append(f"| {name} | {' | '.join(cells)} | {max(counts)}, {len(counts)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clip", default="rat", choices=("rat", "human"))
+    parser.add_argument("--cameras", type=int, nargs="+", default=[1], help="numbers from 1")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--recipe", default="quick-2d")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--no-rotate", dest="rotate", action="store_false")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("build/one_camera.csv"))
+    parser.add_argument("--table", type=Path, help="only print the table of such a file")
+    args = parser.parse_args()
+    for camera in () if args.table else args.cameras:
+        for seed in args.seeds:
+            rows = rows_of(args, camera - 1, seed)
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            new = not args.out.exists()
+            with open(args.out, "a", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS)
+                writer.writerows([dict(zip(COLUMNS, COLUMNS))] * new + rows)
+    print(table(args.table or args.out))
+
+
+if __name__ == "__main__":
+    main()
