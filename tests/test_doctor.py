@@ -356,7 +356,7 @@ def test_videos_of_another_size_than_the_calibration_are_told(folder, tmp_path):
     copy = shutil.copytree(folder[0], tmp_path / "clip")
     write_video(copy / "cam1.mp4", Video(copy / "cam1.mp4").read(0, 12, (48, 32)), 30)
     assert (
-        "videos of 48 x 32 px for a calibration of 96 x 64 px"
+        "cam1 48 x 32 px for a calibration of 96 x 64 px"
         in said(examine(copy, plan=False), "files").finding
     )
 

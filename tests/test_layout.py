@@ -30,11 +30,11 @@ STREET = {
         "two_views", "robust", "people", "relative_poses", "bundle", "camera_finder",
     ],
     "clips": [
-        "video_headers", "video_index", "videos", "recordings", "frame_cache", "heading", "tracks",
-        "image_tracks", "foreground", "sampling", "clip", "pseudo_labels", "single_view", "exports",
-        "synthetic",
-        "background", "survey", "hull_motion", "look", "heading_finder", "calibration_faults",
-        "rig_checks", "recording_checks", "label_checks",
+        "video_headers", "video_index", "display", "camera_footage", "videos", "recordings",
+        "frame_cache", "heading", "tracks", "image_tracks", "foreground", "sampling", "clip",
+        "pseudo_labels", "single_view", "exports", "synthetic", "background", "survey",
+        "hull_motion", "look", "heading_finder", "calibration_faults", "rig_checks",
+        "recording_checks", "label_checks",
     ],
     "evaluation": ["regressors", "errors", "pose_scores", "body_bound", "protocol", "image_scores"],
     "tasks": [

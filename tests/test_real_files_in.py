@@ -5,16 +5,23 @@ dropped, nothing is guessed, nothing is silent.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.io import savemat
 from scipy.spatial.transform import Rotation
-from test_calibrations import SIZE, dannce, opencv, parts, reference, same, table, written
+from test_calibrations import LENS, SIZE, dannce, opencv, parts, reference, same, table, written
 from torch.testing import assert_close
 
 from bkind3d_lite.calibrations import load_calibration
+from bkind3d_lite.cameras import ring
+from bkind3d_lite.clips import open_clip
+from bkind3d_lite.clips.rig_checks import PASS, check_lenses
+from bkind3d_lite.clips.videos import write_video
+from bkind3d_lite.workflows.doctor import examine
 
 
 def as_json(tmp_path, root, name="calibration.json", **how):
@@ -308,3 +315,287 @@ def test_yaml_keeps_names_as_they_are_written(tmp_path, names):
     (tmp_path / "intri.yml").write_text(inner.replace(f"  - {names[0]}\n", "  - 'other'\n"))
     with pytest.raises(ValueError, match="its names are other, .*but its matrices K_ are of"):
         load_calibration(tmp_path / "intri.yml", wh=SIZE)
+
+
+# ---- pictures that are to be turned --------------------------------------------------------------
+def barcode_rig(*sizes, names=None):
+    """Cameras of these sizes, told apart by their names."""
+    rig = ring(len(sizes), wh=sizes[0], distortion=LENS)
+    K = rig.K.clone()
+    for v, (w, h) in enumerate(sizes):
+        K[v] = torch.tensor([[w * 1.1, 0, w / 2], [0, w * 1.1, h / 2], [0, 0, 1]])
+    return rig, K, names or tuple(f"cam{v}" for v in range(len(sizes)))
+
+
+def calibrated(path, *sizes, names=None):
+    """A calibration of cameras of different sizes, as a TOML file has it."""
+    rig, K, names = barcode_rig(*sizes, names=names)
+    text = ""
+    for v, (name, (w, h)) in enumerate(zip(names, sizes)):
+        k = K[v].clone()
+        k[:2, 2] -= 0.5
+        turn = Rotation.from_matrix(rig.R[v].numpy()).as_rotvec().tolist()
+        text += (
+            f'[cam_{v}]\nname = "{name}"\nsize = [{w}, {h}]\nmatrix = {k.tolist()}\n'
+            f"distortions = {list(LENS)}\nrotation = {turn}\ntranslation = {rig.t[v].tolist()}\n"
+        )
+    (path / "calibration.toml").write_text(text)
+    return rig, K
+
+
+def turned_film(path, images, degrees):
+    """A film whose pixels lie on their side, and whose file says by how much to turn them."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": "5"})
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.set_display_rotation(-degrees)  # FFmpeg counts against the clock
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image))))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_phones_film_is_turned_as_it_says(tmp_path, barcodes, quarters, suffix):
+    upright = barcodes(6, (48, 32))
+    stored = [np.rot90(x, quarters) for x in upright]
+    for v in range(2):
+        turned_film(tmp_path / f"cam{v}{suffix}", stored, 90 * quarters)
+    calibrated(tmp_path, (48, 32), (48, 32))
+    clip = open_clip(tmp_path)
+    assert clip.frames[0].shape[1:3] == (32, 48)
+    assert [barcodes.read(clip.frames[t][0]) for t in range(6)] == list(range(6))
+    whole = examine(tmp_path, plan=False).checks[0]
+    assert f"cam0 is turned by {90 * quarters} degrees, as its file says" in whole.finding
+
+
+def test_a_film_that_was_calibrated_as_it_lies_is_left_lying(tmp_path, barcodes):
+    """The size decides: this calibration is of the sensor's 48 x 32, the film shows 32 x 48."""
+    for v in range(2):
+        turned_film(tmp_path / f"cam{v}.mp4", barcodes(6, (48, 32)), 90)
+    calibrated(tmp_path, (48, 32), (48, 32))
+    clip = open_clip(tmp_path)
+    assert [barcodes.read(clip.frames[t][1]) for t in (0, 5, 2)] == [0, 5, 2]
+    calibrated(tmp_path, (48, 48), (48, 48))
+    says = (
+        "32 x 48 pixels, turned by 90 degrees as the file says, but camera cam0 of .* was made for"
+    )
+    with pytest.raises(ValueError, match=says):
+        open_clip(tmp_path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_stills_are_shown_by_their_exif(tmp_path, barcodes, orientation):
+    """All eight values, as PIL's own transposition undoes them."""
+    back = [None, None, Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180]
+    back += [Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE]
+    back += [Image.Transpose.ROTATE_90, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_270]
+    exif = Image.Exif()
+    exif[274] = orientation
+    for v in range(2):
+        (tmp_path / f"cam{v}").mkdir()
+        for i, x in enumerate(barcodes(4, (48, 32))):
+            image = Image.fromarray(x)
+            image = image if orientation == 1 else image.transpose(back[orientation])
+            suffix = "tif" if v else "png"
+            image.save(tmp_path / f"cam{v}" / f"{i:03d}.{suffix}", exif=exif)
+    calibrated(tmp_path, (48, 32), (48, 32))
+    clip = open_clip(tmp_path, fps=30)
+    assert [[barcodes.read(x) for x in clip.frames[t]] for t in (0, 3)] == [[0, 0], [3, 3]]
+    if orientation > 4:  # calibrated as the pixels lie: shown as they lie
+        calibrated(tmp_path, (32, 48), (32, 48))
+        lying = open_clip(tmp_path, fps=30).frames[3].numpy()
+        for image in lying:
+            stored = Image.fromarray(image).transpose(back[EXIF_BACK.get(orientation, orientation)])
+            assert barcodes.read(np.asarray(stored)) == 3
+
+
+EXIF_BACK = {6: 8, 8: 6}  # what undoes a quarter turn is the other one
+
+
+def qualisys(path, turns, sizes=((96, 64), (96, 64))):
+    rig, K, names = barcode_rig(*sizes)
+    text = ""
+    for v, (n, (w, h)) in enumerate(zip(names, sizes)):
+        R, k = rig.R[v].double().numpy(), K[v].double().numpy().copy()
+        k[:2, 2] -= 0.5
+        M, C = np.diag([1.0, -1, -1]) @ R, rig.centres[v].double().numpy()
+        cells = " ".join(f'r{i + 1}{j + 1}="{M[i, j]!r}"' for i in range(3) for j in range(3))
+        cells = cells.replace("np.float64(", "").replace(")", "")
+        lens = zip(("radialDistortion1", "radialDistortion2", "tangentalDistortion1",
+                    "tangentalDistortion2", "radialDistortion3"), LENS)  # fmt: skip
+        text += (
+            f'<camera serial="{n}" viewrotation="{90 * turns}">'
+            f'<fov_video left="0" top="0" right="{w - 1}" bottom="{h - 1}"/>'
+            f'<transform x="{C[0]}" y="{C[1]}" z="{C[2]}" {cells}/><intrinsic '
+            f'focalLengthU="{64 * k[0, 0]}" focalLengthV="{64 * k[1, 1]}" '
+            f'centerPointU="{64 * k[0, 2]}" centerPointV="{64 * k[1, 2]}" '
+            + " ".join(f'{key}="{value}"' for key, value in lens)
+            + "/></camera>"
+        )
+    (path / "rig.qca.txt").write_text(f"<calibration><cameras>{text}</cameras></calibration>")
+    return replace(rig, K=K, names=names)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_qualisys_cameras_are_turned_with_their_pictures(tmp_path, turns):
+    """A point that the sensor sees at (x, y) lies at (H - y, x) of a picture turned clockwise."""
+    sensor = qualisys(tmp_path, turns)
+    points = 60 * torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    px = sensor.px_from_world(points)
+    w, h = 96, 64
+    for _ in range(turns):
+        px, (w, h) = torch.stack([h - px[..., 1], px[..., 0]], -1), (h, w)
+    shown = load_calibration(tmp_path / "rig.qca.txt")
+    assert shown.wh == (w, h)
+    assert_close(shown.px_from_world(points), px, atol=2e-2, rtol=0)
+    if turns % 2:
+        lying = load_calibration(tmp_path / "rig.qca.txt", wh=SIZE)
+        assert_close(lying.px_from_world(points), sensor.px_from_world(points), atol=2e-2, rtol=0)
+
+
+# ---- every camera by itself ----------------------------------------------------------------------
+def test_cameras_of_different_size_and_aspect(tmp_path, barcodes):
+    sizes = ((64, 48), (80, 40), (48, 64))
+    rig, K = calibrated(tmp_path, *sizes)
+    for v, wh in enumerate(sizes):
+        write_video(tmp_path / f"cam{v}.mp4", barcodes(6, wh), 30, crf=5)
+    clip = open_clip(tmp_path)
+    assert clip.rig.sizes == sizes and [barcodes.read(x) for x in clip.frames[4]] == [4] * 3
+    points = 60 * torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
+    for v, wh in enumerate(sizes):  # each sees a point at its own place of its own picture
+        own = replace(rig.take([v]), K=K[v : v + 1], wh=wh)
+        one = clip.rig.ndc_from_world(points)[v]
+        assert_close(one, own.ndc_from_world(points)[0], atol=1e-3, rtol=0)
+    assert check_lenses(clip.rig).state == PASS, "one focal length a camera, in its own pixels"
+    write_video(tmp_path / "cam1.mp4", barcodes(6, (64, 48)), 30)
+    with pytest.raises(ValueError, match=r"cam1.mp4: 64 x 48 .* camera cam1 .* made for 80 x 40"):
+        open_clip(tmp_path)
+    write_video(tmp_path / "cam1.mp4", barcodes(6, (40, 80)), 30)
+    with pytest.raises(ValueError, match="cam1.mp4.*its width and height are swapped, or"):
+        open_clip(tmp_path)
+
+
+def test_a_calibration_without_sizes_takes_each_cameras_own(tmp_path, barcodes):
+    sizes = ((48, 32), (96, 64))
+    rig, K, names = barcode_rig(*sizes)
+    cameras = {}
+    for v, name in enumerate(names):
+        k = K[v].clone()
+        k[:2, 2] -= 0.5
+        cameras[name] = dict(K=k.tolist(), R=rig.R[v].tolist(), t=rig.t[v].tolist())
+        write_video(tmp_path / f"{name}.mp4", barcodes(6, sizes[v]), 30)
+    (tmp_path / "calibration.json").write_text(json.dumps(cameras))
+    clip = open_clip(tmp_path)
+    points = 60 * torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
+    for v, wh in enumerate(sizes):
+        own = replace(rig.take([v]), K=K[v : v + 1], wh=wh, distortion=torch.zeros(1, 5))
+        one = clip.rig.ndc_from_world(points)[v]
+        assert_close(one, own.ndc_from_world(points)[0], atol=1e-3, rtol=0)
+
+
+def test_some_of_the_calibrated_cameras(tmp_path, barcodes):
+    calibrated(tmp_path, *[(48, 32)] * 4)
+    for v in (0, 2, 3):
+        write_video(tmp_path / f"cam{v}.mp4", barcodes(6, (48, 32)), 30)
+    with pytest.raises(ValueError, match="no video for camera cam1 .*--cameras cam0 cam2 cam3"):
+        open_clip(tmp_path)
+    marks = np.arange(6.0 * 4 * 2).reshape(6, 4, 1, 2)
+    known = dict(positions=np.zeros((6, 1, 3)), names=["nose"], edges=np.zeros((0, 2), int))
+    np.savez(tmp_path / "truth.npz", **known, marks=marks)
+    clip = open_clip(tmp_path, cameras=["cam3", "cam0"])
+    assert clip.rig.names == ("cam0", "cam3") and len(clip.rig.sizes) == 2
+    assert_close(clip.marks, torch.from_numpy(marks[:, [0, 3]] + 0.5).float())
+    for cameras, says in (["cam9", "cam0"], "no camera cam9; it has cam0, "), (["cam2"], "alone"):
+        with pytest.raises(ValueError, match=says):
+            open_clip(tmp_path, cameras=cameras)
+
+
+def test_a_second_video_names_the_way_to_choose(tmp_path, barcodes):
+    calibrated(tmp_path, (48, 32), (48, 32))
+    for name in ("cam0", "cam1", "overview"):
+        write_video(tmp_path / f"{name}.mp4", barcodes(6, (48, 32)), 30)
+    with pytest.raises(ValueError, match=r"overview.mp4 has no camera .*--trial.*--cameras cam0"):
+        open_clip(tmp_path)
+    assert open_clip(tmp_path, cameras=["cam0", "cam1"]).rig.views == 2
+    (tmp_path / "overview.mp4").rename(tmp_path / "cam0_cam1.mp4")
+    (tmp_path / "cam0.mp4").unlink(), (tmp_path / "cam1.mp4").unlink()
+    with pytest.raises(ValueError, match="cam0_cam1.mp4: could be camera cam0 or cam1"):
+        open_clip(tmp_path)
+
+
+# ---- there, and read -----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "suffix, form, codec",
+    [
+        (".mts", "mpegts", "libx264"),
+        (".M2TS", "mpegts", "libx264"),
+        (".ts", "mpegts", "mpeg2video"),
+        (".mpg", "mpeg", "mpeg2video"),
+        (".wmv", "asf", "wmv2"),
+    ],
+)
+def test_the_containers_of_camcorders(tmp_path, barcodes, suffix, form, codec):
+    """Every frame at its place, read in order and at random."""
+    import av
+
+    calibrated(tmp_path, (96, 64), (96, 64))
+    for v in range(2):
+        with av.open(str(tmp_path / f"cam{v}{suffix}"), "w", format=form) as container:
+            stream = container.add_stream(codec, rate=25, bit_rate=4_000_000)
+            stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+            stream.gop_size = 12
+            for image in barcodes(90, (96, 64)):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+            container.mux(stream.encode())
+    clip = open_clip(tmp_path)
+    assert len(clip) == 90 and abs(clip.fps - 25) < 0.1
+    for t in (70, 0, 89, 31, 32, 11, 12, 13, 5):
+        assert [barcodes.read(x) for x in clip.frames[t]] == [t, t], (suffix, t)
+
+
+@pytest.mark.parametrize("form", ["{c}_img_{i:06d}.jpg", "frame_{i:04d}_{c}.tif", "{c}-{i}.bmp"])
+def test_the_images_of_all_cameras_side_by_side(tmp_path, barcodes, form):
+    names = ("01", "02", "cam3")
+    calibrated(tmp_path, *[(48, 32)] * 3, names=names)
+    numbers = [1, 2, 3, 7, 8]
+    for v, name in enumerate(names):
+        for i in numbers if v else numbers[1:]:
+            image = Image.fromarray(barcodes(9, (48, 32))[i])
+            image.save(tmp_path / form.format(c=name, i=i), quality=95)
+    clip = open_clip(tmp_path, fps=30)
+    assert len(clip) == 4 and clip.starts == (0, 2), "number 1 is missing in the first camera"
+    for t, number in enumerate(numbers[1:]):
+        assert [barcodes.read(x) for x in clip.frames[t]] == [number] * 3
+
+
+@pytest.mark.parametrize("layout", ["images", "videos", "imgs"])
+def test_easymocaps_folders(tmp_path, barcodes, layout):
+    calibrated(tmp_path, (48, 32), (48, 32), names=("01", "02"))
+    for name in ("01", "02"):
+        if layout == "videos":
+            (tmp_path / layout).mkdir(exist_ok=True)
+            write_video(tmp_path / layout / f"{name}.mp4", barcodes(5, (48, 32)), 30)
+            continue
+        (tmp_path / layout / name).mkdir(parents=True)
+        for i, x in enumerate(barcodes(5, (48, 32))):
+            Image.fromarray(x).save(tmp_path / layout / name / f"{i:06d}.png")
+    clip = open_clip(tmp_path, fps=30)
+    assert len(clip) == 5 and [barcodes.read(x) for x in clip.frames[3]] == [3, 3]
+
+
+def test_what_lies_there_and_is_not_read_is_listed(tmp_path):
+    calibrated(tmp_path, (48, 32), (48, 32))
+    for name in ("cam0.seq", "cam1.seq", "notes.docx"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(ValueError, match=r"there lie .*2 \.seq, .*1 \.docx, raw/.*formats.md"):
+        open_clip(tmp_path)
+    pages = [Image.fromarray(np.full((32, 48), i, np.uint8)) for i in (9, 99)]
+    pages[0].save(tmp_path / "cam0.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "cam1.tif")
+    with pytest.raises(ValueError, match="cam0.tif: holds 2 pictures, a stack"):
+        open_clip(tmp_path, fps=30)

@@ -562,12 +562,14 @@ def test_the_verbs_say_how_to_open():
         ]
         given = parser.parse_args(
             [*needed, "--offset", "cam1=3", "a=b=-2", "--common", "--fps", "30", "--trial", "walk"]
+            + ["--cameras", "cam1", "a=b"]
         )
         assert opening(given) == dict(
             offsets={"cam1": 3, "a=b": -2},
             common=True,
             one_camera=False,
             resample=False,
+            cameras=["cam1", "a=b"],
             trial="walk",
             fps=30.0,
             subject=None,

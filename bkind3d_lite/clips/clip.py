@@ -337,6 +337,7 @@ def open_clip(
     common: bool = False,
     one_camera: bool = False,
     resample: bool = False,
+    cameras: Sequence[str] | None = None,
 ) -> MultiViewClip:
     """Open a folder: for each camera a video, parts of one, or a folder of images; a calibration.
 
@@ -358,12 +359,14 @@ def open_clip(
         common: cut unequal videos to the stretch that all have.
         one_camera: all videos, or folders of images, are films of one uncalibrated camera.
         resample: bring cameras of different rates to the slowest one's, by their times.
+        cameras: names of the calibrated cameras that are used; None: all.
 
     Returns:
         The clip.
     """
     how: dict[str, Any] = dict(subject=subject, trial=trial, fps=fps, one_camera=one_camera)
     cut: dict[str, Any] = dict(offsets=offsets, common=common, resample=resample)
+    how["cameras"] = cameras
     recording = read_recording(folder, **cut, **how)
     return _clip_of(recording, str(folder), recording.rig.wh if wh is None else wh, budget)
 

@@ -60,7 +60,7 @@ def check_timing(clip: MultiViewClip) -> Check | None:
             "at one constant rate, or make a table of synchronous frames"
         )
         return Check("time", WARN, "; ".join(odd[:3]) + jumps, remedy=remedy)
-    if len(clip.starts) > len(clip) / 10:
+    if len(clip.starts) > max(1, len(clip) / 10):
         finding = f"{len(clip)} frames in {len(clip.starts)} unbroken stretches"
         remedy = "pairs are drawn within stretches alone: keep all frames when you extract them"
         return Check("time", WARN, finding, remedy=remedy)

@@ -13,9 +13,16 @@ from typing import Any, BinaryIO
 
 # Formats that hold their own frames; a playlist in disguise could name files elsewhere.
 FORMATS = "mov,mp4,avi,matroska,webm"
-# Streams without a container, believed by their names alone: much can be taken for one.
+# Streams without a container.
 RAW_SUFFIXES = (".h264", ".264", ".hevc", ".h265")
-RAW_FORMATS = "h264,hevc"
+# Formats that are believed by a name alone, since much can be taken for one.
+FORMATS_OF = {
+    **dict.fromkeys(RAW_SUFFIXES, "h264,hevc"),
+    **dict.fromkeys((".mts", ".m2ts", ".ts"), "mpegts"),
+    **dict.fromkeys((".mpg", ".mpeg"), "mpeg"),
+    ".wmv": "asf",
+    ".mxf": "mxf",
+}
 MOST_PIXELS = 1 << 26  # of an image: twice 8K
 MOST_BOXES = 1_000_000
 COUNTS = {b"stsz": 16, b"stz2": 16, b"trun": 12}  # boxes that say a number of frames, and where
@@ -40,7 +47,7 @@ def safe_open_options(path: Path) -> dict[str, Any]:
         end = file.seek(0, 2)
         if (frames := max(_frame_counts(file, end), default=0)) > end:
             raise OSError(f"its header promises {frames} frames in {end} bytes")
-    formats = RAW_FORMATS if path.suffix.lower() in RAW_SUFFIXES else FORMATS
+    formats = FORMATS_OF.get(path.suffix.lower(), FORMATS)
     return dict(
         file=str(path.absolute()),
         options={"format_whitelist": formats, "protocol_whitelist": "file"},

@@ -6,9 +6,9 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 import av
 import numpy as np
@@ -18,41 +18,18 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from ..files import write_atomically
-from .video_headers import RAW_SUFFIXES, plausible_wh
+from .camera_footage import Footage
+from .display import Turn, turn_of_video
+from .video_headers import FORMATS_OF, RAW_SUFFIXES, plausible_wh
 from .video_index import index_from_decoder, numbered, open_container, read_index, usual_rate
 
 log = logging.getLogger(__name__)
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", *RAW_SUFFIXES)
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".webm", *FORMATS_OF)
 NEAR = 8  # frames so little apart are decoded in one go
 # Frames decoded and cached together: about one seek, whatever the file's keyframe distance.
 CHUNK = 64
-
-
-class Footage(Protocol):
-    """What one camera recorded, whatever it lies in: a `Video`, or another class with these."""
-
-    path: Path
-    wh: tuple[int, int]  # (W, H) in pixels
-    fps: float  # as the file says; 0: it does not say
-
-    @property
-    def seconds(self) -> np.ndarray | None:
-        """(n,) presentation times, where the file has them."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, start: int, stop: int, wh: tuple[int, int] | None = None) -> np.ndarray:
-        """Frames start..stop-1, resized by area averaging.
-
-        Args:
-            start: the first frame.
-            stop: one behind the last frame.
-            wh: (W, H) in pixels; None: as recorded.
-
-        Returns:
-            (stop - start, H, W, 3) uint8 RGB.
-        """
-        ...
+# Formats without an index are sought by guessing; so much before the keyframe they surely arrive.
+UNINDEXED, SAFE_SECONDS = ("mpegts", "mpeg"), 1.0
 
 
 class _OutOfOrder(Exception):
@@ -65,9 +42,10 @@ class Video:
     The index is made of time stamps (no decoding), so it is right for variable frame rates and
     B-frames, where a frame count in the header or a seek by seconds is not; where the file's time
     stamps are not those of presentation, the decoder's order counts (`video_index`). Frames that a
-    cut without re-encoding has left behind unplayable are not counted. Only self-contained formats
-    are opened: a playlist in disguise could name files elsewhere. A file that cannot be read, or
-    holds no frames, is a `ValueError`.
+    cut without re-encoding has left behind unplayable are not counted. Frames are turned as the
+    file says they are to be shown (`turn`). Only self-contained formats are opened: a playlist in
+    disguise could name files elsewhere. A file that cannot be read, or holds no frames, is a
+    `ValueError`.
     """
 
     def __init__(self, path: str | Path):
@@ -77,7 +55,7 @@ class Video:
                 stream = container.streams.video[0]
                 if stream.codec_context is None:
                     raise OSError("of an unknown codec")
-                self.wh = plausible_wh((stream.codec_context.width, stream.codec_context.height))
+                stored = plausible_wh((stream.codec_context.width, stream.codec_context.height))
                 self.promised = stream.frames  # as the header says; 0: it does not
                 self._tick = float(stream.time_base or 1)  # seconds
                 rates = stream.average_rate, stream.base_rate, stream.guessed_rate
@@ -91,7 +69,13 @@ class Video:
             ) from error
         if not len(self):
             raise ValueError(f"{self.path}: holds no frames; check that the file is complete")
+        self.turn = turn_of_video(self.path)
+        self.wh = self.turn.across(stored)
         self.fps = 0.0 if raw else usual_rate(self.seconds, *stated)
+        self._unread()
+
+    def _unread(self) -> None:
+        """As if nothing had been decoded yet."""
         # One for all frames: to prepare one costs as much as a small frame.
         self._scaler = VideoReformatter()
         self._container: InputContainer | None = None
@@ -99,6 +83,17 @@ class Video:
         self._decoder: Iterator[tuple[int, av.VideoFrame]] = iter(())
         # The frame that comes next; a reading that goes on where the last one ended need not seek.
         self._next = len(self)
+
+    def as_stored(self) -> Video:
+        """The same video as its pixels lie, whatever the file says of turning them.
+
+        Returns:
+            A video by itself.
+        """
+        video = copy(self)
+        video.wh, video.turn = self.turn.across(self.wh), Turn()
+        video._unread()
+        return video
 
     @property
     def seconds(self) -> np.ndarray | None:
@@ -153,7 +148,7 @@ class Video:
         # A keyframe may follow frames that are shown after it: then the one before.
         stamps, keys = self._index.stamps, self._index.keys
         keys = keys[keys <= stamps[start]][-2:]
-        for key in keys[::-1].tolist() or [int(stamps[0])]:
+        for key in [*(keys[::-1].tolist() or [int(stamps[0])]), int(stamps[0])]:
             self._seek(key)
             decoded = self._fill(start, stop, frames)
             if decoded[0]:
@@ -177,6 +172,8 @@ class Video:
         stream = self._container.streams.video[0]
         stream.thread_type = "AUTO"
         if self._index.places is None:
+            if self._container.format.name in UNINDEXED:  # and come down behind the keyframe
+                key -= round(SAFE_SECONDS / self._tick)
             self._container.seek(key, stream=stream, backward=True)
             decoded = self._container.decode(stream)
             self._decoder = ((f.pts, f) for f in decoded if f.pts is not None)
@@ -189,7 +186,7 @@ class Video:
     def _fill(self, start: int, stop: int, frames: np.ndarray) -> np.ndarray:
         """Decode on and fill `frames`; which of them came, (stop - start,) bool."""
         decoded, self._next = np.zeros(stop - start, bool), len(self)
-        height, width = frames.shape[1:3]
+        width, height = self.turn.across((frames.shape[2], frames.shape[1]))
         stamps, before = self._index.stamps, None
         for stamp, frame in self._decoder:
             if before is not None and stamp < before and self._index.places is None:
@@ -197,7 +194,7 @@ class Video:
             before, at = stamp, int(np.searchsorted(stamps, stamp))
             if start <= at < stop and stamps[at] == stamp:
                 scaled = self._scaler.reformat(frame, width, height, "rgb24", interpolation="AREA")
-                frames[at - start] = scaled.to_ndarray()
+                frames[at - start] = self.turn.shown(scaled.to_ndarray())
                 decoded[at - start] = True
             if decoded.all():
                 self._next = at + 1
@@ -225,6 +222,7 @@ class SelectedFrames:
         if isinstance(footage, SelectedFrames):
             self.footage, self.index = footage.footage, footage.index[self.index]
         self.path, self.wh, self.fps = footage.path, footage.wh, fps or footage.fps
+        self.turn = getattr(footage, "turn", Turn())
 
     def __len__(self) -> int:
         return len(self.index)

@@ -195,6 +195,8 @@ def add_opening(verb: ArgumentParser) -> None:
     add("--one-camera", action="store_true", help=one)
     rates = "bring cameras of different frame rates to the slowest one's, by their times"
     add("--resample", action="store_true", help=rates)
+    some = "use these of the calibrated cameras alone"
+    add("--cameras", nargs="+", metavar="CAMERA", help=some)
     add("--trial", help="a word of the videos' names, where a folder holds several recordings")
     fps = "frames per second, where the files do not say (images) or say wrong"
     add("--fps", type=float, help=fps)
@@ -243,6 +245,7 @@ def opening(given: Namespace) -> dict[str, Any]:
         common=given.common,
         one_camera=given.one_camera,
         resample=given.resample,
+        cameras=given.cameras,
         trial=given.trial,
         fps=given.fps,
         subject=given.subject,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -157,20 +157,27 @@ def _files(clip: MultiViewClip, whole: MultiViewClip) -> Check:
     """What was opened."""
     rig = whole.rig
     looked = f", {len(clip)} of them looked at" if len(clip) < len(whole) else ""
-    other = sorted({film.wh for film in getattr(whole.frames, "videos", ())} - {rig.wh})
-    if other:
-        sizes = " and ".join(f"{w} x {h}" for w, h in other)
-        looked += f", videos of {sizes} px for a calibration of"
-    else:
-        looked += ","
+    films = getattr(whole.frames, "videos", ())
+    own = rig.sizes or (rig.wh,) * rig.views
+    other = [
+        f"{name} {film.wh[0]} x {film.wh[1]} px for a calibration of {wh[0]} x {wh[1]} px"
+        for name, film, wh in zip(rig.names, films, own)
+        if film.wh != wh
+    ]
+    turned = [f"{n} is {f.turn}, as its file says" for n, f in zip(rig.names, films) if _turn(f)]
+    sizes = " and ".join(f"{w} x {h}" for w, h in dict.fromkeys(own))
     cameras = f"{rig.views} cameras" if rig.calibrated else "1 camera without a calibration"
     if len(whole.starts) > 1 and not rig.calibrated:
         cameras += f", {len(whole.starts)} stretches"
     finding = (
         f"{cameras} ({', '.join(rig.names)}), {len(whole)} frames at "
-        f"{clip.fps:g} fps{looked} {rig.wh[0]} x {rig.wh[1]} px"
+        f"{clip.fps:g} fps{looked}, {'; '.join([f'{sizes} px', *other, *turned])}"
     )
     return Check("files", PASS, finding)
+
+
+def _turn(film: object) -> object:
+    return getattr(film, "turn", None)
 
 
 def _about_views(clip: MultiViewClip, survey: Survey, frames: int) -> list[Check | None]:
@@ -251,6 +258,7 @@ def command_words(
     offsets: Mapping[str, int] | None = None,
     common: bool = False,
     resample: bool = False,
+    cameras: Sequence[str] | None = None,
     budget: int = USUAL_BUDGET,
     one_camera: bool = False,
     **values: object,
@@ -261,6 +269,7 @@ def command_words(
         offsets: {camera: frames} that it is read later.
         common: whether unequal videos are cut.
         resample: whether they are brought to one rate.
+        cameras: that are used; None: all.
         budget: bytes for decoded frames, half of what `--memory` says.
         one_camera: whether all videos are of one uncalibrated camera.
         **values: other options of `open_clip`; None is left out.
@@ -277,5 +286,6 @@ def command_words(
         *(["--common"] if common else []),
         *(["--one-camera"] if one_camera else []),
         *(["--resample"] if resample else []),
+        *(["--cameras", *map(quote, cameras)] if cameras else []),
         *(f"--{key} {quote(value)}" for key, value in options.items()),
     ]

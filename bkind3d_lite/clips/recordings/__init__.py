@@ -7,14 +7,15 @@ lead out of it are refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..videos import VIDEO_SUFFIXES
 from . import anipose, dannce, human36m, plain, rat7m
 from . import one_camera as one_camera_films
-from .entry import Place, Recording, Truth, match_videos
+from .entry import Place, Recording, Truth
+from .matching import match_videos
 from .moments import synchronized
 
 __all__ = ["Place", "Recording", "Truth", "match_videos", "published_split", "read_recording"]
@@ -33,6 +34,7 @@ def read_recording(
     common: bool = False,
     one_camera: bool = False,
     resample: bool = False,
+    cameras: Sequence[str] | None = None,
 ) -> Recording:
     """Understand a folder; nothing is decoded.
 
@@ -45,6 +47,7 @@ def read_recording(
         common: cut videos of unequal length to the stretch that all have.
         one_camera: all that lies there is of one uncalibrated camera.
         resample: bring cameras of different rates to the slowest one's, by their times.
+        cameras: names of the calibrated cameras that are used; None: all.
 
     Returns:
         What its cameras recorded.
@@ -53,14 +56,12 @@ def read_recording(
         FileNotFoundError: the folder or a file of it is not there.
         ValueError: a file cannot be read or does not fit; with the file, the value and the remedy.
     """
-    place = _place(Path(folder), subject=subject, trial=trial, fps=fps, one_camera=one_camera)
+    place = _place(Path(folder), one_camera, cameras, subject=subject, trial=trial, fps=fps)
     if not place.folder.is_dir():
         raise FileNotFoundError(
             f"{folder}: no such folder; a clip is a folder with one video per camera and a "
             "calibration.toml"
         )
-    if fps is not None and not 0 < fps < 1e6:
-        raise ValueError(f"{folder}: fps = {fps}; expected frames per second, above 0")
     readers = (one_camera_films,) if place.one_camera else RECORDING_READERS
     reader = next(reader for reader in readers if reader.recognises(place))
     try:
@@ -75,8 +76,13 @@ def read_recording(
         ) from error
 
 
-def _place(path: Path, one_camera: bool, **given: Any) -> Place:
+def _place(
+    path: Path, one_camera: bool, cameras: Sequence[str] | None = None, **given: Any
+) -> Place:
     """A folder, or the folder of a video that is one camera's."""
+    if (fps := given["fps"]) is not None and not 0 < fps < 1e6:
+        raise ValueError(f"{path}: fps = {fps}; expected frames per second, above 0")
+    given["cameras"] = None if cameras is None else tuple(map(str, cameras))
     if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
         return Place(path.parent, one_camera=True, file=path, **given)
     return Place(path, one_camera=one_camera, **given)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import torch
 from ...cameras import CameraRig
 from ...files import text_of
 from ..videos import Footage
-from .entry import Place, Recording, match_videos, same_aspect
+from .entry import Place, Recording
 from .footage import footage_of
+from .matching import fitted, fitted_to
 
 try:
     import tomllib
@@ -89,9 +91,9 @@ def read(place: Place) -> Recording:
     sources = _by_camera(place, place.sources(_raw(place, config)), _regex(config), path)
     calibration = place.calibration()
     rig = place.rig(calibration, sources)
-    paths = match_videos(sources, rig.names, place.folder, calibration)
+    paths = place.matched(sources, rig, calibration)
     footage = tuple(footage_of(paths[name]) for name in rig.names)
-    rig = _cropped(rig, footage, config.get("cameras", {}), path)
+    rig, footage = _cropped(rig, footage, config.get("cameras", {}), calibration, path)
     return Recording(rig, footage, place.rate(footage))
 
 
@@ -121,33 +123,46 @@ def _by_camera(place: Place, sources: dict[str, Path], pattern: str, path: Path)
     }
 
 
-def _cropped(rig: CameraRig, footage: Sequence[Footage], cameras: Any, path: Path) -> CameraRig:
-    """The rig of cropped videos: each begins at its offset on the calibrated sensor.
+def _cropped(
+    rig: CameraRig, footage: Sequence[Footage], cameras: Any, calibration: Path, path: Path
+) -> tuple[CameraRig, tuple[Footage, ...]]:
+    """Rig and footage of cropped videos: each begins at its offset on its calibrated sensor.
 
     All come to the size of the first one.
     """
     offsets = _offsets(cameras, rig)
     if not offsets:
-        same_aspect(footage, rig, path)
-        return rig
-    corners, windows = torch.zeros(rig.views, 2), torch.tensor([rig.wh] * rig.views).float()
-    for v, (name, video) in enumerate(zip(rig.names, footage)):
-        offset = offsets.get(name, [0, 0])
-        try:
-            corners[v] = torch.tensor(offset).float()[:2]
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(
-                f"{path} [cameras.{name}]: offset = {offset}; "
-                "expected the crop's corner, [x, y] in pixels"
-            ) from error
-        windows[v] = windows.new_tensor(video.wh) if name in offsets else windows[v]
-        too_far = corners[v] + windows[v] > windows.new_tensor(rig.wh) + 1
-        if (corners[v] < 0).any() or too_far.any():
-            raise ValueError(
-                f"{path} [cameras.{name}]: a video of {video.wh[0]} x {video.wh[1]} pixels at "
-                f"offset {offset} does not fit on the calibrated {rig.wh[0]} x {rig.wh[1]}"
-            )
-    return rig.cropped(corners, windows, footage[0].wh)
+        return rig, fitted(footage, rig, calibration)
+    films, corners, windows = list(footage), [], []
+    own = rig.sizes or (rig.wh,) * rig.views
+    for v, (name, film) in enumerate(zip(rig.names, footage)):
+        if name in offsets:
+            corners.append(_corner(offsets[name], film, own[v], f"{path} [cameras.{name}]"))
+            windows.append([*map(float, film.wh)])
+        else:
+            films[v] = fitted_to(film, name, own[v], calibration)
+            corners.append([0.0, 0.0])
+            windows.append([*map(float, own[v])])
+    scale = torch.tensor(rig.wh) / torch.tensor(own)  # of the calibrated pixels in the rig's
+    rig = rig.cropped(torch.tensor(corners) * scale, torch.tensor(windows) * scale, films[0].wh)
+    return replace(rig, sizes=tuple(film.wh for film in films)), tuple(films)
+
+
+def _corner(offset: Any, film: Footage, own: tuple[int, int], where: str) -> list[float]:
+    """Where a crop begins, (x, y) in pixels of the calibrated sensor of size `own`."""
+    try:
+        x, y = (float(n) for n in offset[:2])
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{where}: offset = {offset}; expected the crop's corner, [x, y] in pixels"
+        ) from error
+    (w, h), (W, H) = film.wh, own
+    if not (0 <= x <= W + 1 - w and 0 <= y <= H + 1 - h):
+        raise ValueError(
+            f"{where}: a video of {w} x {h} pixels at offset {offset} does not fit on the "
+            f"calibrated {W} x {H}"
+        )
+    return [x, y]
 
 
 def _offsets(cameras: Any, rig: CameraRig) -> dict[str, Any]:

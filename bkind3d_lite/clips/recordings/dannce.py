@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ...calibrations.isolated_parser import arrays
-from .entry import Place, Recording, Truth, match_videos, same_aspect, whole
+from .entry import Place, Recording, Truth, whole
 from .footage import footage_of
+from .matching import fitted
 from .moments import indices_of
 
 DANNCE_FIELDS = ("sync", "labelData", "skeleton")
@@ -52,9 +53,9 @@ def read(place: Place) -> Recording:
         raise FileNotFoundError(f"{place.folder}: no *dannce.mat, or several")
     data, sources = arrays(place.inside(path), DANNCE_FIELDS), place.sources()
     rig = place.rig(path, sources)
-    paths = match_videos(sources, rig.names, place.folder, path)
-    footage = tuple(footage_of(paths[name]) for name in rig.names)
-    same_aspect(footage, rig, path)
+    data = _of_cameras(data, place.places(rig, path))
+    paths = place.matched(sources, rig, path)
+    footage = fitted([footage_of(paths[name]) for name in rig.names], rig, path)
     sync, labels = (_samples(data, key, rig.views, path) for key in ("sync", "labelData"))
     table = None
     if sync is None:  # frame t of all cameras at one moment
@@ -72,6 +73,21 @@ def read(place: Place) -> Recording:
         truth=None if labels is None else _truth(data, ids, frames, labels, path),
         clock=np.nan_to_num(frames[:, 0], nan=-1),
     )
+
+
+def _of_cameras(data: dict, places: list[int]) -> dict:
+    """`sync/2/...` as `sync/0/...`, if the file's third camera is the first chosen one."""
+    if places == list(range(len(places))):
+        return data
+    out = {}
+    for key, value in data.items():
+        head, *rest = key.split("/")
+        by_camera = head in ("sync", "labelData") and rest and rest[0].isdigit()
+        if by_camera and int(rest[0]) in places:
+            out["/".join([head, str(places.index(int(rest[0]))), *rest[1:]])] = value
+        elif not by_camera:
+            out[key] = value
+    return out
 
 
 def _samples(data: dict, key: str, views: int, path: Path) -> tuple[np.ndarray, np.ndarray] | None:

@@ -5,7 +5,6 @@ A `Place` with its files, matched to cameras; `moments` is about when they were 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,10 @@ import numpy as np
 from ...calibrations import find_calibration, load_calibration
 from ...cameras import CameraRig
 from ..videos import VIDEO_SUFFIXES, Footage
-from .footage import IMAGE_SUFFIXES, JoinedVideos, footage_of, in_folder, last_number, one_of_each
+from .footage import IMAGE_SUFFIXES, JoinedVideos, are_images, footage_of, in_folder, one_of_each
+from .matching import files_of, match_videos, word_of
 
-SUBFOLDERS = ("videos", "Videos", "videos-raw")
+SUBFOLDERS = ("videos", "Videos", "videos-raw", "images", "Images", "imgs", "frames")
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class Place:
     fps: float | None = None
     one_camera: bool = False  # all that lies there is of one uncalibrated camera,
     file: Path | None = None  # or this video alone
+    cameras: tuple[str, ...] | None = None  # of the calibrated ones; None: all
 
     def inside(self, path: Path) -> Path:
         """Refuse a link that leads out of the folder.
@@ -106,11 +107,13 @@ class Place:
     def sources(self, folder: Path | None = None) -> dict[str, Path]:
         """Find the videos here or in a sub folder `videos`; where there are none, the folders.
 
+        Or the images of all cameras side by side in one folder.
+
         Args:
             folder: to look into instead.
 
         Returns:
-            {name: path} of the videos, or of the folders of videos or images.
+            {name: path} of the videos, of the folders of videos or images, or of images.
 
         Raises:
             ValueError: two of them could be the same camera.
@@ -120,7 +123,9 @@ class Place:
         folders = [self.inside(f) for f in folders if f.is_dir()]
         videos = [self._videos_in(home) for home in folders]
         cameras = [{p.name: p for p, files in _inner_folders(f) if files} for f in folders]
-        first, *others = [found for found in (*videos, *cameras) if found] or [{}]
+        first, *others = [found for found in (*videos, *cameras) if found] or [
+            {p.stem: p for home in folders for p in one_of_each(in_folder(home, IMAGE_SUFFIXES))}
+        ]
         for other in others:
             if twice := [name for name in first if name in other]:
                 pair = [str(s[twice[0]].relative_to(self.folder)) for s in (first, other)]
@@ -138,20 +143,81 @@ class Place:
         return {p.stem: p for p in one_of_each(videos)}
 
     def _of_trial(self, video: Path) -> bool:
-        return self.trial is None or bool(_word(self.trial).search(video.stem.lower()))
+        return self.trial is None or bool(word_of(self.trial).search(video.stem.lower()))
 
     def rig(self, calibration: Path, sources: Mapping[str, Path]) -> CameraRig:
-        """Read the calibration; where its format holds no image size, that of the first source.
+        """Read the calibration; where its format holds no image sizes, those of the sources.
 
         Args:
             calibration: its file.
             sources: {name: path} of videos or folders.
 
         Returns:
-            The cameras.
+            The cameras; of the whole rig those that were chosen.
         """
-        first = footage_of(next(iter(sources.values()))).wh if sources else None
-        return load_calibration(calibration, first, self.subject)
+
+        def wh(name: str) -> tuple[int, int] | None:
+            fits = files_of(name, sources) or list(sources.values())[:1]
+            return footage_of(fits if are_images(fits) else fits[0]).wh if fits else None
+
+        return self.chosen(load_calibration(calibration, wh, self.subject), calibration)
+
+    def chosen(self, rig: CameraRig, calibration: Path) -> CameraRig:
+        """The cameras that were chosen, in the calibration's order.
+
+        Args:
+            rig: all of them.
+            calibration: its file, for the message.
+
+        Returns:
+            A rig of at least two.
+
+        Raises:
+            ValueError: the calibration has no such camera, or fewer than two are left.
+        """
+        if self.cameras is None:
+            return rig
+        if unknown := [name for name in self.cameras if name not in rig.names]:
+            raise ValueError(
+                f"{calibration}: no camera {', '.join(unknown)}; it has {', '.join(rig.names)}"
+            )
+        if len(set(self.cameras)) < 2:
+            raise ValueError(
+                f"{self.folder}: camera {self.cameras[0] if self.cameras else 'none'} alone was "
+                "chosen; at least 2 views are needed for 3D"
+            )
+        return rig.take([v for v, name in enumerate(rig.names) if name in self.cameras])
+
+    def places(self, rig: CameraRig, calibration: Path) -> list[int]:
+        """Where the chosen cameras stand among all of the calibration.
+
+        Args:
+            rig: the chosen cameras.
+            calibration: its file.
+
+        Returns:
+            Their numbers, (V).
+        """
+        if self.cameras is None:
+            return list(range(rig.views))
+        names = load_calibration(calibration, rig.wh, self.subject).names
+        return [names.index(name) for name in rig.names]
+
+    def matched(
+        self, sources: dict[str, Path], rig: CameraRig, calibration: Path
+    ) -> dict[str, Path | list[Path]]:
+        """Which source belongs to which camera, as `match_videos`.
+
+        Args:
+            sources: {name: path} of videos or folders.
+            rig: the cameras.
+            calibration: its file, for messages.
+
+        Returns:
+            {camera's name: its video or folder, or its parts}.
+        """
+        some = self.cameras is not None
+        return match_videos(sources, rig.names, self.folder, calibration, some=some)
 
     def rate(self, footage: Sequence[Footage]) -> float:
         """Frames per second: as the user says, or as the first footage does.
@@ -182,89 +248,6 @@ def _inner_folders(home: Path) -> Iterator[tuple[Path, list[Path]]]:
 
 def _files_in(folder: Path) -> list[Path]:
     return in_folder(folder, VIDEO_SUFFIXES + IMAGE_SUFFIXES)
-
-
-# ---- sources and cameras -------------------------------------------------------------------------
-def _word(name: str) -> re.Pattern:
-    return re.compile(rf"(?<![a-z0-9]){re.escape(name.lower())}(?![a-z0-9])")
-
-
-def match_videos(
-    files: dict[str, Path], names: Sequence[str], folder: Path, calibration: Path
-) -> dict[str, Path | list[Path]]:
-    """Which file belongs to which camera.
-
-    Its stem is the camera's name, or holds it as a word of its own (`trial3_cam1.mp4`). Several
-    videos of a camera are its parts if they differ only in the number of their first frame
-    (`s1-d1-camera1-3500.mp4`).
-
-    Args:
-        files: {stem: path} of videos or folders.
-        names: of the cameras.
-        folder: of the recording, for messages.
-        calibration: its file, for messages.
-
-    Returns:
-        {camera's name: its video or folder, or its parts}.
-
-    Raises:
-        ValueError: a camera has no video or several, or a video no camera.
-    """
-    fits = {name: _files_of(name, files) for name in names}
-    if missing := [name for name in names if not fits[name]]:
-        there = f" (videos there: {', '.join(p.name for p in files.values())})" if files else ""
-        raise ValueError(
-            f"{folder}: no video for camera {', '.join(missing)} of {calibration}; "
-            f"expected {missing[0]}.mp4{there}"
-        )
-    several = [name for name in names if len(fits[name]) > 1 and not _are_parts(fits[name])]
-    if several:
-        raise ValueError(
-            f"{folder}: {', '.join(p.name for p in fits[several[0]])} could each be camera "
-            f"{several[0]}; keep one recording a folder, or choose one by a word of its name: "
-            "trial=..., --trial"
-        )
-    taken = {p for paths in fits.values() for p in paths}
-    if extra := [p for p in files.values() if p not in taken]:
-        raise ValueError(
-            f"{folder}: video {extra[0].name} has no camera in {calibration} "
-            f"(it has {', '.join(names)}); rename the video or remove it"
-        )
-    return {name: paths if len(paths) > 1 else paths[0] for name, paths in fits.items()}
-
-
-def _files_of(camera: str, files: dict[str, Path]) -> list[Path]:
-    if camera in files:
-        return [files[camera]]
-    return [path for stem, path in files.items() if _word(camera).search(stem.lower())]
-
-
-def _are_parts(paths: list[Path]) -> bool:
-    """Do the names differ only in a last number, and is that the number of the first frame?"""
-    if len({re.sub(r"\d+$", "", p.stem) for p in paths}) > 1:
-        return False
-    if any(p.is_dir() or last_number(p) is None for p in paths):
-        return False
-    return JoinedVideos(paths).numbered
-
-
-def same_aspect(footage: Sequence[Footage], rig: CameraRig, calibration: Path) -> None:
-    """Refuse videos of another shape than the calibrated images.
-
-    Args:
-        footage: of each camera.
-        rig: the calibrated cameras.
-        calibration: its file, for the message.
-
-    Raises:
-        ValueError: the aspect of a video differs by more than 0.01.
-    """
-    for video in footage:
-        if video.wh != rig.wh and abs(video.wh[0] / video.wh[1] - rig.wh[0] / rig.wh[1]) > 0.01:
-            raise ValueError(
-                f"{video.path}: {video.wh[0]} x {video.wh[1]} pixels, but {calibration} was made "
-                f"for {rig.wh[0]} x {rig.wh[1]}; a crop needs its own calibration"
-            )
 
 
 def whole(footage: Footage) -> Footage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 
@@ -12,45 +13,66 @@ import numpy as np
 from PIL import Image
 
 from ...calibrations import natural
+from ..display import Turn, turn_of_image
 from ..video_headers import plausible_wh
 from ..videos import VIDEO_SUFFIXES, Footage, Video
 from .deep_images import deep_samples, filled_bits, in_eight_bits, sample_bits
 
 log = logging.getLogger(__name__)
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 
 
 class Stills:
     """Images in the natural order of their names (img_2 before img_10); no frame rate.
 
-    `numbers` (n,) are those that the names end in, if all have one, else 0..n-1.
+    `numbers` (n,) are those that the names end in, if all have one, else 0..n-1 (`frame_numbers`).
+    Images are turned as they say that they are to be shown (`turn`, the first one's).
     """
 
     fps, seconds = 0.0, None
+    _as_shown = True
 
     def __init__(self, paths: Sequence[Path]):
         self.paths = sorted(one_of_each(paths), key=lambda p: natural(p.stem))
         self.path = self.paths[0].parent
-        self.wh = self._stated_wh(0)
-        numbers = [last_number(p) for p in self.paths]
-        self.numbers = np.arange(len(numbers)) if None in numbers else np.array(numbers)
+        self.turn, self.wh = self._stated(0)
+        self.numbers = frame_numbers(self.paths)
+
+    def as_stored(self) -> Stills:
+        """The same images as their pixels lie, whatever they say of turning them.
+
+        Returns:
+            A sequence by itself.
+        """
+        stills = copy(self)
+        stills.wh, stills.turn, stills._as_shown = self.turn.across(self.wh), Turn(), False
+        return stills
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def _image(self, index: int) -> Image.Image:
         try:
-            return Image.open(self.paths[index], formats=("JPEG", "PNG"))
+            return Image.open(self.paths[index], formats=IMAGE_FORMATS)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise self._unreadable(index, error) from error  # what PIL says of files that are none
 
-    def _stated_wh(self, index: int) -> tuple[int, int]:
-        """The size (W, H) of an image, without decoding it."""
+    def _stated(self, index: int) -> tuple[Turn, tuple[int, int]]:
+        """How an image is to be shown, and its size (W, H) then, without decoding it."""
         with self._image(index) as image:
             try:
-                return plausible_wh(image.size)
-            except OSError as error:
+                wh, pages = plausible_wh(image.size), getattr(image, "n_frames", 1)
+            except (OSError, ValueError) as error:
                 raise self._unreadable(index, error) from error
+            if pages > 1:
+                raise ValueError(
+                    f"{self.paths[index]}: holds {pages} pictures, a stack; write them as a video, "
+                    "or as a folder of single images"
+                )
+            turn = turn_of_image(image)
+            stored = turn.across(wh) if image.format == "TIFF" else wh
+            return turn, turn.across(stored) if self._as_shown else stored
 
     @cached_property
     def bits(self) -> int:
@@ -59,15 +81,21 @@ class Stills:
         log.info("%s: images of %d bits a sample, scaled to 8", self.path, bits)
         return bits
 
-    def _eight_bits(self, image: Image.Image, index: int) -> Image.Image:
-        """An opened image as RGB of 8 bits."""
+    def _eight_bits(self, image: Image.Image, index: int, turn: Turn) -> Image.Image:
+        """An opened image as RGB of 8 bits, turned by `turn` unless it is wanted as stored."""
         path = self.paths[index]
-        if sample_bits(path) > 8:
-            return Image.fromarray(in_eight_bits(deep_samples(path), self.bits))
-        try:
-            return image.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{path}: broken ({error}); copy the file again") from error
+        if deep := sample_bits(path) > 8:
+            pixels = in_eight_bits(deep_samples(path), self.bits)
+        else:
+            try:
+                pixels = np.asarray(image.convert("RGB"))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise ValueError(f"{path}: broken ({error}); copy the file again") from error
+        if image.format == "TIFF" and not deep:  # PIL has turned it
+            pixels = pixels if self._as_shown else turn.undone.shown(pixels)
+        elif self._as_shown:
+            pixels = turn.shown(pixels)
+        return Image.fromarray(np.ascontiguousarray(pixels))
 
     def _unreadable(self, index: int, error: Exception) -> ValueError:
         return ValueError(
@@ -91,13 +119,14 @@ class Stills:
         width, height = wh or self.wh
         out = np.empty((stop - start, height, width, 3), np.uint8)
         for i in range(start, stop):
+            turn, own = self._stated(i)
+            if own != self.wh:
+                raise ValueError(
+                    f"{self.paths[i]}: {own[0]} x {own[1]} pixels, the first one "
+                    f"of its folder {self.wh[0]} x {self.wh[1]}; a sequence has one size"
+                )
             with self._image(i) as image:
-                if image.size != self.wh:
-                    raise ValueError(
-                        f"{self.paths[i]}: {image.size[0]} x {image.size[1]} pixels, the first one "
-                        f"of its folder {self.wh[0]} x {self.wh[1]}; a sequence has one size"
-                    )
-                whole = self._eight_bits(image, i)
+                whole = self._eight_bits(image, i, turn)
                 out[i - start] = np.asarray(whole.resize((width, height), Image.Resampling.BOX))
         return out
 
@@ -114,7 +143,7 @@ class JoinedVideos:
     def __init__(self, paths: Sequence[Path]):
         self.videos = [Video(p) for p in sorted(one_of_each(paths), key=lambda p: natural(p.stem))]
         first = self.videos[0]
-        self.path, self.wh, self.fps = first.path, first.wh, first.fps
+        self.path, self.wh, self.fps, self.turn = first.path, first.wh, first.fps, first.turn
         if odd := [v for v in self.videos if v.wh != self.wh]:
             raise ValueError(
                 f"{odd[0].path}: {odd[0].wh[0]} x {odd[0].wh[1]} pixels, {self.path.name} has "
@@ -126,6 +155,17 @@ class JoinedVideos:
         self.numbered = named is not None  # by the number of their first frame
         starts = begins if named is None else named
         self.numbers = np.concatenate([np.arange(len(v)) + s for v, s in zip(self.videos, starts)])
+
+    def as_stored(self) -> JoinedVideos:
+        """The same as their pixels lie, as `Video.as_stored`.
+
+        Returns:
+            Joined videos by themselves.
+        """
+        joined = copy(self)
+        joined.videos = [video.as_stored() for video in self.videos]
+        joined.wh, joined.turn = joined.videos[0].wh, joined.videos[0].turn
+        return joined
 
     def _begins_by_name(self) -> list[int] | None:
         """Numbers of the videos' first frames, if that is what all names end in."""
@@ -222,11 +262,41 @@ def last_number(path: Path) -> int | None:
     return int(match[1]) if match else None
 
 
+def frame_numbers(paths: Sequence[Path]) -> np.ndarray:
+    """The numbers of images, by the last number of their names that is not the same in all.
+
+    Args:
+        paths: of one camera's images, in their order.
+
+    Returns:
+        (n,) those numbers; 0..n-1 where not all have one.
+    """
+    groups = [re.findall(r"\d{1,15}", p.stem) for p in paths]
+    if len({len(g) for g in groups}) == 1 and len(paths) > 1:
+        for column in reversed(list(zip(*groups))):
+            if len(set(column)) > 1:
+                return np.array([int(n) for n in column])
+    numbers = [last_number(p) for p in paths]
+    return np.arange(len(numbers)) if None in numbers else np.array(numbers)
+
+
+def are_images(paths: Sequence[Path]) -> bool:
+    """Are these images, side by side?
+
+    Args:
+        paths: of files or folders.
+
+    Returns:
+        Whether all of them are; False for none.
+    """
+    return bool(paths) and all(p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() for p in paths)
+
+
 def footage_of(source: Path | Sequence[Path]) -> Footage:
     """Open what one camera recorded.
 
     Args:
-        source: a video, several one after the other, or a folder of videos or of images.
+        source: a video, several one after the other, images, or a folder of videos or of images.
 
     Returns:
         Its frames by index.
@@ -235,9 +305,9 @@ def footage_of(source: Path | Sequence[Path]) -> Footage:
         ValueError: a folder with both videos and images, or with neither.
     """
     if not isinstance(source, Path):
-        return JoinedVideos(source)
+        return Stills(source) if are_images(source) else JoinedVideos(source)
     if not source.is_dir():
-        return Video(source)
+        return Stills([source]) if are_images([source]) else Video(source)
     videos, images = in_folder(source, VIDEO_SUFFIXES), in_folder(source, IMAGE_SUFFIXES)
     if bool(videos) == bool(images):
         what = "both videos and images" if videos else "neither videos nor images"

@@ -19,8 +19,9 @@ import numpy as np
 from ...calibrations import find_calibration
 from ...calibrations.isolated_parser import arrays
 from ...cameras import CameraRig
-from .entry import Place, Recording, Truth, match_videos, same_aspect
+from .entry import Place, Recording, Truth
 from .footage import Stills, footage_of
+from .matching import fitted
 from .moments import common_numbers
 
 TRAIN, TEST, EVERY = (1, 5, 6, 7, 8), (9, 11), 16  # subjects, and which frames are scored
@@ -77,14 +78,14 @@ def read(place: Place) -> Recording:
     sources = place.sources(place.inside(place.folder / "imageSequence"))
     calibration = _calibration(place)
     rig = place.rig(calibration, sources)
-    paths = match_videos(sources, rig.names, place.folder, calibration)
+    paths = place.matched(sources, rig, calibration)
     footage = tuple(footage_of(paths[name]) for name in rig.names)
     if odd := [f.path.name for f in footage if not isinstance(f, Stills)]:
         raise ValueError(
             f"{place.folder}: imageSequence/{odd[0]} holds no images; "
             "expected img_000001.jpg and on"
         )
-    same_aspect(footage, rig, calibration)
+    footage = fitted(footage, rig, calibration)
     table, clock = common_numbers([f for f in footage if isinstance(f, Stills)])
     step = float(np.median(np.diff(clock))) if len(clock) > 1 else 1.0
     return Recording(

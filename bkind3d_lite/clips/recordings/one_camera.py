@@ -17,7 +17,15 @@ import numpy as np
 from ...image_plane import image_plane
 from ..videos import Footage
 from .entry import Place, Recording
-from .footage import IMAGE_SUFFIXES, JoinedVideos, Stills, footage_of, in_folder, last_number
+from .footage import (
+    IMAGE_SUFFIXES,
+    JoinedVideos,
+    Stills,
+    are_images,
+    footage_of,
+    in_folder,
+    last_number,
+)
 
 PAUSE = 1 << 24  # frames that lie between two films, as their clocks tell it
 BOX = ("video", "frame", "x", "y", "w", "h")  # columns of boxes.csv
@@ -68,10 +76,12 @@ def _sources(place: Place) -> Mapping[str, Path]:
     """{name: video or folder of images}, in natural order of the names."""
     if place.file is not None:
         return {place.file.stem: place.inside(place.file)}
-    if sources := place.sources():
+    sources = place.sources()
+    if are_images(list(sources.values())):  # side by side: one film
+        home = next(iter(sources.values())).parent
+        return {place.folder.name: home}
+    if sources:
         return sources
-    if in_folder(place.folder, IMAGE_SUFFIXES):
-        return {place.folder.name: place.folder}
     raise ValueError(
         f"{place.folder}: no video and no folder of images; one camera's recording is a video, "
         "several videos, or a folder of images for each"

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..videos import Footage
-from .entry import Place, Recording, Truth, match_videos, same_aspect, whole
+from .entry import Place, Recording, Truth, whole
 from .footage import Stills, footage_of
+from .matching import fitted
 from .moments import common_numbers
 
 TRUTH_BYTES = 1 << 32  # of a truth file's arrays: a hundred joints for days
@@ -65,18 +67,16 @@ def read(place: Place) -> Recording:
             "one_camera=True, --one-camera"
         ) from error
     rig = place.rig(calibration, sources)
-    paths = _in_order(sources, rig.names, calibration) or match_videos(
-        sources, rig.names, place.folder, calibration
-    )
-    footage = tuple(whole(footage_of(paths[name])) for name in rig.names)
-    same_aspect(footage, rig, calibration)
+    paths = _in_order(sources, rig.names, calibration) or place.matched(sources, rig, calibration)
+    films = [whole(footage_of(paths[name])) for name in rig.names]
+    footage = fitted(films, rig, calibration)
     table, clock = _by_number(footage)
     return Recording(
         rig=rig,
         footage=footage,
         fps=place.rate(footage),
         table=table,
-        truth=_truth(place),
+        truth=_truth(place, place.places(rig, calibration)),
         clock=clock,
     )
 
@@ -105,9 +105,15 @@ def _in_order(
     return dict(zip(names, sources.values()))
 
 
-def _truth(place: Place) -> Truth | None:
+def _truth(place: Place, places: list[int]) -> Truth | None:
+    """The truth, with the marks of the cameras at these `places` (V) alone."""
     path = place.folder / "truth.npz"
-    return read_truth(place.inside(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    truth = read_truth(place.inside(path))
+    if truth.marks is None or truth.marks.shape[1] <= max(places):
+        return truth
+    return replace(truth, marks=truth.marks[:, places]) if place.cameras else truth
 
 
 def read_truth(path: Path) -> Truth:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from ...calibrations.isolated_parser import arrays
-from .entry import Place, Recording, Truth, match_videos, same_aspect
+from .entry import Place, Recording, Truth
 from .footage import footage_of
+from .matching import fitted
 from .moments import indices_of
 
 TRAIN, TEST, EVERY = (1, 2, 3, 4), (5,), 240  # subjects, and which frames are scored
@@ -66,9 +67,9 @@ def read(place: Place) -> Recording:
     path, place = place.inside(path), replace(place, trial=chosen)
     sources = place.sources()
     rig = place.rig(path, sources)
-    paths = match_videos(sources, rig.names, place.folder, path)
-    footage = tuple(footage_of(_in_parts(paths[name])) for name in rig.names)
-    same_aspect(footage, rig, path)
+    paths = place.matched(sources, rig, path)
+    films = [footage_of(_in_parts(paths[name])) for name in rig.names]
+    footage = fitted(films, rig, path)
     data = arrays(path, ("cameras", "mocap"))
     frames = _frame_numbers(data, rig.names, path)
     # Motion capture may be faster than the cameras.
