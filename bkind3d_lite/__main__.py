@@ -155,6 +155,28 @@ def _export(given: Namespace) -> None:
         print(path)
 
 
+def _classify(given: Namespace) -> None:
+    from .workflows.classify_rows import table_of
+    from .workflows.classify_run import classify
+
+    rows = classify(
+        given.train,
+        given.test,
+        given.out,
+        sets=given.features,
+        frame=given.frame,
+        seeds=given.seeds,
+        seconds=given.seconds,
+        features=given.bkind,
+        group=given.group,
+        network=given.network,
+        causal=given.causal,
+        epochs=given.epochs,
+        stride=given.stride,
+    )
+    print(f"\n{table_of(rows)}\n\nopen {Path(given.out) / 'behaviour.html'}")
+
+
 def _figures(given: Namespace) -> None:
     from .viz.paper_figures import make_figures
 
@@ -205,6 +227,7 @@ CALLS = {
     "cameras": _cameras,
     "pseudo": _pseudo,
     "export": _export,
+    "classify": _classify,
     "figures": _figures,
     "notebooks": _notebooks,
     "lab": _lab,

@@ -53,12 +53,12 @@ STREET = {
     "viz": [
         "colours", "arrows", "overlays", "films", "plots", "model_images", "skeleton_edits",
         "traces", "scenes", "player", "interactive", "widgets", "dashboard", "report_page",
-        "run_images", "paper_figures",
+        "run_images", "paper_figures", "behaviour_plots",
     ],
     "workflows": [
         "arguments", "recommend", "doctor", "doctor_page", "track_run", "evaluate_run", "logbook",
-        "train_run", "quickstart", "pose_cameras",
-        "label_run",
+        "train_run", "quickstart", "pose_cameras", "label_run", "classify_rows", "classify_page",
+        "classify_run",
     ],
     "lab": ["exercises", "sandbox", "checks", "grading", "notebook_pages", "notebook_tools"],
 }  # fmt: skip

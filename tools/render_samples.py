@@ -49,7 +49,7 @@ def joint_positions(clip, model, poses):
     return positions
 
 
-def write_truth(path, clip, model, poses):
+def write_truth(path, clip, model, poses, every=1):
     """Write truth.npz next to the videos, atomically."""
     names = np.array([joint.name for joint in clip.joints])
     neutral = joint_positions(clip, model, model.qpos0[None])[0].astype(float)
@@ -60,7 +60,7 @@ def write_truth(path, clip, model, poses):
         positions=joint_positions(clip, model, poses),
         names=names,
         edges=clip.edges().astype(np.int64),
-        fps=float(clip.fps),
+        fps=clip.fps / every,
         body_length=float(clip.length(dict(zip(names, neutral)))),
     )
     os.replace(draft, path)
@@ -92,14 +92,19 @@ def main():
         for part in args.part:
             frames = args.frames or clip.seconds[part] * clip.fps
             model, poses, acts = animate(clip, part, args.seed, frames)
-            write_truth(folder / part / "truth.npz", clip, model, poses)
+            poses = poses[:: args.every]
+            acts = {name: level[:: args.every] for name, level in acts.items()}
+            write_truth(folder / part / "truth.npz", clip, model, poses, args.every)
             write_acts(folder / part / "acts.npz", acts)
             shares = ", ".join(f"{name} {np.mean(level > 0.5):.0%}" for name, level in acts.items())
-            print(f"{clip.name} {part}: {frames} frames at {clip.fps} fps; {shares}", flush=True)
+            rate = clip.fps / args.every
+            print(f"{clip.name} {part}: {len(poses)} frames at {rate:g} fps; {shares}", flush=True)
             noise = 2 * args.seed + PARTS.index(part)
+            films = [folder / part / f"{camera.name}.mp4" for camera in cameras]
             jobs += [
-                (clip.name, args.size, index, poses, noise, folder / part / f"{camera.name}.mp4")
-                for index, camera in enumerate(cameras)
+                (clip.name, args.size, index, poses, noise, film, args.every)
+                for index, film in enumerate(films)
+                if not args.cameras or index + 1 in args.cameras
             ]
     if not args.dry:
         render(jobs, args.workers)
@@ -128,6 +133,9 @@ def arguments():
     parser.add_argument("--clip", nargs="+", choices=list(CLIPS), default=list(CLIPS))
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--frames", type=int, help="per part (default: the samples' lengths)")
+    every = "film every so many frames (default 1)"
+    parser.add_argument("--every", type=int, default=1, help=every)
+    parser.add_argument("--cameras", type=int, nargs="+", help="numbers from 1 (default: all)")
     parser.add_argument("--size", type=int, default=256, help="pixels, width and height")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)

@@ -140,6 +140,29 @@ def _export(verb: ArgumentParser) -> None:
     _edits(verb)
 
 
+def _classify(verb: ArgumentParser) -> None:
+    what = "folders with keypoints.npz and acts.npz, or CalMS21 files (.json, .npy)"
+    verb.add_argument("--train", nargs="+", required=True, metavar="PLACE", help=f"{what}")
+    verb.add_argument("--test", nargs="+", required=True, metavar="PLACE", help="held out")
+    verb.add_argument("--out", default="runs/behaviour", help="output folder")
+    sets = "feature sets, each some of keypoints,confidence,covariance (default: keypoints)"
+    verb.add_argument("--features", nargs="+", default=["keypoints"], metavar="SET", help=sets)
+    frame = "room: as tracked; body: place and heading removed; centroid: nothing else"
+    verb.add_argument("--frame", default="room", choices=("room", "body", "centroid"), help=frame)
+    verb.add_argument("--seeds", type=int, nargs="+", default=[0])
+    seconds = "that a window reaches to either side (default 2; CalMS21's is 6.7)"
+    verb.add_argument("--seconds", type=float, default=2.0, help=seconds)
+    network = "conv, lstm, attention or frame (default conv)"
+    verb.add_argument("--network", default="conv", help=network)
+    verb.add_argument("--causal", action="store_true", help="windows end at their frame")
+    verb.add_argument("--epochs", type=int, default=15)
+    stride = "learn from every so many frames (default 1)"
+    verb.add_argument("--stride", type=int, default=1, help=stride)
+    folder = "BKinD's feature files of CalMS21's videos (default: its own keypoints)"
+    verb.add_argument("--bkind", metavar="FOLDER", help=folder)
+    verb.add_argument("--group", help="of a CalMS21 file: which annotator or behaviour")
+
+
 def _figures(verb: ArgumentParser) -> None:
     verb.add_argument("--checkpoint", required=True)
     clip = "a clip's folder, or one that holds train and test"
@@ -302,6 +325,10 @@ VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
         "3D labels from 2D poses, with the recording's cameras or with cameras found from them",
     ),
     "export": (_export, "write a track as the files of other tools"),
+    "classify": (
+        _classify,
+        "learn what the animal does from labelled tracks, score it on others, beside baselines",
+    ),
     "figures": (
         _figures,
         "figures for a paper (SVG and PDF): method overview, qualitative rows, curves, "

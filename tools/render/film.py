@@ -1,6 +1,7 @@
 """Renders poses through the cameras' lenses and sensors into video files."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -68,15 +69,18 @@ def vignette(size):
     return (1 - 0.10 * (x * x + y * y))[..., None].astype(np.float32)
 
 
-def shoot(clip, size, index, poses, seed, path):
-    """Film all poses (T, nq) with one camera into an H.264 file, written atomically."""
+def shoot(clip, size, index, poses, seed, path, every=1):
+    """Film all poses (T, nq) with one camera into an H.264 file, written atomically.
+
+    They are every so many frames of the clip's rate.
+    """
     cameras = clip.cameras(size)
     eye = Eye(clip, cameras, index)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.part.mp4")
     with av.open(str(draft), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=clip.fps)
+        stream = container.add_stream("libx264", rate=Fraction(clip.fps, every))
         stream.width, stream.height, stream.pix_fmt = *cameras[index].size, "yuv420p"
         stream.options = {"crf": str(clip.crf), "preset": "medium", "g": "120"}
         stream.codec_context.thread_count = 1
