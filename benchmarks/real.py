@@ -28,8 +28,9 @@ from PIL import Image
 
 from bkind3d_lite.clips import MultiViewClip, Survey, Track, open_clip
 from bkind3d_lite.clips.exports import read_track
+from bkind3d_lite.clips.extent import animal_length
 from bkind3d_lite.clips.heading_finder import headed
-from bkind3d_lite.clips.survey import animal_length, on_silhouettes, survey
+from bkind3d_lite.clips.survey import on_silhouettes, survey
 from bkind3d_lite.evaluation import BarycentricRegressor, RigidTemplate, mpjpe
 from bkind3d_lite.evaluation.body_bound import body_bound
 from bkind3d_lite.files import write_atomically

@@ -8,7 +8,8 @@ import torch
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from bkind3d_lite.clips.survey import animal_length, survey
+from bkind3d_lite.clips.extent import animal_length
+from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.model import Objective, build, placed
 from bkind3d_lite.recipes import (

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from bkind3d_lite.clips.extent import animal_length, region
 from bkind3d_lite.clips.rig_checks import PASS
-from bkind3d_lite.clips.survey import animal_length, region
 from bkind3d_lite.recipes import find_recipe
 from bkind3d_lite.training.memory_planner import Need, Plan, memory
 from bkind3d_lite.workflows import recommend

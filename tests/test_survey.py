@@ -10,10 +10,10 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import save_calibration
 from bkind3d_lite.clips import MultiViewClip, open_clip
+from bkind3d_lite.clips.extent import animal_length
 from bkind3d_lite.clips.heading_finder import find_heading
 from bkind3d_lite.clips.survey import (
     THUMB,
-    animal_length,
     estimate_background,
     locate,
     on_silhouettes,
@@ -243,7 +243,7 @@ def test_the_region_holds_the_animal_wherever_the_origin_is(clip, seen):
 
     A moved world moves it alike.
     """
-    from bkind3d_lite.clips.survey import region
+    from bkind3d_lite.clips.extent import region
     from bkind3d_lite.volumes import overlap
 
     centre, side = region(seen, clip.rig)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..cameras import CameraRig
 from .heading import Heading
+from .moving_light import largest, lit
 
 CROP_FROM_PX = 512  # of the longer side: larger images are cropped before anything else
 
@@ -28,7 +29,8 @@ def foreground(images: Tensor, ground: Tensor, noise: Tensor, contrast: Tensor) 
 
     A shadow darkens all colours of the background alike: where image = a x background with a in
     0.42..1, only what is left of the difference after that scaling counts (darker than 0.34 x the
-    background is no shadow any more). What this takes from grey parts of the body is given back
+    background is no shadow any more). Light that moves brightens them alike, smoothly and over a
+    patch (`moving_light.lit`); it is treated in the same way. What this takes from grey parts of the body is given back
     where they are enclosed by the rest of it (a grey closing of the foreground).
 
     Args:
@@ -44,7 +46,9 @@ def foreground(images: Tensor, ground: Tensor, noise: Tensor, contrast: Tensor) 
     shade = (images * ground).sum(2, keepdim=True) / power
     whole = (images - ground).abs().amax(2, keepdim=True)
     colour = (images - shade * ground).abs().amax(2, keepdim=True)
-    solid = torch.where(shade > 1, 1.0, ((0.42 - shade) / 0.08).clamp(0, 1))
+    plain = torch.where(power > 1e-3, shade, 1.0)
+    bright = 1 - lit(plain.flatten(0, 2)).view_as(shade)
+    solid = torch.where(shade > 1, bright, ((0.42 - shade) / 0.08).clamp(0, 1))
     low, high = (3 * noise)[:, None, None, None], contrast[:, None, None, None]
 
     def share(difference: Tensor) -> Tensor:
@@ -54,13 +58,8 @@ def foreground(images: Tensor, ground: Tensor, noise: Tensor, contrast: Tensor) 
     sure = share(colour + (whole - colour).clamp(min=0) * solid)
     # About a twenty-fourth of the image: holes in a body, not the gap to its shadow.
     k = max(images.shape[-2:]) // 48 * 2 + 1
-    closed = -_largest(-_largest(sure.flatten(0, 1), k), k)
+    closed = -largest(-largest(sure.flatten(0, 1), k), k)
     return torch.minimum(torch.maximum(closed.view_as(sure), sure), share(whole))
-
-
-def _largest(x: Tensor, k: int) -> Tensor:
-    """Sliding maximum over k x k pixels, one axis after the other."""
-    return F.max_pool2d(F.max_pool2d(x, (k, 1), 1, (k // 2, 0)), (1, k), 1, (0, k // 2))
 
 
 def footprint(rig: CameraRig, centre: Tensor, side: float) -> Window:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .clip import MultiViewClip, Survey
+from .extent import animal_length
 from .heading import Heading, twelfth, wrapped
 from .hull_motion import MOMENT, HullMotion, hull_motion
 from .look import (
@@ -23,7 +24,6 @@ from .look import (
     teach,
     turned,
 )
-from .survey import animal_length
 
 ANGLES = 72  # headings that are told apart
 TURN = 0.35  # radians that an animal usually turns in that time

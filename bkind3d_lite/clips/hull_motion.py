@@ -14,6 +14,7 @@ from ..cameras import CameraRig
 from ..volumes import Grid, hull, inside
 from . import survey as surveys
 from .clip import MultiViewClip, Survey
+from .extent import animal_length
 
 MOMENT = 0.1  # seconds of which the evidence is one piece
 REACH = 0.75  # animal lengths about the hull's middle within which its shape counts
@@ -58,7 +59,7 @@ def hull_motion(clip: MultiViewClip, survey: Survey, length: float | None = None
     Returns:
         Shape and way in every frame.
     """
-    length = length or surveys.animal_length(survey, clip.rig)
+    length = length or animal_length(survey, clip.rig)
     shapes, changes, gap, t = [], [], max(1, round(MOMENT * clip.fps)), 0
     before = None
     for thumbs in _foregrounds(clip, survey):

@@ -15,14 +15,16 @@ from torch.nn import functional as F
 
 from ..cameras import CameraRig
 from ..image_plane import plane_boxes, plane_centres
-from ..shapes import cells
 from ..volumes import Grid, hull, inside, overlap, soft_argmax
 from .background import estimate_background
 from .clip import MultiViewClip, Survey
+from .extent import animal_length
 from .foreground import CROP_FROM_PX, foreground
+from .moving_light import lit, parting
 from .videos import Frames
 
 THUMB = 96  # pixels of the longer side of a foreground thumbnail
+LIGHT = 0.05  # share of what moves that is light, from which the light of the room is said to move
 SAMPLED = 2000  # thumbnails that show whether anything moves, where they are not kept
 
 
@@ -42,6 +44,24 @@ def _noise_and_contrast(frames: Tensor, background: Tensor) -> tuple[Tensor, Ten
     return noise, contrast, (few > (5 * noise).clamp(min=20 / 255)).float().mean()
 
 
+def _contrast_in_light(frames: Tensor, background: Tensor, noise: Tensor) -> Tensor:
+    """Contrast of the animal where light moves with it; 0 where none does.
+
+    Such a floor mirrors, too: the contrast is where the animal's differences part from the rest.
+    Frames (n, H, W, 3) and background (H, W, 3) of one view, uint8.
+    """
+    hw = _thumb_hw((background.shape[1], background.shape[0]))
+    few = frames[:: -(-len(frames) // 12)]
+    images, ground = _shrunk(few[:, None], hw)[:, 0], _shrunk(background[None, None], hw)[:, 0]
+    shade = (images * ground).sum(1) / ground.square().sum(1).clamp(min=1e-3)
+    away = (images - ground).abs().amax(1)
+    moving = away > (4 * noise).clamp(min=8 / 255)
+    light = moving & (shade > 1) & (lit(shade) > 0.5)
+    if light.sum() < LIGHT * moving.sum() or not (moving & ~light).any():
+        return noise.new_tensor(0.0)
+    return noise.new_tensor(parting(away[moving & ~light]))
+
+
 def _views(
     clip: MultiViewClip, picks: list[int], background: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -54,7 +74,9 @@ def _views(
     for v in range(clip.rig.views):
         frames = footage[picks, v]
         grounds.append(estimate_background(frames) if background is None else background[v])
-        measures.append(torch.stack(_noise_and_contrast(frames, grounds[-1])))
+        noise, contrast, share = _noise_and_contrast(frames, grounds[-1])
+        contrast = torch.maximum(contrast, _contrast_in_light(frames, grounds[-1], noise))
+        measures.append(torch.stack([noise, contrast, share]))
     noise, contrast, share = torch.stack(measures, 1)
     return torch.stack(grounds), noise, contrast, share
 
@@ -232,83 +254,6 @@ def _refuse_still(clip: MultiViewClip, survey: Survey) -> Survey:
 
 
 # ---- what a survey tells -------------------------------------------------------------------------
-def region(
-    survey: Survey, rig: CameraRig, margin: float = 1.25, samples: int = 64
-) -> tuple[Tensor, float]:
-    """A cube that holds the animal wherever it goes in the clip.
-
-    Of some frames, the box of the voxels that nearly as many views see as foreground as the best
-    one, in the cube where the views overlap. One frame in fifty may stick out at either end.
-
-    Args:
-        survey: of the clip, with thumbs.
-        rig: its cameras.
-        margin: how much wider than the box's widest axis.
-        samples: frames that are looked at.
-
-    Returns:
-        Centre (3) and side, world units; of one uncalibrated camera, its whole picture.
-    """
-    middle, width = overlap(rig)
-    if not rig.calibrated:
-        return middle, width
-    points = Grid(middle, width, 32).points.flatten(0, 2)
-    ndc, lows, highs = rig.ndc_from_world(points), [], []
-    for t in _spread(survey, samples):
-        votes = hull(survey.thumbs[t, None, :, None].float() / 255, ndc[None], blur=3)[0]
-        inner = points[votes > votes.max() - 0.5]
-        lows.append(inner.amin(0))
-        highs.append(inner.amax(0))
-    low, high = torch.stack(lows).quantile(0.02, 0), torch.stack(highs).quantile(0.98, 0)
-    return (low + high) / 2, float(margin * ((high - low).max() + width / 32))
-
-
-def animal_length(survey: Survey, rig: CameraRig, samples: int = 300) -> float:
-    """How long the animal is when it stretches, without labels.
-
-    Twice the distance from its centre within which 19 of 20 of its foreground pixels lie, at its
-    depth: the larger of the views' (three in four are not longer), the longer of the poses (nine
-    in ten). A thin tail hardly counts.
-
-    Args:
-        survey: of the clip; one without thumbs has measured it already.
-        rig: its cameras.
-        samples: frames that are looked at.
-
-    Returns:
-        World units.
-    """
-    if survey.length is not None:
-        return survey.length
-    times = _spread(survey, samples).split(32)
-    radius = torch.cat([_radius(survey.thumbs[some], survey.centre[some], rig) for some in times])
-    return 2 * float(radius.nanquantile(0.75, dim=1).nanquantile(0.9))
-
-
-def _spread(survey: Survey, samples: int) -> Tensor:
-    """At most so many times, evenly over the clip."""
-    T = len(survey.thumbs)
-    return torch.linspace(0, T - 1, min(samples, T)).long()
-
-
-def _radius(thumbs: Tensor, centre: Tensor, rig: CameraRig) -> Tensor:
-    """Distance from `centre` (T, 3) within which 19 of 20 foreground pixels lie, (T, V).
-
-    World units; NaN: a view that does not see the animal.
-    """
-    sure = (thumbs > 127).flatten(2).float()
-    depth = rig.cam_from_world(centre)[..., 2]
-    half_width = (depth / rig.K[:, 0, 0, None] * rig.wh[0] / 2).T  # of an image there, (T, V)
-    square = centre.new_tensor([1.0, rig.wh[1] / rig.wh[0]])
-    pixels = cells(*thumbs.shape[2:]).flatten(0, 1)
-    offset = (pixels - rig.ndc_from_world(centre).transpose(0, 1)[:, :, None]) * square
-    away, order = (offset.norm(dim=-1) * half_width[..., None]).sort(-1)
-    within = sure.gather(-1, order).cumsum(-1)
-    last = (within >= 0.95 * within[..., -1:]).float().argmax(-1, keepdim=True)
-    radius = away.gather(-1, last)[..., 0]
-    return radius.masked_fill(within[..., -1] < 4, torch.nan)
-
-
 def on_silhouettes(
     points: Tensor, rig: CameraRig, thumbs: Tensor, grow: float
 ) -> tuple[Tensor, Tensor]:
@@ -345,7 +290,11 @@ def thumb_size(rig: CameraRig) -> tuple[int, int]:
     Returns:
         (h, w) in pixels.
     """
-    W, H = rig.wh
+    return _thumb_hw(rig.wh)
+
+
+def _thumb_hw(wh: tuple[int, int]) -> tuple[int, int]:
+    W, H = wh
     return max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W)))
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from ..cameras import CameraRig
+from ..clips.extent import animal_length, region
 from ..clips.foreground import Survey
 from ..clips.look import Look
-from ..clips.survey import animal_length, region
 from ..image_plane import world_needed
 from ..recipes import Recipe
 from ..volumes import overlap

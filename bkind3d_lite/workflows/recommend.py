@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..clips.clip import MultiViewClip, Survey
-from ..clips.survey import animal_centres, animal_length, region
+from ..clips.extent import animal_length, region
+from ..clips.survey import animal_centres
 from ..image_plane import UNIT
 from ..model.builder import placed
 from ..recipes import Recipe, find_recipe
