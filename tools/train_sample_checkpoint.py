@@ -41,11 +41,7 @@ Scores on the held-out part (`data_samples/{clip}/test`), by the code of
 
 | | PMPJPE mm | MPJPE mm | on-body | R2 room | R2 body | turning |
 |---|---|---|---|---|---|---|
-| this checkpoint | {pmpjpe:.1f} | {mpjpe:.1f} | {on_body:.3f} | {turns} |
-| untrained, in the turned volume | {u_pmpjpe:.1f} | {u_mpjpe:.1f} | {u_on_body:.3f} | {u_turns} |
-| rigid template | {r_pmpjpe:.1f} | {r_mpjpe:.1f} | - | | | |
-| true centroid alone | {c_pmpjpe:.1f} | {c_mpjpe:.1f} | - | | | |
-| mean pose | {m_pmpjpe:.1f} | {m_mpjpe:.1f} | - | | | |
+{rows}
 
 Rigid template: the survey's centre, the heading and a mean offset per joint; no network.
 Heading of the held-out part, found without labels: {heading}.
@@ -113,7 +109,7 @@ def finish(given, run, parts, seconds: float) -> None:
     fresh = begin(run.recipe, parts[0].clip, given.seed).model
     rows = {
         "this checkpoint": score_parts(run.model, run.recipe, parts)[1],
-        "untrained network": score_parts(fresh, run.recipe, parts)[1],
+        "untrained, in the turned volume": score_parts(fresh, run.recipe, parts)[1],
     }
     known = references(parts)
     names = {"rigid_template": "rigid template", "centroid": "true centroid alone"}
@@ -133,8 +129,6 @@ def finish(given, run, parts, seconds: float) -> None:
         date=datetime.date.today().isoformat(),
         size=path.stat().st_size / 1e6,
         recipe=json.dumps(asdict(run.recipe), indent=1),
-        turns=_turns(rows[""]),
-        u_turns=_turns(rows["u_"]),
         heading=parts[1].survey.heading,
         rows="\n".join(card_row(name, row) for name, row in rows.items()),
     )
@@ -143,12 +137,6 @@ def finish(given, run, parts, seconds: float) -> None:
         lambda temporary: temporary.write_text(text, encoding="utf-8"),
     )
     print(f"wrote {path}")
-
-
-def _turns(row) -> str:
-    """Shares of room and body, and turning, as cells of the table."""
-    values = (row[key] for key in ("r2_room", "r2_body", "turning"))
-    return " | ".join("-" if value is None else f"{value:.2f}" for value in values)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..cameras import CameraRig
 from ..shapes import cells
@@ -53,9 +54,9 @@ def animal_length(survey: Survey, rig: CameraRig, samples: int = 60) -> float:
     """How long the animal is when it stretches, without labels.
 
     Twice the distance from the middle of its visual hull within which 98 of 100 of the hull's
-    voxels lie, the longer of the poses (three in four are not longer). Its silhouettes say where to look; they alone
-    would count a shadow, a mirror image in the floor and the noise of every view, on which the
-    views do not agree in space. One uncalibrated camera has nothing else.
+    voxels lie, the longer of the poses (three in four are not longer). Its silhouettes say where
+    to look; they alone would count a shadow, a mirror image in the floor and the noise of every
+    view, on which the views do not agree in space. One uncalibrated camera has nothing else.
 
     Args:
         survey: of the clip; one without thumbs has measured it already.
@@ -86,16 +87,35 @@ def animal_length(survey: Survey, rig: CameraRig, samples: int = 60) -> float:
 
 def _hull_radius(thumbs: Tensor, grid: Grid, rig: CameraRig) -> Tensor:
     """Distance from the hull's middle within which `INNER` of it lies, (T,) world units."""
-    points = grid.points.flatten(1, 3)
+    points, n = grid.points.flatten(1, 3), grid.voxels
     ndc = rig.ndc_from_world(points)
-    votes = hull(thumbs[:, :, None].float() / 255, ndc, blur=3)
+    votes = hull(_without_specks(thumbs)[:, :, None], ndc, blur=3)
     votes = votes.masked_fill(inside(ndc).sum(1) < 2, math.log(0.02))
-    solid = (votes > votes.amax(1, keepdim=True) - NEARLY).float()
+    best = votes.amax(1, keepdim=True)
+    solid = _around((votes == best).view(-1, n, n, n), (votes > best - NEARLY).view(-1, n, n, n))
+    solid = solid.flatten(1)
     middle = (solid[..., None] * points).sum(1) / solid.sum(1, keepdim=True)
     away, order = (points - middle[:, None]).norm(dim=-1).sort(-1)
     within = solid.gather(-1, order).cumsum(-1)
     last = (within >= INNER * within[:, -1:]).float().argmax(-1, keepdim=True)
     return away.gather(-1, last)[:, 0]
+
+
+def _without_specks(thumbs: Tensor) -> Tensor:
+    """Foreground (T, V, h, w) in [0, 1] without single pixels."""
+    soft = thumbs.float() / 255
+    return soft * (F.avg_pool2d(soft, 3, 1, 1) > 0.2)
+
+
+def _around(seed: Tensor, solid: Tensor) -> Tensor:
+    """What of `solid` (T, n, n, n) hangs together with the seed, gaps of one voxel too."""
+    found, whole = seed.float()[:, None], solid.float()[:, None]
+    for _ in range(3 * solid.shape[-1]):
+        wider = F.max_pool3d(found, 5, 1, 2) * whole
+        if torch.equal(wider, found):
+            break
+        found = wider
+    return found[:, 0]
 
 
 def _spread(survey: Survey, samples: int) -> Tensor:

@@ -30,8 +30,8 @@ def foreground(images: Tensor, ground: Tensor, noise: Tensor, contrast: Tensor) 
     A shadow darkens all colours of the background alike: where image = a x background with a in
     0.42..1, only what is left of the difference after that scaling counts (darker than 0.34 x the
     background is no shadow any more). Light that moves brightens them alike, smoothly and over a
-    patch (`moving_light.lit`); it is treated in the same way. What this takes from grey parts of the body is given back
-    where they are enclosed by the rest of it (a grey closing of the foreground).
+    patch (`moving_light.lit`); it is treated in the same way. What this takes from grey parts of
+    the body is given back where they are enclosed by the rest of it (a grey closing).
 
     Args:
         images: (B, V, 3, H, W) in [0, 1].

@@ -42,14 +42,13 @@ def lit(shade: Tensor) -> Tensor:
         (n, H, W) in [0, 1].
     """
     brighter = shade.clamp(0.2, 5.0).log()
-    smooth = brighter - _with_edges_alone(
-        F.avg_pool2d(brighter, 3, 1, 1, count_include_pad=False)
-    )
+    blurred = F.avg_pool2d(brighter, 3, 1, 1, count_include_pad=False)
+    steep = _with_edges_alone(blurred)
     k = max(shade.shape[-2:]) // NARROW // 2 * 2 + 1
     above = brighter.clamp(min=0)
     broad = largest(-largest(-above, k), k)
-    share = torch.minimum(broad, smooth).clamp(min=0) / above.clamp(min=0.02)
-    return ((share - 0.4) / 0.3).clamp(0, 1)
+    share = torch.minimum(broad, blurred - steep).clamp(min=0) / above.clamp(min=0.02)
+    return ((share - 0.4) / 0.3).clamp(0, 1) * ((0.25 - steep) / 0.15).clamp(0, 1)
 
 
 def _with_edges_alone(x: Tensor) -> Tensor:

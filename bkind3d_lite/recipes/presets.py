@@ -54,7 +54,7 @@ QUICK_HUMAN = QUICK_RAT.with_(
 # For recordings of one's own: the cube's side comes from the animal itself, and three views a step
 # keep every view's part small.
 QUICK = QUICK_RAT.with_(
-    name="quick", keypoints=16, animal_side=None, animal_lengths=1.4, views_per_step=3, steps=1200
+    name="quick", keypoints=16, animal_side=None, animal_lengths=1.55, views_per_step=3, steps=1200
 )
 # The paper at its own size (its section 4; constants that it does not print are the released
 # code's). One pair every 10 frames of Human3.6M's training subjects makes about 39 000 steps an

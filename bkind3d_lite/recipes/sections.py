@@ -80,7 +80,7 @@ class VolumeRecipe(Section):
     centre: tuple[float, float, float] | None = None  # None: likewise
     # mode animal: the cube stands about the visual hull, images are cropped to it
     animal_side: float | None = None  # world units; None: measured by `placed`,
-    animal_lengths: float = 1.4  # as a multiple of the animal's own length
+    animal_lengths: float = 1.55  # as a multiple of the animal's own length
     jitter: float = 0.0  # random shift of that cube, up to this share of its side
     turn: bool = False  # turned about the vertical at random, differently for now and later
     # turned with the animal instead, where the recording tells its heading: `swing` radians to
