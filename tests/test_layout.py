@@ -31,12 +31,16 @@ STREET = {
     ],
     "clips": [
         "video_headers", "video_index", "display", "camera_footage", "videos", "recordings",
-        "frame_cache", "heading", "tracks", "image_tracks", "moving_light", "foreground", "extent",
-        "sampling", "clip", "pseudo_labels", "single_view", "exports", "synthetic", "background",
-        "survey", "hull_motion", "look", "heading_finder", "calibration_faults", "rig_checks",
-        "recording_checks", "label_checks", "evaluation", "regressors", "errors", "pose_scores",
-        "body_bound", "protocol", "image_scores", "tasks", "pose_features", "behaviour_networks",
-        "behaviour", "behaviour_scores", "labelled", "calms21", "simple_h36m",
+        "frame_cache", "heading", "tracks", "image_tracks", "moving_light", "foreground",
+        "extent", "sampling", "clip",
+        "pseudo_labels", "single_view", "exports", "synthetic", "background", "survey",
+        "hull_motion", "look", "heading_finder", "calibration_faults", "rig_checks",
+        "recording_checks", "label_checks",
+    ],
+    "evaluation": ["regressors", "errors", "pose_scores", "body_bound", "protocol", "image_scores"],
+    "tasks": [
+        "pose_features", "behaviour_networks", "behaviour", "behaviour_scores", "labelled",
+        "calms21", "simple_h36m",
     ],
     "model": [
         "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks", "networks",
