@@ -127,7 +127,7 @@ def _pseudo(given: Namespace) -> None:
         order=given.order,
         person=given.person,
         how=given.how,
-        cameras=given.cameras,
+        whose=given.rig,
         times=given.times,
         seed=given.seed,
         **opening(given),

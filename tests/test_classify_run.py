@@ -93,3 +93,12 @@ def test_calms21_is_read_by_its_own_names(tmp_path):
     found = classify([path], [path], tmp_path, seconds=0.7, epochs=3, batch=32)
     assert [row.name for row in found] == ["keypoints", "shuffled labels"]
     assert found[0].scores[0].mean > 0.8
+
+
+def test_the_whole_command_line_has_a_parser():
+    """Options that several verbs share must not clash with a verb's own."""
+    from bkind3d_lite.workflows.arguments import VERBS, command_parser
+
+    parser = command_parser()
+    given = parser.parse_args(["classify", "--train", "a", "--test", "b", "--seeds", "0", "1"])
+    assert given.seeds == [0, 1] and given.verb == "classify" and given.verb in VERBS

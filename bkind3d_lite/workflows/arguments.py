@@ -115,7 +115,7 @@ def _pseudo(verb: ArgumentParser) -> None:
         "--how", choices=("robust", "plain", "median", "marks", "truth"), default="robust", help=how
     )
     cameras = "the recording's own, or found from the poses (default: given)"
-    add("--cameras", choices=("given", "found"), default="given", help=cameras)
+    add("--rig", choices=("given", "found"), default="given", help=cameras)
     add("--times", metavar="FROM:TO", help="rows to label (default: all)")
     add("--seed", type=int, default=0)
     add_opening(verb)

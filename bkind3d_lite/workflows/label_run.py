@@ -23,7 +23,7 @@ def label_folder(
     order: str | None = None,
     person: str | None = None,
     how: str = "robust",
-    cameras: str = "given",
+    whose: str = "given",
     times: str | None = None,
     seed: int = 0,
     **opening: Any,
@@ -37,7 +37,7 @@ def label_folder(
         order: of the joints, where the files do not name them.
         person: `moving`, where there are several.
         how: as of `pseudo_labels`.
-        cameras: `given` or `found`.
+        whose: cameras, the `given` ones or those that are `found` from the poses.
         times: `FROM:TO`, rows to label.
         seed: of the search for cameras.
         **opening: of `open_clip`.
@@ -46,9 +46,9 @@ def label_folder(
         The labels.
     """
     recording = open_clip(clip, **opening)
-    seen = None if poses is None else _poses(recording.rig, poses, order, person, cameras)
+    seen = None if poses is None else _poses(recording.rig, poses, order, person, whose)
     part = _stretch(times)
-    labels = pseudo_labels(recording, seen, how, cameras=cameras, times=part, seed=seed)
+    labels = pseudo_labels(recording, seen, how, cameras=whose, times=part, seed=seed)
     labels.save(out)
     if seen is not None:
         ordered = seen.ordered(recording.rig.names)
