@@ -87,11 +87,12 @@ def _print_scores(report: Mapping[str, Any], out: str) -> None:
 def _doctor(given: Namespace) -> None:
     from .clips.rig_checks import FAIL
     from .workflows.doctor import examine
-    from .workflows.doctor_page import write_page
+    from .workflows.doctor_page import page_place, write_page
 
+    page = page_place(given.folder, given.out)
     diagnosis = examine(given.folder, **opening(given))
     print(diagnosis.text())
-    print(f"open {write_page(diagnosis, given.out)}")
+    print(f"open {write_page(diagnosis, page)}")
     if diagnosis.state == FAIL:
         raise ValueError(f"{given.folder}: not fit to train on as it is; see the checks marked ✗")
 

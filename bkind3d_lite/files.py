@@ -4,8 +4,11 @@ import codecs
 import csv
 import io
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+
+LONGEST_NAME = 255  # bytes, of a file or folder, on usual file systems
 
 
 def bundled(name: str) -> Path:
@@ -69,6 +72,43 @@ def text_of(path: str | Path) -> str:
     data = Path(path).read_bytes()
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if marked else "utf-8-sig").replace("\r\n", "\n")
+
+
+def refuse_unwritable(out: str | Path, folder: bool = True) -> Path:
+    """Find out before any work whether its results can be written; nothing is left there.
+
+    Args:
+        out: a folder that is there or will be made, or a file.
+        folder: which of them it is.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: it is of the other kind, or nothing can be written there.
+    """
+    out = Path(out)
+    try:
+        reason = _obstacle(out if folder else out.parent)
+        if not folder and out.is_dir():
+            reason = "it is a folder, expected a file"
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        raise ValueError(f"{out}: cannot be written ({reason}); choose another place with --out")
+    return out
+
+
+def _obstacle(folder: Path) -> str:
+    """Why nothing can be written into a folder that may not be there yet; "": it can."""
+    while not os.path.lexists(folder) and folder != folder.parent:
+        if len(os.fsencode(folder.name)) > LONGEST_NAME:
+            return f"the name {folder.name[:20]}... is too long"
+        folder = folder.parent
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
+    with tempfile.TemporaryFile(dir=folder):
+        return ""
 
 
 def read_rows(path: str | Path) -> list[dict[str, str]]:

@@ -13,9 +13,10 @@ PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
 STREET = {
     "shapes": [],
     "files": [],
+    "progress": [],
     "units": [],
     "distributed": [],
-    "recipes": ["sections", "presets", "words"],
+    "recipes": ["ranges", "sections", "presets", "words"],
     "lenses": [],
     "cameras": [],
     "image_plane": [],
@@ -57,9 +58,9 @@ STREET = {
         "run_images", "paper_figures", "behaviour_plots",
     ],
     "workflows": [
-        "arguments", "recommend", "doctor", "doctor_page", "track_run", "evaluate_run", "logbook",
-        "train_run", "quickstart", "pose_cameras", "label_run", "classify_rows", "classify_page",
-        "classify_run",
+        "usage", "arguments", "recommend", "doctor", "doctor_page", "track_run", "evaluate_run",
+        "logbook", "train_run", "quickstart", "pose_cameras", "label_run", "classify_rows",
+        "classify_page", "classify_run",
     ],
     "lab": ["exercises", "sandbox", "checks", "grading", "notebook_pages", "notebook_tools"],
 }  # fmt: skip

@@ -1,5 +1,7 @@
 """Real files, what comes of them: order, time, units, ranges; nothing silent, nothing guessed."""
 
+import math
+import re
 import shutil
 from dataclasses import replace
 from fractions import Fraction
@@ -12,6 +14,7 @@ from av.video.frame import PictureType
 from PIL import Image
 from scipy.io import loadmat
 
+from bkind3d_lite.__main__ import main
 from bkind3d_lite.cameras import ring, save_calibration
 from bkind3d_lite.clips import Skeleton, Track
 from bkind3d_lite.clips.clip import open_clip
@@ -19,6 +22,18 @@ from bkind3d_lite.clips.exports import EXPORTS, export, read_track
 from bkind3d_lite.clips.image_tracks import Track2D
 from bkind3d_lite.clips.survey import survey_views
 from bkind3d_lite.clips.videos import Video, write_video
+from bkind3d_lite.progress import progress
+from bkind3d_lite.recipes import Recipe, write_recipe
+from bkind3d_lite.recipes.presets import PRESETS, PURPOSES, RECIPES
+from bkind3d_lite.recipes.ranges import RANGES
+from bkind3d_lite.recipes.sections import leaves
+from bkind3d_lite.workflows.arguments import command_parser
+from bkind3d_lite.workflows.doctor import Diagnosis
+from bkind3d_lite.workflows.doctor_page import page_place, write_page
+from bkind3d_lite.workflows.quickstart import quickstart
+from bkind3d_lite.workflows.track_run import track_folder
+from bkind3d_lite.workflows.train_run import train_folder
+from bkind3d_lite.workflows.usage import EXAMPLES
 
 
 @pytest.fixture()
@@ -489,3 +504,172 @@ def test_numbers_times_and_names_of_tracks_in_an_image_travel(tmp_path):
     xarray = pytest.importorskip("xarray", reason="xarray is not installed")
     data = xarray.load_dataset(files["keypoints_movement.nc"], engine="h5netcdf")
     assert np.allclose(data.time, seconds)
+
+
+# ---- ranges --------------------------------------------------------------------------------------
+def test_every_number_of_a_recipe_has_a_range_and_every_preset_is_inside():
+    numbers = {
+        key
+        for key, (_, leaf) in leaves().items()
+        if re.search(r"\b(int|float)\b", str(leaf.type).split("Literal")[0])
+    }
+    assert numbers == set(RANGES)
+    assert set(PURPOSES) == {recipe.name for recipe in PRESETS}, "a line of --help each"
+
+
+@pytest.mark.parametrize("key", sorted(RANGES))
+def test_numbers_outside_are_one_sentence(key):
+    recipe, allowed = RECIPES["quick"], RANGES[key]
+    value = recipe.flat()[key]
+    kind = float if "float" in str(leaves()[key][1].type) else int
+    few = {"image_wh": 2, "centre": 3}.get(key, 1)
+    listed = isinstance(value, tuple) or key in ("centre", "decoder_widths", "sigmas")
+    outside = [allowed.least - 1, allowed.most * 2]
+    outside += [math.nan, math.inf, -math.inf] if kind is float else []
+    outside += [allowed.least] if allowed.above else []
+    for number in map(kind, outside):
+        with pytest.raises(
+            ValueError, match=f"{key} = .*; expected .*{re.escape(f'{allowed.least:g}')}"
+        ):
+            recipe.with_(**{key: (number,) * few if listed else number})
+
+
+def test_numbers_that_do_not_fit_together():
+    with pytest.raises(ValueError, match="voxels = 20; expected a multiple of 16.*v2v_levels = 4"):
+        RECIPES["lean"].with_(voxels=20)
+    with pytest.raises(ValueError, match="near = 5.0; expected less than far = 3.0"):
+        RECIPES["quick"].with_(near=5.0, far=3.0)
+
+
+WRONG = [
+    (["--set", "keypoints=0"], "keypoints = 0; expected from 2"),
+    (["--set", "voxels=0"], "voxels = 0; expected from 4"),
+    (["--set", "size=[0,0]"], r"image_wh = \[0, 0\]; expected from 16"),
+    (["--set", "views=99"], "views_per_step = 99; expected from 1 to 64"),
+    (["--set", "gaps=[0.1, -0.1]"], r"gaps = \[0.1, -0.1\]; expected above 0"),
+    (["--set", "learning_rate=nan"], "learning_rate = nan; expected above 0"),
+    (["--steps", "-3"], "--steps: -3: expected a whole number at least 1"),
+    (["--memory", "0"], "--memory: 0: expected a number from 0.1"),
+    (["--frames", "1"], "--frames: 1: expected a whole number at least 2"),
+    (["--seed", "-1"], "--seed: -1: expected"),
+    (["--fps", "nan"], "--fps: nan: expected a number above 0"),
+    (["--checkpoint-every", "0"], "--checkpoint-every: 0: expected"),
+    (["--pictures-every", "x"], "--pictures-every: x is not a whole number"),
+]
+
+
+@pytest.mark.parametrize("words, said", WRONG, ids=[" ".join(words) for words, _ in WRONG])
+def test_wrong_values_are_said_before_anything_is_opened(tmp_path, capsys, words, said):
+    command = ["train", "--clip", str(tmp_path / "nowhere"), "--recipe", "quick"]
+    command += ["--out", str(tmp_path / "run"), *words]
+    try:
+        status = main(command)
+    except SystemExit as stop:
+        status = stop.code
+    out = capsys.readouterr()
+    assert status and re.search(said, out.err) and out.err.count("\n") == 1
+    assert "nowhere" not in out.err and not (tmp_path / "run").exists()
+
+
+def test_wrong_values_of_functions(tmp_path):
+    with pytest.raises(ValueError, match="steps = -3; expected at least 1"):
+        train_folder(tmp_path / "nowhere", "quick", tmp_path / "run", steps=-3)
+    with pytest.raises(ValueError, match="steps = 0; expected at least 1"):
+        quickstart(steps=0, out=tmp_path / "run")
+    with pytest.raises(ValueError, match="checkpoint_every = 0; expected at least 1"):
+        train_folder(tmp_path / "nowhere", "quick", tmp_path / "run", checkpoint_every=0)
+    with pytest.raises(ValueError, match="turns = 0; expected from 1"):
+        track_folder(tmp_path / "c", tmp_path / "nowhere", tmp_path / "run", turns=0)
+
+
+# ---- where results go ----------------------------------------------------------------------------
+def test_a_bad_place_for_results_is_found_before_anything_is_opened(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for out, why in (("file/run", "is not a folder"), ("x" * 300, "is too long")):
+        for verb in (
+            ["train", "--clip", "nowhere", "--recipe", "quick"],
+            ["track", "--clip", "nowhere", "--checkpoint", "c"],
+            ["evaluate", "--train", "nowhere", "--test", "nowhere", "--checkpoint", "c"],
+            ["quickstart"],
+            ["figures", "--clip", "nowhere", "--checkpoint", "c"],
+        ):
+            assert main([*verb, "--out", str(tmp_path / out)]) == 1
+            said = capsys.readouterr().err
+            assert why in said and "choose another place" in said, verb
+    assert main(["doctor", "nowhere", "--out", str(tmp_path / "file" / "page.html")]) == 1
+    assert "is not a folder" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["file"], "nothing is left"
+
+
+def test_a_refused_run_leaves_no_folder(pair, barcodes, tmp_path, capsys):
+    for name in ("cam1", "cam2"):
+        write_video(pair / f"{name}.mp4", barcodes(5), 30)
+    out = tmp_path / "runs" / "mine"
+    command = ["train", "--clip", str(pair), "--recipe", "quick", "--out", str(out)]
+    assert main(command) == 1
+    assert "a gap of 12 frames needs more than the clip's 5" in capsys.readouterr().err
+    assert not out.exists() and not out.parent.exists()
+
+
+def test_the_doctors_page_is_called_after_the_recording(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = tmp_path / "a" / "monday", tmp_path / "b" / "monday"
+    here = write_page(Diagnosis(str(first)), page_place(first))
+    assert here.name == "doctor_monday.html" and page_place(first) == here, "its own is renewed"
+    assert page_place(second).name == "doctor_monday_2.html"
+    (tmp_path / "run").mkdir()
+    page = write_page(Diagnosis(str(first)), page_place(first, "run"))
+    assert page.resolve() == tmp_path / "run" / "doctor.html"
+    assert page_place(first, "run/doctor.html") == page
+    for other in ("run", "run/doctor.html"):
+        with pytest.raises(ValueError, match="not the page of .*monday; choose another --out"):
+            page_place(second, other)
+    (tmp_path / "notes.html").write_text("mine")
+    with pytest.raises(ValueError, match="notes.html: is there already"):
+        page_place(first, "notes.html")
+
+
+def test_a_finished_run_says_how_to_go_on(folder, tmp_path, caplog):
+    folder, _ = folder
+    caplog.set_level("INFO", "bkind3d_lite")
+    small = Recipe("small").with_(keypoints=4, voxels=8, image_wh=(32, 32), gaps=(0.1,))
+    small = small.with_(encoder_width=4, channels=4, v2v_width=4, decoder_width=4)
+    recipe = write_recipe(small.with_(side=900.0, centre=(0.0, 0.0, 300.0)), tmp_path / "r.toml")
+    how = dict(force=True, pictures_every=0)
+    train_folder(folder, str(recipe), tmp_path / "run", steps=2, **how)
+    before = (tmp_path / "run" / "losses.csv").read_text()
+    caplog.clear()
+    run = train_folder(folder, None, tmp_path / "run", resume=True)
+    assert run.step == 2 and "complete after 2 steps; raise --steps to go on" in caplog.text
+    assert "looking at" not in caplog.text, "nothing is looked at for that"
+    assert (tmp_path / "run" / "losses.csv").read_text() == before
+    assert train_folder(folder, None, tmp_path / "run", resume=True, steps=3).step == 3
+
+
+def test_help_has_examples_and_presets(capsys):
+    for verb in EXAMPLES:
+        with pytest.raises(SystemExit):
+            command_parser().parse_args([verb, "--help"])
+        said = capsys.readouterr().out
+        assert all(f"bkind3d {line}" in said for line in EXAMPLES[verb]), verb
+        assert verb == "train" or "quick-rat" not in said
+        if verb == "train":
+            assert all(f"  {name} " in said for name in PURPOSES)
+    parser = command_parser()
+    for lines in EXAMPLES.values():
+        assert len(lines) == 2
+        for line in lines:
+            parser.parse_args(line.split())
+
+
+def test_progress_is_a_line_a_minute_where_nobody_watches(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    with progress(total=600, desc="training", unit="step") as bar:
+        bar._time = lambda: now[0]
+        for _ in range(600):
+            now[0] += 0.5
+            bar.update()
+    lines = capsys.readouterr().err.splitlines()
+    assert 5 <= len(lines) <= 7 and all(line.startswith("training: ") for line in lines)
+    assert lines[-1].startswith("training: 600 of 600 steps") and "\r" not in "".join(lines)

@@ -165,4 +165,4 @@ def test_help_doctor_and_copied_lessons(short):
     lessons = sorted(p.name for p in (work / "course" / "notebooks").iterdir())
     assert lessons == sorted(p.name for p in (ROOT / "notebooks").glob("*.ipynb"))
     called(scripts / "bkind3d", "doctor", "data_samples/rat/test", cwd=work / "course")
-    assert "<html" in (work / "course" / "doctor.html").read_text(encoding="utf-8")
+    assert "<html" in (work / "course" / "doctor_test.html").read_text(encoding="utf-8")

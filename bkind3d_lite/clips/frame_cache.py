@@ -11,10 +11,10 @@ from pathlib import Path
 
 import av
 import numpy as np
-from tqdm.auto import tqdm
 
 from .. import distributed
 from ..files import write_atomically
+from ..progress import progress
 from .videos import Footage, Frames, SelectedFrames
 
 SPARE_DISK = 1 << 28  # bytes that are left free on the disk
@@ -91,7 +91,7 @@ class CachedFootage:
 def _write(frames: Frames, path: Path) -> None:
     with (
         open(path, "wb") as file,
-        tqdm(total=len(frames), desc="keeping decoded frames", unit="frame") as bar,
+        progress(total=len(frames), desc="keeping decoded frames", unit="frame") as bar,
     ):
         header = {"descr": "|u1", "fortran_order": False, "shape": frames.shape}
         np.lib.format.write_array_header_1_0(file, header)

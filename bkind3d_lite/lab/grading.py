@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ..files import bundled, text_of, write_atomically
+from ..files import bundled, refuse_unwritable, text_of, write_atomically
 from .checks import Result, judge, random_cases, verdict
 from .exercises import EXERCISES
 from .exercises.entry import Exercise
@@ -355,6 +355,7 @@ def grade(folder: str | Path, out: str | Path = "grades.csv", limit: float = 60.
         raise ValueError(
             f"limit = {limit}: expected seconds above 0, for each process of a notebook"
         )
+    out = refuse_unwritable(out, folder=False)
     paths = sorted(Path(folder).glob("*.ipynb"))
     if not paths:
         raise FileNotFoundError(

@@ -23,7 +23,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from ..files import bundled, text_of, write_atomically
+from ..files import bundled, refuse_unwritable, text_of, write_atomically
 from .notebook_pages import freeze_widgets, page
 from .sandbox import python_of
 
@@ -324,6 +324,7 @@ def run_all(
     Yields:
         How each went, in order.
     """
+    out = refuse_unwritable(out)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ThreadPoolExecutor(jobs) as pool:
         yield from pool.map(lambda path: run(path, out, limit, html, threads), paths)

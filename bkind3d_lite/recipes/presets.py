@@ -181,6 +181,17 @@ def variant(base: Recipe, name: str) -> Recipe:
 
 
 PRESETS = (QUICK, QUICK_RAT, QUICK_HUMAN, PAPER_H36M, PAPER_RAT7M, LEAN, BKIND_2D, QUICK_2D)
+# What each is for, in a line.
+PURPOSES = {
+    "quick": "recordings of your own: the cube's side comes from the animal; a CPU will do",
+    "quick-rat": "the bundled rat clip, on a CPU (what quickstart trains)",
+    "quick-human": "the bundled human clip, on a CPU",
+    "lean": "a small fine cube about the animal, ResNet-18: one GPU, or a patient CPU",
+    "paper-h36m": "the paper's method at its own size for people in a room (Human3.6M); GPUs",
+    "paper-rat7m": "the same for a rat in an arena (Rat7M); GPUs",
+    "quick-2d": "one uncalibrated camera, small: keypoints in its image",
+    "bkind-2d": "one uncalibrated camera, as B-KinD at its own size; a GPU",
+}
 RECIPES = {
     recipe.name: recipe
     for recipe in (

@@ -14,6 +14,8 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from .ranges import refuse_outside, refuse_unfit
+
 
 def adjustable(default: Any) -> Any:
     """A field that may change when a run resumes: it makes no other model of the checkpoint.
@@ -29,7 +31,11 @@ def adjustable(default: Any) -> Any:
 
 @dataclass(frozen=True)
 class Section:
-    """A group of choices; a choice that is not one of its `Literal`'s words is a `ValueError`."""
+    """A group of choices.
+
+    A choice that is not one of its `Literal`'s words, or a number outside its range, is a
+    `ValueError`.
+    """
 
     def __post_init__(self) -> None:
         _check_choices(self)
@@ -41,6 +47,7 @@ def _check_choices(section: Section | Recipe) -> None:
         value = getattr(section, name)
         if get_origin(kind) is Literal and value not in (words := get_args(kind)):
             raise ValueError(f"{name} = {value!r}; expected {', '.join(words[:-1])} or {words[-1]}")
+    refuse_outside({name: getattr(section, name) for name in hints(its_type)})
 
 
 @cache
@@ -235,6 +242,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_choices(self)
+        refuse_unfit(
+            lift=self.lift,
+            voxels=self.volume.voxels,
+            v2v_levels=self.v2v.v2v_levels,
+            near=self.volume.near,
+            far=self.volume.far,
+        )
 
     def with_(self, **changes: Any) -> Recipe:
         """This recipe with some leaves changed, whatever section they are in.

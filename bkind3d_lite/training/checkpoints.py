@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,9 +19,11 @@ from ..clips.clip import MultiViewClip
 from ..files import write_atomically
 from ..model.builder import build_model
 from ..model.discoverer import Discoverer
-from ..recipes import Recipe, load_recipe
+from ..recipes import Recipe, altered, find_recipe, load_recipe, resumable
 from .loop import Run, begin
 from .precision import equip, narrow, settle
+
+log = logging.getLogger(__name__)
 
 Header = dict[str, Any]  # recipe, seed, step, whole, clip (a fingerprint), notes, scaler
 # beginnings of tensors' names
@@ -226,6 +229,40 @@ def refuse_others(
             "Resume with the clip it began with, opened as it was then (--offset, --frames, "
             "--cache), or start a new run"
         )
+
+
+def asked_changes(path: str | Path, recipe: str | None, words: Sequence[str]) -> dict[str, Any]:
+    """What a command asks for besides the checkpoint's recipe.
+
+    Args:
+        path: of the checkpoint.
+        recipe: a preset's name or a TOML file; None: the checkpoint's.
+        words: `key=value` that change it.
+
+    Returns:
+        New values by leaf; each is logged.
+
+    Raises:
+        ValueError: one would make another model of it.
+    """
+    header = read_header(path)
+    recorded = load_recipe(header["recipe"])
+    asked = altered(recorded if recipe is None else find_recipe(recipe), words).flat()
+    was, may = recorded.flat(), resumable()
+    placed_then = ("side", "centre", "animal_side")  # when the run began
+    new = {
+        key: value
+        for key, value in asked.items()
+        if value != was[key] and not (value is None and key in placed_then)
+    }
+    if refused := [f"{k} from {was[k]} to {new[k]}" for k in new if k not in may]:
+        raise ValueError(
+            f"{path}: resuming cannot change {', '.join(refused)}; begin a new run "
+            f"with another --out. What may change: {', '.join(may)}"
+        )
+    for key, value in new.items():
+        log.info("%s: %s -> %s from here on", key, was[key], value)
+    return new
 
 
 # ---- resuming ------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Ba
     survey = oriented(run.model, clip, survey, teach=0 if run.step else volume.look_steps)
     return clip.batches(
         data.image_wh,
-        [max(1, round(gap * clip.fps)) for gap in data.gaps],
+        gap_frames(run.recipe, clip.fps),
         batch=data.batch,
         seed=run.seed,
         start=run.step,
@@ -128,6 +128,19 @@ def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Ba
         jitter=volume.jitter,
         share=(distributed.rank(), distributed.world_size()),
     )
+
+
+def gap_frames(recipe: Recipe, fps: float) -> list[int]:
+    """The gaps between now and later that a recipe asks for.
+
+    Args:
+        recipe: names them in seconds.
+        fps: of the clip.
+
+    Returns:
+        They, in frames.
+    """
+    return [max(1, round(gap * fps)) for gap in recipe.data.gaps]
 
 
 def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:

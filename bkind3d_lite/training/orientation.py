@@ -34,11 +34,13 @@ def oriented(
     learns = teach > 0 and not look.taught
     if survey.heading is not None and not learns:
         return survey
+    log.info("which way it faces in %s: by the hull's shape and way ...", clip_name)
     motion = hull_motion(clip, survey)
     heading = find_heading(clip, survey, look if look.taught else None, motion)
     if survey.heading is not None and survey.heading.found and not heading.found:
         return survey  # somebody knew better, by another recording's look
     if learns and heading.found:
+        log.info("%s; teaching the look by the walk, %d steps ...", heading, teach)
         taught = teach_look([(clip, survey, heading)], steps=teach)
         if taught is not None:
             look.load_state_dict(taught.state_dict())

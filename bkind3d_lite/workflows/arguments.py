@@ -7,27 +7,41 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..recipes.ranges import Range
+from .usage import Usage, any_number, examples, whole_number
+
 _CLIP = "folder with one video per camera and a calibration, or one camera's video"
+COUNT, SEED, ABOVE_0 = (
+    whole_number(Range(1)),
+    whole_number(Range(0)),
+    any_number(Range(0, above=True)),
+)
 _CHECKPOINT = "a .safetensors file, or a run's folder"
 
 
 def command_parser() -> ArgumentParser:
     """The parser of the whole command line; `verb` of what it parses is a key of `VERBS`."""
-    parser = ArgumentParser(
-        "bkind3d", description="3D skeletons from calibrated videos, without labels"
+    first = f"{examples('quickstart')}\n  bkind3d train --help    # presets, and two examples each"
+    parser = Usage(
+        "bkind3d",
+        description="3D skeletons from calibrated videos, without labels",
+        epilog=first,
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name, (add_arguments, purpose) in VERBS.items():
-        add_arguments(verbs.add_parser(name, help=purpose))
+        about = f"{purpose[0].upper()}{purpose[1:]}."
+        add_arguments(
+            verbs.add_parser(name, help=purpose, description=about, epilog=examples(name))
+        )
     return parser
 
 
 # ---- a verb's own --------------------------------------------------------------------------------
 def _quickstart(verb: ArgumentParser) -> None:
     verb.add_argument("--clip", choices=("rat", "human"), default="rat")
-    verb.add_argument("--steps", type=int, help="training steps (default: the preset's)")
+    verb.add_argument("--steps", type=COUNT, help="training steps (default: the preset's)")
     verb.add_argument("--out", default="runs/quickstart", help="output folder")
-    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--seed", type=SEED, default=0)
     verb.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out")
 
 
@@ -37,17 +51,17 @@ def _train(verb: ArgumentParser) -> None:
     add("--recipe", help="a preset's name, or a TOML file")
     _words(verb, "--set", "KEY=VALUE", "change the recipe")
     add("--out", required=True, help="the run's folder")
-    add("--seed", type=int, default=0)
-    add("--steps", type=int, help="training steps (default: the recipe's)")
+    add("--seed", type=SEED, default=0)
+    add("--steps", type=COUNT, help="training steps (default: the recipe's)")
     add("--resume", action="store_true", help="continue the run in --out, bit for bit")
     forced = "train although the doctor finds the recording unfit"
     add("--force", action="store_true", help=forced)
     between = "steps between checkpoints (default 100)"
-    add("--checkpoint-every", type=int, default=100, metavar="N", help=between)
+    add("--checkpoint-every", type=COUNT, default=100, metavar="N", help=between)
     between = "steps between contact sheets, 0 for none (default 250)"
-    add("--pictures-every", type=int, default=250, metavar="N", help=between)
+    add("--pictures-every", type=whole_number(Range(0)), default=250, metavar="N", help=between)
     most = "of a longer recording train on so many frames, in stretches (default 12000)"
-    add("--frames", type=int, default=12_000, metavar="N", help=most)
+    add("--frames", type=whole_number(Range(2)), default=12_000, metavar="N", help=most)
     add(
         "--cache",
         metavar="FOLDER",
@@ -64,7 +78,7 @@ def _track(verb: ArgumentParser) -> None:
     verb.add_argument("--out", required=True, help="output folder")
     add_opening(verb)
     turns = "average over so many turns of the volume (default 1)"
-    verb.add_argument("--turns", type=int, default=1, help=turns)
+    verb.add_argument("--turns", type=whole_number(Range(1, 360)), default=1, help=turns)
     _edits(verb)
     _device(verb)
 
@@ -81,7 +95,8 @@ def _evaluate(verb: ArgumentParser) -> None:
 
 def _doctor(verb: ArgumentParser) -> None:
     verb.add_argument("folder", help=_CLIP)
-    verb.add_argument("--out", default="doctor.html", help="the page (default: doctor.html)")
+    page = "the page, or a folder for it such as a run's (default: doctor_NAME.html here)"
+    verb.add_argument("--out", help=page)
     add_opening(verb)
 
 
@@ -91,16 +106,21 @@ def _cameras(verb: ArgumentParser) -> None:
     add("--out", default="calibration.toml", help="the file (default: calibration.toml)")
     lenses = "calibration file whose intrinsics hold; its rotations and places are not used"
     add("--lenses", metavar="FILE", help=lenses)
-    add("--focal", type=float, metavar="PX", help="or the focal length of all cameras")
-    add("--field", type=float, metavar="DEGREES", help="or their horizontal field of view")
-    add("--size", type=int, nargs=2, metavar=("W", "H"), help="of the images, in pixels")
+    add("--focal", type=ABOVE_0, metavar="PX", help="or the focal length of all cameras")
+    add(
+        "--field",
+        type=any_number(Range(0, 179, above=True)),
+        metavar="DEGREES",
+        help="or their horizontal field of view",
+    )
+    add("--size", type=COUNT, nargs=2, metavar=("W", "H"), help="of the images, in pixels")
     add("--views", nargs="+", default=[], metavar="CAMERA", help="cameras to use (default: all)")
     length = "what is so long, for the scale: left_hip left_knee 420"
     add("--length", nargs=3, metavar=("JOINT", "JOINT", "LENGTH"), help=length)
     add("--unit", default="mm", help="of that length (default: mm)")
     solver = "points a relative pose is made of (default: five, by PoseLib)"
     add("--solver", choices=("five", "eight"), default="five", help=solver)
-    add("--seed", type=int, default=0)
+    add("--seed", type=SEED, default=0)
 
 
 def _pseudo(verb: ArgumentParser) -> None:
@@ -117,7 +137,7 @@ def _pseudo(verb: ArgumentParser) -> None:
     cameras = "the recording's own, or found from the poses (default: given)"
     add("--rig", choices=("given", "found"), default="given", help=cameras)
     add("--times", metavar="FROM:TO", help="rows to label (default: all)")
-    add("--seed", type=int, default=0)
+    add("--seed", type=SEED, default=0)
     add_opening(verb)
 
 
@@ -149,15 +169,15 @@ def _classify(verb: ArgumentParser) -> None:
     verb.add_argument("--features", nargs="+", default=["keypoints"], metavar="SET", help=sets)
     frame = "room: as tracked; body: place and heading removed; centroid: nothing else"
     verb.add_argument("--frame", default="room", choices=("room", "body", "centroid"), help=frame)
-    verb.add_argument("--seeds", type=int, nargs="+", default=[0])
+    verb.add_argument("--seeds", type=SEED, nargs="+", default=[0])
     seconds = "that a window reaches to either side (default 2; CalMS21's is 6.7)"
-    verb.add_argument("--seconds", type=float, default=2.0, help=seconds)
+    verb.add_argument("--seconds", type=ABOVE_0, default=2.0, help=seconds)
     network = "conv, lstm, attention or frame (default conv)"
     verb.add_argument("--network", default="conv", help=network)
     verb.add_argument("--causal", action="store_true", help="windows end at their frame")
-    verb.add_argument("--epochs", type=int, default=15)
+    verb.add_argument("--epochs", type=COUNT, default=15)
     stride = "learn from every so many frames (default 1)"
-    verb.add_argument("--stride", type=int, default=1, help=stride)
+    verb.add_argument("--stride", type=COUNT, default=1, help=stride)
     folder = "BKinD's feature files of CalMS21's videos (default: its own keypoints)"
     verb.add_argument("--bkind", metavar="FOLDER", help=folder)
     verb.add_argument("--group", help="of a CalMS21 file: which annotator or behaviour")
@@ -187,9 +207,9 @@ def _notebooks(verb: ArgumentParser) -> None:
         parser.add_argument("files", nargs="*", type=Path, help="(default: notebooks/*.ipynb)")
     parser.add_argument("--out", default="build/notebooks", help="folder of executed copies")
     parser.add_argument("--html", action="store_true", help="also write HTML pages")
-    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time (default: 1)")
+    parser.add_argument("--jobs", type=COUNT, default=1, help="notebooks at a time (default: 1)")
     seconds = "CPU seconds each (default: 90; 300 for 08_training)"
-    parser.add_argument("--timeout", type=float, help=seconds)
+    parser.add_argument("--timeout", type=ABOVE_0, help=seconds)
 
 
 def _lab(verb: ArgumentParser) -> None:
@@ -199,7 +219,7 @@ def _lab(verb: ArgumentParser) -> None:
     grade.add_argument("folder", help="one .ipynb per student")
     grade.add_argument("--out", default="grades.csv", help="the table (CSV)")
     seconds = "seconds for each process (default: 60)"
-    grade.add_argument("--limit", type=float, default=60.0, help=seconds)
+    grade.add_argument("--limit", type=ABOVE_0, default=60.0, help=seconds)
 
 
 # ---- what several share --------------------------------------------------------------------------
@@ -222,10 +242,10 @@ def add_opening(verb: ArgumentParser) -> None:
     add("--cameras", nargs="+", metavar="CAMERA", help=some)
     add("--trial", help="a word of the videos' names, where a folder holds several recordings")
     fps = "frames per second, where the files do not say (images) or say wrong"
-    add("--fps", type=float, help=fps)
+    add("--fps", type=any_number(Range(0, 1e6, above=True)), help=fps)
     add("--subject", help="which rig of a Human3.6M calibration, S1 to S11")
     memory = "what a recording may take of the memory: half for decoded frames (default 4)"
-    add("--memory", type=float, default=4.0, metavar="GB", help=memory)
+    add("--memory", type=any_number(Range(0.1, 1e6)), default=4.0, metavar="GB", help=memory)
 
 
 def add_poses(verb: ArgumentParser, name: str) -> None:

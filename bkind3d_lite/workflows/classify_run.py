@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..files import write_atomically
+from ..files import refuse_unwritable, write_atomically
 from ..tasks import BehaviourClassifier, PoseFeatures
 from ..tasks.calms21 import FPS, feature_rows, read_sequences, with_features
 from ..tasks.labelled import read_labelled
@@ -114,6 +114,7 @@ def classify(
     Returns:
         The rows of the table.
     """
+    out = refuse_unwritable(out)
     opened = [labelled_parts(places, features, group) for places in (train, test)]
     first, second, names = alike(*opened)
     fps = first[0].fps

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from ..cameras import CameraRig, triangulate
 from ..clips.calibration_faults import Sightings, silhouette_centres, silhouette_path
 from ..clips.clip import MultiViewClip, Survey
 from ..clips.rig_checks import FAIL
-from ..files import write_atomically
+from ..files import refuse_unwritable, write_atomically
 from ..viz.overlays import mosaic, overlay, stroke
 from ..viz.report_page import PAGE_STYLE, embedded
 from ..viz.run_images import placement_sheet
@@ -146,6 +148,47 @@ def placement_figure(
 
 
 # ---- the page ------------------------------------------------------------------------------------
+def page_place(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Where the page of a recording goes: never over that of another one.
+
+    Args:
+        folder: the recording.
+        out: an HTML file, or a folder such as a run's, which gets doctor.html; None: a file here,
+            called after the recording.
+
+    Returns:
+        The HTML file.
+
+    Raises:
+        ValueError: it cannot be written, or another page is there.
+    """
+    if out is not None:
+        path = Path(out)
+        path = path if path.suffix and not path.is_dir() else path / "doctor.html"
+        refuse_unwritable(path, folder=False)
+        if not _of_recording(path, folder):
+            raise ValueError(
+                f"{path}: is there already and not the page of {folder}; choose another --out"
+            )
+        return path
+    name = re.sub(r"[^\w.-]+", "_", Path(folder).resolve().name) or "recording"
+    names = (f"doctor_{name}{'' if n == 1 else f'_{n}'}.html" for n in count(1))
+    path = next(path for path in map(Path, names) if _of_recording(path, folder))
+    return refuse_unwritable(path, folder=False)
+
+
+def _of_recording(path: Path, folder: str | Path) -> bool:
+    """Whether the file is free, or holds an earlier page of this recording."""
+    if not path.is_file():
+        return not path.exists()
+    return _mark(folder) in path.read_text(encoding="utf-8", errors="replace")[:4000]
+
+
+def _mark(folder: str | Path) -> str:
+    """What a page says, unseen, of the recording that it is of."""
+    return f'<meta name="recording" content="{escape(str(Path(folder).resolve()))}">'
+
+
 def write_page(diagnosis: Diagnosis, path: str | Path) -> Path:
     """Write every check with its remedy, the rays in the views, the cameras in 3D.
 
@@ -164,7 +207,8 @@ def write_page(diagnosis: Diagnosis, path: str | Path) -> Path:
 def _head(diagnosis: Diagnosis) -> str:
     name = escape(Path(diagnosis.folder).name)
     return (
-        f"{HEAD}<title>Doctor: {name}</title><style>{PAGE_STYLE}{CELLS}</style>"
+        f"{HEAD}{_mark(diagnosis.folder)}<title>Doctor: {name}</title>"
+        f"<style>{PAGE_STYLE}{CELLS}</style>"
         f'<body><main><h1>{name}</h1><p class="lead">{VERDICT[diagnosis.state]}</p>'
         f"{diagnosis.table()}"
     )

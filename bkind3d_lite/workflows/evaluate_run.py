@@ -18,7 +18,7 @@ from ..clips.tracks import Track
 from ..distributed import joined
 from ..evaluation import BodyBound, RigidTemplate, baselines, mean_errors, on_body, scores
 from ..evaluation.body_bound import body_bound, usual_pace
-from ..files import read_rows
+from ..files import read_rows, refuse_unwritable
 from ..model.builder import build
 from ..model.discoverer import Discoverer
 from ..recipes import Recipe
@@ -243,7 +243,7 @@ def evaluate(
     Returns:
         The report.
     """
-    path = checkpoint_in(checkpoint)
+    path, out = checkpoint_in(checkpoint), refuse_unwritable(out)
     with joined(device) as device:
         model, recipe, header = load(path, device=device)
         how["budget"] = how.get("budget", 2 << 30) // 2  # two clips are open

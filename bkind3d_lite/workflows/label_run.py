@@ -8,6 +8,7 @@ from typing import Any
 
 from ..clips.clip import open_clip
 from ..clips.pseudo_labels import PseudoLabels, pseudo_labels
+from ..files import refuse_unwritable
 from ..multiview.people import one_person
 from ..multiview.robust import robust_triangulate
 from ..poses2d import Poses2D, left_right_pairs, read_people
@@ -45,6 +46,7 @@ def label_folder(
     Returns:
         The labels.
     """
+    out = refuse_unwritable(out, folder=False)
     recording = open_clip(clip, **opening)
     seen = None if poses is None else _poses(recording.rig, poses, order, person, whose)
     part = _stretch(times)

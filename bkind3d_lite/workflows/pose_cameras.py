@@ -13,6 +13,7 @@ import torch
 
 from ..calibrations import load_calibration
 from ..cameras import CameraRig, save_calibration
+from ..files import refuse_unwritable
 from ..multiview.camera_finder import FREE, FoundCameras, find_cameras
 from ..multiview.people import one_person
 from ..multiview.relative_poses import eight_point_pose, five_point_pose
@@ -52,6 +53,7 @@ def cameras_from_poses(
     Returns:
         The cameras; what they are like is logged.
     """
+    out = refuse_unwritable(out, folder=False)
     one = one_person(read_people(poses, order), None, person)
     if views:
         one = one.ordered(views)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..clips.clip import SurveyedClip, open_clip
+from ..clips.survey import animal_length
 from ..clips.survey import survey as survey_clip
-from ..files import bundled, read_rows
+from ..files import bundled, read_rows, refuse_unwritable
 from ..recipes import QUICK_HUMAN, QUICK_RAT
 from ..training import checkpoints
 from ..training.checkpoints import load
@@ -45,8 +46,17 @@ def opened(clip: str) -> tuple[SurveyedClip, SurveyedClip]:
             f"{folder}: no such bundled clip; run from a clone of the repository (pip install -e .)"
         )
     first, second = (open_clip(folder / name, budget=FRAME_BUDGET) for name in ("train", "test"))
+    log.info(
+        "the %s clip: %d cameras, %d frames to train on, %d held out; looking for the animal ...",
+        clip,
+        first.rig.views,
+        len(first),
+        len(second),
+    )
     survey = survey_clip(first)
     held_out = survey_clip(second, background=survey.background)
+    length, unit = animal_length(survey, first.rig), first.rig.unit
+    log.info("found it in every frame, %.3g %s long", length, unit)
     return SurveyedClip(first, survey), SurveyedClip(second, held_out)
 
 
@@ -81,21 +91,22 @@ def quickstart(
     Returns:
         The report, as in `report.json`.
     """
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    log.info("looking at the %s clip ...", clip)
-    plain = opened(clip)
     recipe = QUICK_RECIPES[clip] if steps is None else QUICK_RECIPES[clip].with_(steps=steps)
+    out = refuse_unwritable(out)
+    plain = opened(clip)
     run = begin(recipe, plain[0].clip, seed)
     first = oriented_part(run.model, plain[0], teach=recipe.volume.look_steps)
     parts = (first, oriented_part(run.model, plain[1]))
+    log.info("scoring the network before its training ...")
     results: dict[str, Scores] = {"untrained": score_parts(run.model, run.recipe, parts)[1]}
     if resume and (out / CHECKPOINT).is_file():
         run = checkpoints.resume(out / CHECKPOINT, parts[0].clip, steps=recipe.optim.steps)
     begun = run.step
+    log.info("training %d steps into %s ...", max(0, recipe.optim.steps - begun), out)
     seconds = fit(run, parts[0], out)
     log.info("tracking the held-out part ...")
     track, results["trained"] = score_parts(run.model, run.recipe, parts)
+    log.info("scoring the baselines, and the checkpoint that is shipped by its own look ...")
     results |= references(parts) | _checkpoint(clip, plain)
     facts: dict[str, Any] = dict(
         seed=run.seed,
@@ -104,6 +115,7 @@ def quickstart(
         seconds_per_step=round(seconds / max(1, run.step - begun), 4),
         **turning_facts(track, parts[1]),
     )
+    log.info("drawing the film, the 3D page and the report ...")
     report = score_report(clip, run.recipe, results, **facts)
     write_track(out, track, parts[1], run.recipe, clip)
     images = pictures(parts[1].clip, track, read_rows(out / "losses.csv"))

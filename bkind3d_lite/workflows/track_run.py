@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from ..clips.clip import MultiViewClip, SurveyedClip, open_clip
 from ..clips.image_tracks import Track2D
@@ -16,7 +15,10 @@ from ..clips.survey import survey as survey_clip
 from ..clips.tracks import Track
 from ..clips.videos import write_video
 from ..distributed import joined
+from ..files import refuse_unwritable
+from ..progress import progress
 from ..recipes import Recipe
+from ..recipes.ranges import refuse_outside
 from ..training import tracking
 from ..training.checkpoints import differences, load
 from ..training.image_tracking import track_images
@@ -28,6 +30,9 @@ from ..viz.skeleton_edits import Editing, load_editing
 log = logging.getLogger(__name__)
 FILM = 1800  # pictures of the overlay, two minutes
 FILM_FPS = 15
+MOVED = (
+    "note: the checkpoint was trained with another rig (%s): keypoints of other cameras may be poor"
+)
 
 
 def checkpoint_in(place: str | Path) -> Path:
@@ -93,7 +98,9 @@ def track_folder(
     Returns:
         The track, edited.
     """
-    # a bad file is named before the long part
+    # what cannot be is named before the long part
+    out = refuse_unwritable(out)
+    refuse_outside({"turns": turns})
     editing = load_editing(edits) if edits else Editing()
     with joined(device) as device:
         model, recipe, header = load(checkpoint_in(checkpoint), device=device, tracking=True)
@@ -101,11 +108,7 @@ def track_folder(
         part = open_surveyed(clip, recipe, header, **how)
         moved = differences(header.get("clip", {}), part.clip, skip=("frames", "fps", "offsets"))
         if moved:
-            log.warning(
-                "note: the checkpoint was trained with another rig (%s): "
-                "keypoints of other cameras may be poor",
-                "; ".join(moved),
-            )
+            log.warning(MOVED, "; ".join(moved))
         if not part.clip.rig.calibrated:
             flat = track_images(model, recipe, part.clip, part.survey)[0]
         else:
@@ -139,7 +142,8 @@ def write_image_track(out: Path, track: Track2D, clip: MultiViewClip, title: str
 
 def _write_film(out: Path, clip: MultiViewClip, track: Track) -> None:
     times = _film_times(len(clip), max(1, round(clip.fps / FILM_FPS)))
-    pictures = tqdm(drawn_frames(clip, track, times), "drawing", len(times), unit="frame")
+    drawn = drawn_frames(clip, track, times)
+    pictures = progress(drawn, desc="drawing", total=len(times), unit="frame")
     write_video(out / "overlay.mp4", pictures, FILM_FPS)
 
 

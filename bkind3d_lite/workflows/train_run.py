@@ -12,30 +12,33 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm.std import tqdm
 
 from .. import distributed
 from ..clips.clip import MultiViewClip, SurveyedClip, open_clip
+from ..clips.sampling import pair_chances
 from ..clips.survey import survey as survey_clip
 from ..clips.survey import thumb_size
+from ..files import refuse_unwritable
 from ..model.builder import placed
+from ..progress import progress
 from ..recipes import (
     Recipe,
     altered,
     find_recipe,
     load_recipe,
-    resumable,
     write_recipe,
 )
+from ..recipes.ranges import refuse_outside
 from ..training import checkpoints
-from ..training.checkpoints import Header, read_header, refuse_others, save
-from ..training.loop import Run, Step, batches, begin, train, working_wh
+from ..training.checkpoints import read_header, refuse_others, save
+from ..training.loop import Run, Step, batches, begin, gap_frames, train, working_wh
 from ..training.memory_planner import advised
 from ..training.orientation import oriented_part
 from ..training.prefetch import prefetch
@@ -115,12 +118,11 @@ def _logbook(
 
 def _bar(run: Run, steps: int) -> tqdm:
     """The progress of a run, with its ETA; the first rank shows it."""
-    return tqdm(
+    return progress(
         total=steps,
         initial=run.step,
         desc="training",
         unit="step",
-        mininterval=0.5,
         disable=distributed.rank() != 0,
     )
 
@@ -199,18 +201,34 @@ def train_folder(
     Returns:
         The finished run.
     """
-    out = Path(out)
-    words = [*sets, f"steps={steps}"] if steps else sets
+    out, rhythm = refuse_unwritable(out), (checkpoint_every, pictures_every)
+    words = _checked_words(sets, steps, seed, most_frames, rhythm)
     with distributed.joined(device) as device:
+        asked = _asked(out, recipe, words, resume)
         opened = _opened(clip, most_frames, **how)
-        if _goes_on(out, resume):
-            run, part = _resumed(out / CHECKPOINT, opened, recipe, words, cache, device)
-        else:
-            run, part = _begun(opened, _new_recipe(out, recipe, words, resume), cache, seed, device)
-        _refuse_unfit(run, opened, part, force)
-        _write_beginning(run, part, out)
-        fit(run, part, out, checkpoint_every=checkpoint_every, pictures_every=pictures_every)
+        run, part = _made(opened, asked, out, cache, seed, device)
+        if not _complete(run, out):
+            _refuse_unfit(run, opened, part, force)
+            _write_beginning(run, part, out)
+            fit(run, part, out, checkpoint_every=rhythm[0], pictures_every=rhythm[1])
     return run
+
+
+def _checked_words(
+    sets: Sequence[str], steps: int | None, seed: int, most_frames: int, rhythm: tuple[int, int]
+) -> list[str]:
+    """What changes the recipe, as words; numbers that make no sense are refused."""
+    told = dict(seed=seed, most_frames=most_frames)
+    refuse_outside({**told, "checkpoint_every": rhythm[0], "pictures_every": rhythm[1]})
+    return [*sets, *([] if steps is None else [f"steps={steps}"])]
+
+
+def _complete(run: Run, out: Path) -> bool:
+    """Whether a run has had all its steps, which is said."""
+    done = run.step >= run.recipe.optim.steps
+    if done:
+        log.info("%s: complete after %d steps; raise --steps to go on", out, run.step)
+    return done
 
 
 def _opened(folder: str | Path, most: int, budget: int = 2 << 30, **how: Any) -> MultiViewClip:
@@ -248,10 +266,14 @@ def _prepared(
         log.info("looking at %s ...", clip.name)
         survey = survey_clip(clip)
     recipe = placed(recipe, clip.rig, survey)
-    if cache is not None:
-        clip = clip.cached(cache, working_wh(recipe, clip.rig))
-        survey = None if survey is None else survey.resized(clip.rig.wh)
+    clip = _cached(clip, recipe, cache)
+    if cache is not None and survey is not None:
+        survey = survey.resized(clip.rig.wh)
     return SurveyedClip(clip, survey), recipe
+
+
+def _cached(clip: MultiViewClip, recipe: Recipe, cache: str | Path | None) -> MultiViewClip:
+    return clip if cache is None else clip.cached(cache, working_wh(recipe, clip.rig))
 
 
 # ---- beginning and going on ----------------------------------------------------------------------
@@ -268,19 +290,39 @@ def _goes_on(out: Path, resume: bool) -> bool:
     return path.is_file()
 
 
-def _new_recipe(out: Path, recipe: str | None, words: Sequence[str], resume: bool) -> Recipe:
-    """The recipe of a run that begins."""
+def _asked(
+    out: Path, recipe: str | None, words: Sequence[str], resume: bool
+) -> Recipe | dict[str, Any]:
+    """The recipe of a run that begins, or what is to change in one that goes on."""
+    path = out / CHECKPOINT
+    if _goes_on(out, resume):
+        return checkpoints.asked_changes(path, recipe, words)
     if recipe is not None:
         return altered(find_recipe(recipe), words)
     if resume:
-        raise ValueError(f"{out / CHECKPOINT}: no run to resume here; give --recipe to begin one")
+        raise ValueError(f"{path}: no run to resume here; give --recipe to begin one")
     raise ValueError("give --recipe to begin a run")
+
+
+def _made(
+    clip: MultiViewClip,
+    asked: Recipe | dict[str, Any],
+    out: Path,
+    cache: str | Path | None,
+    seed: int,
+    device: str,
+) -> tuple[Run, SurveyedClip]:
+    """The run that was asked for, and the clip it begins or goes on with."""
+    if isinstance(asked, Recipe):
+        return _begun(clip, asked, cache, seed, device)
+    return _resumed(out / CHECKPOINT, clip, asked, cache, device)
 
 
 def _begun(
     clip: MultiViewClip, recipe: Recipe, cache: str | Path | None, seed: int, device: str
 ) -> tuple[Run, SurveyedClip]:
     """A run before its first step, and the clip it begins with."""
+    pair_chances(clip, gap_frames(recipe, clip.fps), None, False)  # there are pairs to draw
     part, recipe = _prepared(clip, recipe, cache)
     run = begin(recipe, part.clip, seed, device)
     return run, oriented_part(run.model, part, teach=recipe.volume.look_steps)
@@ -289,45 +331,24 @@ def _begun(
 def _resumed(
     path: Path,
     clip: MultiViewClip,
-    recipe: str | None,
-    words: Sequence[str],
+    changes: Mapping[str, Any],
     cache: str | Path | None,
     device: str,
 ) -> tuple[Run, SurveyedClip]:
-    """A run as it stood, with what may change from here on, and the clip it goes on with."""
+    """A run as it stood, with what may change from here on, and the clip it goes on with.
+
+    The clip of a run that is complete is not looked at.
+    """
     header = read_header(path)
-    changes = _changes(path, header, recipe, words)
     refuse_others(path, header, clip, ("size",) if cache else ())
-    part, _ = _prepared(clip, load_recipe(header["recipe"]).with_(**changes), cache)
+    recipe = load_recipe(header["recipe"]).with_(**changes)
+    if header["step"] >= recipe.optim.steps:
+        part = SurveyedClip(_cached(clip, recipe, cache), None)
+        return checkpoints.resume(path, part.clip, device, **changes), part
+    part, _ = _prepared(clip, recipe, cache)
     run = checkpoints.resume(path, part.clip, device, **changes)
     log.info("resuming %s after step %d", path.parent, run.step)
     return run, oriented_part(run.model, part)
-
-
-def _changes(
-    path: Path, header: Header, recipe: str | None, words: Sequence[str]
-) -> dict[str, Any]:
-    """What the command asks for besides the checkpoint's recipe.
-
-    What would make another model of it is refused.
-    """
-    recorded = load_recipe(header["recipe"])
-    asked = altered(recorded if recipe is None else find_recipe(recipe), words).flat()
-    was, may = recorded.flat(), resumable()
-    placed_then = ("side", "centre", "animal_side")  # when the run began
-    new = {
-        key: value
-        for key, value in asked.items()
-        if value != was[key] and not (value is None and key in placed_then)
-    }
-    if refused := [f"{k} from {was[k]} to {new[k]}" for k in new if k not in may]:
-        raise ValueError(
-            f"{path}: resuming cannot change {', '.join(refused)}; begin a new run "
-            f"with another --out. What may change: {', '.join(may)}"
-        )
-    for key, value in new.items():
-        log.info("%s: %s -> %s from here on", key, was[key], value)
-    return new
 
 
 def _refuse_unfit(run: Run, clip: MultiViewClip, part: SurveyedClip, force: bool) -> None:

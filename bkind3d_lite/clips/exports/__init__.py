@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ...cameras import CameraRig
+from ...files import refuse_unwritable
 from ..image_tracks import Track2D, track2d_of
 from ..tracks import Skeleton, Track, read_time
 from .binary import dannce_mat, deeplabcut_h5, movement_netcdf, sleap_anipose_h5
@@ -83,7 +84,7 @@ def export(
     if unknown := [name for name in wanted if name not in known]:
         what = " of a track in an image" if isinstance(track, Track2D) else ""
         raise ValueError(f"unknown export {unknown[0]!r}{what}; known: {', '.join(known)}")
-    folder, written, missing = Path(folder), [], []
+    folder, written, missing = refuse_unwritable(folder), [], []
     if unit is not None and isinstance(track, Track):
         track = replace(track, unit=unit)
     for name in wanted:

@@ -12,6 +12,7 @@ from ...clips.clip import Batch, MultiViewClip, Survey, open_clip
 from ...clips.survey import survey
 from ...clips.tracks import Track
 from ...evaluation import KeypointRegressor
+from ...files import refuse_unwritable
 from ...model.discoverer import Discoverer
 from ...model.objective import Objective
 from ...recipes import Recipe
@@ -46,6 +47,7 @@ def make_figures(
     Returns:
         Paths of the figures.
     """
+    out = refuse_unwritable(out)
     first, shown = _parts(Path(clip))
     model, recipe, _ = load(checkpoint)
     clip_survey = survey(shown, recipe.volume.side) if recipe.surveyed else None
