@@ -135,6 +135,23 @@ def _pseudo(given: Namespace) -> None:
     )
 
 
+def _student(given: Namespace) -> None:
+    from .workflows.student_run import teach_folder
+
+    teach_folder(
+        given.clip,
+        given.labels,
+        given.out,
+        test=given.test,
+        views=given.views,
+        steps=given.steps,
+        size=given.size,
+        occlude=given.occlude,
+        seed=given.seed,
+        **opening(given),
+    )
+
+
 def _number(word: str) -> float:
     """A length of the command line."""
     try:
@@ -227,6 +244,7 @@ CALLS = {
     "doctor": _doctor,
     "cameras": _cameras,
     "pseudo": _pseudo,
+    "student": _student,
     "export": _export,
     "classify": _classify,
     "figures": _figures,

@@ -52,6 +52,7 @@ STREET = {
         "checkpoints", "memory_planner",
         "diagnostics",
     ],
+    "students": ["pictures", "occlusion", "student", "refiner"],
     "viz": [
         "colours", "arrows", "overlays", "films", "plots", "model_images", "skeleton_edits",
         "traces", "scenes", "player", "interactive", "widgets", "dashboard", "report_page",
@@ -59,8 +60,8 @@ STREET = {
     ],
     "workflows": [
         "usage", "arguments", "recommend", "doctor", "doctor_page", "track_run", "evaluate_run",
-        "logbook", "train_run", "quickstart", "pose_cameras", "label_run", "classify_rows",
-        "classify_page", "classify_run",
+        "logbook", "train_run", "quickstart", "pose_cameras", "label_run", "student_run",
+        "classify_rows", "classify_page", "classify_run",
     ],
     "lab": ["exercises", "sandbox", "checks", "grading", "notebook_pages", "notebook_tools"],
 }  # fmt: skip

@@ -7,7 +7,7 @@ Five ways, in EpipolarPose's terms: 2D poses and given cameras (with R, t), 2D p
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,24 @@ class PseudoLabels:
     names: tuple[str, ...]
     rig: CameraRig
     source: Mapping[str, Any]
+
+    def joints(self, names: Sequence[str]) -> PseudoLabels:
+        """The labels of some joints.
+
+        Args:
+            names: in the new order.
+
+        Returns:
+            Labels of these joints.
+
+        Raises:
+            ValueError: a name that is not there.
+        """
+        if unknown := [name for name in names if name not in self.names]:
+            raise ValueError(f"no joint {unknown[0]!r}; there are {', '.join(self.names)}")
+        at = [self.names.index(name) for name in names]
+        world, weight = self.world[:, at], self.weight[:, at]
+        return replace(self, world=world, weight=weight, names=tuple(names))
 
     def save(self, path: str | Path) -> Path:
         """Write the labels to an NPZ file, whole or not at all.

@@ -141,6 +141,23 @@ def _pseudo(verb: ArgumentParser) -> None:
     add_opening(verb)
 
 
+def _student(verb: ArgumentParser) -> None:
+    add = verb.add_argument
+    add("clip", help=_CLIP)
+    add("--labels", required=True, help="what `pseudo` wrote for it")
+    add("--out", required=True, help="the student's folder")
+    add("--test", metavar="CLIP", help="a recording with truth.npz, to be asked afterwards")
+    add(
+        "--views", nargs="+", default=[], metavar="CAMERA", help="cameras that teach (default: all)"
+    )
+    add("--steps", type=int, help="training steps (default 1500)")
+    add("--size", type=int, default=96, help="pixels of the crops (default 96)")
+    over = "paste things over the crops: 'blobs', or the folder of Pascal VOC 2012"
+    add("--occlude", metavar="BANK", help=over)
+    add("--seed", type=int, default=0)
+    add_opening(verb)
+
+
 def _export(verb: ArgumentParser) -> None:
     verb.add_argument("track", help="keypoints.npz of a run")
     verb.add_argument(
@@ -343,6 +360,10 @@ VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     "pseudo": (
         _pseudo,
         "3D labels from 2D poses, with the recording's cameras or with cameras found from them",
+    ),
+    "student": (
+        _student,
+        "teach a network that reads 3D poses from one image the labels of several cameras",
     ),
     "export": (_export, "write a track as the files of other tools"),
     "classify": (

@@ -1,0 +1,150 @@
+"""Students of one image on the bundled human: taught by truth, by true 2D, and by a detector.
+
+    python benchmarks/students.py SETTING ... [--seed 0] [--steps 800]
+
+Settings: truth, stretch (the truth of the first tenth), marks (true 2D, triangulated), robust and
+plain (MediaPipe's 2D, given cameras), found (the same, cameras found from it), unseen (truth of
+cameras 1 to 3, tested on 4), occluded (truth, with occlusion in training). 100 moments of the train
+part, all four cameras, are taught; 125 moments of the test part are asked. Test-time truth: the box
+and the root's depth. Also a refinement unit on the students' poses, taught by truth of other
+moments or by labels alone. Adds to build/bench/students.json, and prints all of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from bkind3d_lite.clips import MultiViewClip, open_clip
+from bkind3d_lite.clips.pseudo_labels import PseudoLabels, pseudo_labels
+from bkind3d_lite.evaluation import aligned_mpjpe, n_mpjpe
+from bkind3d_lite.evaluation.pose_scores import PoseStructure, pck, rooted_mpjpe
+from bkind3d_lite.files import bundled, write_atomically
+from bkind3d_lite.poses2d import Poses2D, read_people
+from bkind3d_lite.recipes import EncoderRecipe
+from bkind3d_lite.students.occlusion import Occluders, blobs
+from bkind3d_lite.students.pictures import Augment, Pictures, labelled_pictures
+from bkind3d_lite.students.refiner import PoseRefiner
+from bkind3d_lite.students.student import (
+    Schooling,
+    StudentRecipe,
+    begin_schooling,
+    recite,
+    save_student,
+    teach_student,
+)
+
+OUT = Path(__file__).parents[1] / "build" / "bench"
+HUMAN = bundled("data_samples") / "human"
+SETTINGS = ("truth", "stretch", "marks", "robust", "plain", "found", "unseen", "occluded")
+EVERY = slice(0, 3000, 30)  # the moments of poses2d.npz
+OTHERS = slice(15, 3000, 30)  # moments between them, for the refinement unit
+
+
+def detected(part: str) -> Poses2D:
+    """MediaPipe's poses of a part."""
+    people = read_people(HUMAN / part / "poses2d.npz")
+    return people.chosen(torch.zeros(people.px.shape[:2], dtype=torch.long))
+
+
+def labels_of(clip: MultiViewClip, setting: str, seed: int) -> PseudoLabels:
+    """What a setting is taught by, the detector's 13 joints."""
+    poses = detected("train")
+    if setting in ("robust", "plain", "found"):
+        how = "plain" if setting == "plain" else "robust"
+        cameras = "found" if setting == "found" else "given"
+        return pseudo_labels(clip, poses, how, cameras=cameras, seed=seed)
+    times = slice(0, 300, 30) if setting == "stretch" else EVERY
+    how = "marks" if setting == "marks" else "truth"
+    return pseudo_labels(clip, None, how, times=times).joints(poses.names)
+
+
+def asked(clip: MultiViewClip, times: slice, views: list[int] | None = None) -> Pictures:
+    """Pictures with the truth of the detector's joints."""
+    labels = pseudo_labels(clip, None, "truth", times=times).joints(detected("test").names)
+    return labelled_pictures(clip, labels, views)
+
+
+def scores(said: torch.Tensor, truth: torch.Tensor, pss: dict[int, PoseStructure]) -> dict:
+    """All scores of poses about the root."""
+    root = torch.zeros(len(truth), 1, 3)  # amid the hips, where both have their origin
+    with_root = [torch.cat([root, x], 1) for x in (said, truth)]
+    row = dict(
+        mpjpe=float(rooted_mpjpe(*with_root).mean()),
+        n=float(n_mpjpe(said, truth).mean()),
+        p=float(aligned_mpjpe(said, truth, scale=True).mean()),
+        pck=float(pck(*with_root).mean()),
+    )
+    return row | {f"pss{k}": p.score(*with_root) for k, p in pss.items()}
+
+
+def run(setting: str, seed: int, steps: int) -> list[dict]:
+    """Teach one student, ask it, refine what it says."""
+    train, test = (open_clip(HUMAN / part) for part in ("train", "test"))
+    views = [0, 1, 2] if setting == "unseen" else None
+    taught = labelled_pictures(train, labels_of(train, setting, seed), views)
+    recipe = StudentRecipe(steps=steps, encoder=EncoderRecipe(encoder_width=16))
+    lesson, begin = begin_schooling(recipe, taught, seed), time.process_time()
+    occluders = Occluders(blobs())
+    change = Augment(occlude=occluders if setting == "occluded" else None)
+    for _ in teach_student(lesson, taught, change):
+        pass
+    seconds = time.process_time() - begin
+    save_student(lesson, OUT / f"student_{setting}_{seed}.safetensors")
+    quiz = asked(test, slice(0, 1000, 8), [3] if setting == "unseen" else None)
+    truth = quiz.in_camera()
+    known = asked(train, EVERY).in_camera()
+    padded = torch.cat([torch.zeros(len(known), 1, 3), known], 1)
+    pss = {k: PoseStructure(k).fit(padded) for k in (50, 100)}
+    said = recite(lesson.student, quiz, quiz.side)
+    hidden = recite(lesson.student, quiz, quiz.side, change=Augment(colour=0, occlude=occluders))
+    row = dict(setting=setting, seed=seed, steps=steps, seconds=seconds)
+    rows = [
+        row | scores(said, truth, pss),
+        row | dict(setting=f"{setting}, asked occluded") | scores(hidden, truth, pss),
+        row | dict(setting="mean pose") | scores(known.mean(0).expand_as(truth), truth, pss),
+    ]
+    if setting in ("truth", "robust", "found"):
+        rows += [row | r | scores(x, truth, pss) for r, x in refined(lesson, train, taught, said)]
+    return rows
+
+
+def refined(lesson: Schooling, train: MultiViewClip, taught: Pictures, said: torch.Tensor) -> list:
+    """The student's poses after a refinement unit taught by truth, and by labels alone."""
+    between = asked(train, OTHERS)
+    before = recite(lesson.student, between, between.side)
+    unit = PoseRefiner(256, epochs=100, seed=lesson.seed).fit(before, between.in_camera())
+    blind = PoseRefiner(256, epochs=60, seed=lesson.seed).denoise(
+        taught.in_camera() * (between.side / taught.side)
+    )
+    return [
+        (dict(setting="refined by truth of other moments"), unit.predict(said)),
+        (dict(setting="refined by labels alone"), blind.predict(said)),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("settings", nargs="*", choices=[*SETTINGS, []])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=800)
+    given = parser.parse_args()
+    path = OUT / "students.json"
+    for setting in given.settings:
+        rows = run(setting, given.seed, given.steps)
+        rows = (json.loads(path.read_text()) if path.is_file() else []) + rows
+        write_atomically(path, lambda file: file.write_text(json.dumps(rows, indent=1)))
+    for row in json.loads(path.read_text()):
+        print(
+            "  ".join(
+                f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()
