@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 FEWEST_PX = 500  # of an object of VOC
-EDGE = 0.75  # opacity of an occluder's rim
+RIM = 0.75  # opacity of an occluder's rim
 REFERENCE = 256  # pixels of the image that occluders are sized for
 
 
@@ -138,7 +138,7 @@ def _objects(folder: Path, root: ElementTree.Element) -> list[Tensor]:
 def _halved(rgb: Tensor, own: Tensor) -> Tensor:
     """A cut-out at half size, its rim half transparent."""
     core = -F.max_pool2d(-F.pad(own, (4, 4, 4, 4))[None], 9, 1)[0]
-    opacity = torch.where(core > 0, own, EDGE * own)
+    opacity = torch.where(core > 0, own, RIM * own)
     size = [max(1, n // 2) for n in own.shape]
     whole = torch.cat([rgb, opacity[None]])
     return F.interpolate(whole[None], size, mode="bilinear", antialias=True)[0]

@@ -37,6 +37,10 @@ EXAMPLES = {
         "pseudo recordings/monday --poses poses --out labels.npz",
         "pseudo recordings/monday --poses poses --order coco --how median --cameras found",
     ),
+    "student": (
+        "student recordings/monday --labels labels.npz --out runs/student",
+        "student recordings/monday --labels labels.npz --occlude blobs --test labelled --out runs/b",
+    ),
     "classify": (
         "classify --train tracks/a tracks/b --test tracks/c",
         "classify --train tracks/a --test tracks/b --frame body --seconds 1 --network lstm",
