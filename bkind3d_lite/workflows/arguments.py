@@ -150,11 +150,11 @@ def _student(verb: ArgumentParser) -> None:
     add(
         "--views", nargs="+", default=[], metavar="CAMERA", help="cameras that teach (default: all)"
     )
-    add("--steps", type=int, help="training steps (default 1500)")
-    add("--size", type=int, default=96, help="pixels of the crops (default 96)")
+    add("--steps", type=COUNT, help="training steps (default 1500)")
+    add("--size", type=COUNT, default=96, help="pixels of the crops (default 96)")
     over = "paste things over the crops: 'blobs', or the folder of Pascal VOC 2012"
     add("--occlude", metavar="BANK", help=over)
-    add("--seed", type=int, default=0)
+    add("--seed", type=SEED, default=0)
     add_opening(verb)
 
 

@@ -39,7 +39,7 @@ EXAMPLES = {
     ),
     "student": (
         "student recordings/monday --labels labels.npz --out runs/student",
-        "student recordings/monday --labels labels.npz --occlude blobs --test labelled --out runs/b",
+        "student recordings/monday --labels labels.npz --occlude blobs --test labelled --out b",
     ),
     "classify": (
         "classify --train tracks/a tracks/b --test tracks/c",
