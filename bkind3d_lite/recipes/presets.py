@@ -143,8 +143,8 @@ QUICK_2D = QUICK.with_(
     turn=False,
     length=0.0,
     steady=0.0,
-    rotate=1.0,
-    steps=1200,
+    rotate=10.0,
+    steps=900,
 )
 
 # The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base;

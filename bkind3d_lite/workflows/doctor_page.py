@@ -16,6 +16,7 @@ from ..cameras import CameraRig, triangulate
 from ..clips.calibration_faults import Sightings, silhouette_centres, silhouette_path
 from ..clips.clip import MultiViewClip, Survey
 from ..clips.rig_checks import FAIL
+from ..clips.survey import animal_centres
 from ..files import refuse_unwritable, write_atomically
 from ..viz.overlays import mosaic, overlay, stroke
 from ..viz.report_page import PAGE_STYLE, embedded
@@ -66,6 +67,27 @@ def rays_sheet(clip: MultiViewClip, survey: Survey, columns: int | None = None) 
         stroke(canvas, centre, centre, 4.0, CENTRE)
         tiles.append(canvas.round().clamp(0, 255).byte().numpy())
     return mosaic(tiles, columns)
+
+
+def moments_sheet(clip: MultiViewClip, survey: Survey, count: int = 6) -> np.ndarray:
+    """Moments of one camera's film, with the middle of what moves.
+
+    Args:
+        clip: of one uncalibrated camera.
+        survey: of the clip, with thumbs.
+        count: of moments, evenly over the film.
+
+    Returns:
+        One RGB image, uint8.
+    """
+    tiles = []
+    for t in torch.linspace(0, len(clip) - 1, count).long().tolist():
+        picture = overlay(clip.frames[t], None, frame=t, scale=SCALE)
+        canvas = torch.from_numpy(np.array(picture)).float()
+        centre = clip.rig.px_from_world(animal_centres(survey.thumbs[[t]], clip.rig))[0, 0] * SCALE
+        stroke(canvas, centre, centre, 4.0, CENTRE)
+        tiles.append(canvas.round().clamp(0, 255).byte().numpy())
+    return mosaic(tiles)
 
 
 def _draw_ray(canvas: Tensor, px: Tensor, far: float) -> None:
@@ -218,6 +240,9 @@ def _rays(diagnosis: Diagnosis) -> str:
     clip, survey = diagnosis.clip, diagnosis.survey
     if clip is None or survey is None:
         return ""
+    if not clip.rig.calibrated:
+        caption = "Moments of the film. Yellow disc: the middle of what moves."
+        return "<h2>Where is the animal?</h2>" + embedded(moments_sheet(clip, survey), caption)
     caption = (
         "Yellow disc: the centre of what moves in this view. Blue ring: where the other views say "
         f"it is. Orange: the ray from {clip.rig.names[0]}. With a right calibration they meet."
@@ -227,7 +252,7 @@ def _rays(diagnosis: Diagnosis) -> str:
 
 def _volume(diagnosis: Diagnosis) -> str:
     clip, survey, plan = diagnosis.clip, diagnosis.survey, diagnosis.prescribed
-    if clip is None or survey is None or plan is None:
+    if clip is None or survey is None or plan is None or not clip.rig.calibrated:
         return ""
     recipe = plan.recipe.with_(mode="room", centre=plan.centre, side=plan.side)
     sheet = placement_sheet(clip, recipe, None, usual_moment(clip, survey)[0])
@@ -240,7 +265,7 @@ def _volume(diagnosis: Diagnosis) -> str:
 
 def _cameras(diagnosis: Diagnosis) -> str:
     broken = any(check.name == "ring" and check.state == FAIL for check in diagnosis.checks)
-    if diagnosis.clip is None or broken:
+    if diagnosis.clip is None or broken or not diagnosis.clip.rig.calibrated:
         return ""
     figure = placement_figure(diagnosis.clip, diagnosis.survey, diagnosis.prescribed)
     return "<h2>The cameras</h2>" + figure.to_html(full_html=False, include_plotlyjs=True)

@@ -111,8 +111,6 @@ class Films:
     Films of different sizes or rates are a `ValueError`.
     """
 
-    seconds = None  # they do not follow one another
-
     def __init__(self, films: Sequence[Footage]):
         self.films, first = list(films), films[0]
         self.path, self.wh = first.path, first.wh
@@ -134,6 +132,11 @@ class Films:
         self.ends = np.cumsum([len(film) for film in films])
         clocks = [np.asarray(getattr(f, "numbers", np.arange(len(f)))) for f in films]
         self.numbers = np.concatenate([c - c[0] + n * PAUSE for n, c in enumerate(clocks)])
+
+    @property
+    def seconds(self) -> np.ndarray | None:
+        """(n,) presentation times of one film; several do not follow one another: None."""
+        return self.films[0].seconds if len(self.films) == 1 else None
 
     def __len__(self) -> int:
         return int(self.ends[-1])
