@@ -83,6 +83,7 @@ class Video:
         self._decoder: Iterator[tuple[int, av.VideoFrame]] = iter(())
         # The frame that comes next; a reading that goes on where the last one ended need not seek.
         self._next = len(self)
+        self._key = 0  # stamp from which on all frames come
 
     def as_stored(self) -> Video:
         """The same video as its pixels lie, whatever the file says of turning them.
@@ -171,6 +172,7 @@ class Video:
         self._container = open_container(self.path)
         stream = self._container.streams.video[0]
         stream.thread_type = "AUTO"
+        self._key = key
         if self._index.places is None:
             if self._container.format.name in UNINDEXED:  # and come down behind the keyframe
                 key -= round(SAFE_SECONDS / self._tick)
@@ -189,7 +191,8 @@ class Video:
         width, height = self.turn.across((frames.shape[2], frames.shape[1]))
         stamps, before = self._index.stamps, None
         for stamp, frame in self._decoder:
-            if before is not None and stamp < before and self._index.places is None:
+            told = self._index.places is None  # by time stamps; before the keyframe all may come
+            if told and before is not None and self._key <= stamp < before:
                 raise _OutOfOrder
             before, at = stamp, int(np.searchsorted(stamps, stamp))
             if start <= at < stop and stamps[at] == stamp:

@@ -35,7 +35,7 @@ EXAMPLES = {
     ),
     "pseudo": (
         "pseudo recordings/monday --poses poses --out labels.npz",
-        "pseudo recordings/monday --poses poses --order coco --how median --cameras found",
+        "pseudo recordings/monday --poses poses --order coco --how median --rig found",
     ),
     "student": (
         "student recordings/monday --labels labels.npz --out runs/student",
