@@ -82,3 +82,17 @@ def test_the_verb_writes_labels_and_says_what_is_wrong(tmp_path, capsys):
     assert_close(labels.frames, torch.arange(0, 400, 8))
     assert main([*given, "--times", "now"]) == 1
     assert "expected FROM:TO" in capsys.readouterr().err
+
+
+def test_keypoints_that_nobody_labelled_are_poses_too(tmp_path):
+    """The shipped network's keypoints, projected: labels of them are what it tracks."""
+    from bkind3d_lite.training.checkpoints import load
+    from bkind3d_lite.training.image_tracking import discovered_poses
+    from bkind3d_lite.training.tracking import track
+
+    model, recipe, _ = load(bundled("data_samples") / "checkpoints" / "rat.safetensors")
+    rat = open_clip(bundled("data_samples") / "rat" / "test", wh=(128, 128)).at(range(0, 40, 4))
+    found = discovered_poses(model, recipe, rat)
+    assert found.px.shape == (10, 6, recipe.keypoints, 2) and found.cameras == rat.rig.names
+    labels = pseudo_labels(rat, found)
+    assert_close(labels.world, track(model, recipe, rat).world, atol=1.0, rtol=0)

@@ -13,6 +13,7 @@ from ..clips.image_tracks import Track2D
 from ..clips.survey import survey as survey_clip
 from ..model.discoverer import Discoverer
 from ..model.keypoints import Keypoints
+from ..poses2d import Poses2D
 from ..recipes import Recipe
 from .orientation import oriented
 from .precision import settle
@@ -70,6 +71,36 @@ def track_images(
         )
         for v, name in enumerate(clip.rig.names)
     ]
+
+
+def discovered_poses(
+    model: Discoverer,
+    recipe: Recipe,
+    clip: MultiViewClip,
+    times: Sequence[int] | Tensor | None = None,
+) -> Poses2D:
+    """Keypoints that nobody labelled as 2D poses: what detectors are for others.
+
+    Weights are shared between views, so that the k-th keypoint is the same one in all of them.
+
+    Args:
+        model: trained; only a flat one (lift flat) knows nothing of the calibration.
+        recipe: that it was trained with, placed.
+        clip: to look at.
+        times: (T,) frames; None: all.
+
+    Returns:
+        Poses of keypoints k0, k1, ..., weighted by their confidence.
+    """
+    times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
+    tracks = track_images(model, recipe, clip, None, times)
+    return Poses2D(
+        px=torch.stack([track.px for track in tracks], 1),
+        weight=torch.stack([track.confidence for track in tracks], 1),
+        names=tuple(f"k{k}" for k in range(tracks[0].px.shape[1])),
+        cameras=clip.rig.names,
+        frames=times,
+    )
 
 
 def _in_pixels(keypoints: Keypoints, cut: CameraRig, whole: CameraRig) -> list[Tensor]:

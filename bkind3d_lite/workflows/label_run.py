@@ -6,12 +6,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ..clips.clip import open_clip
+from ..clips.clip import MultiViewClip, open_clip
 from ..clips.pseudo_labels import PseudoLabels, pseudo_labels
 from ..files import refuse_unwritable
 from ..multiview.people import one_person
 from ..multiview.robust import robust_triangulate
 from ..poses2d import Poses2D, left_right_pairs, read_people
+from ..training.checkpoints import load
+from ..training.image_tracking import discovered_poses
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ def label_folder(
     Args:
         clip: the recording's folder.
         out: the NPZ file.
-        poses: 2D poses, as `read_people` reads them.
+        poses: 2D poses, as `read_people` reads them; or a checkpoint, whose own keypoints they are.
         order: of the joints, where the files do not name them.
         person: `moving`, where there are several.
         how: as of `pseudo_labels`.
@@ -64,12 +66,15 @@ def label_folder(
 
 
 def _poses(
-    rig: Any, path: str | Path, order: str | None, person: str | None, cameras: str
+    clip: MultiViewClip, path: str | Path, order: str | None, person: str | None, cameras: str
 ) -> Poses2D:
-    """The poses of one person; by the rays where the cameras are given."""
+    """The poses of one person, by the rays where cameras are given; or a checkpoint's keypoints."""
+    if Path(path).suffix == ".safetensors":
+        model, recipe, _ = load(path)
+        return discovered_poses(model, recipe, clip)
     people = read_people(path, order)
     if people.most > 1 and cameras == "given" and person is None:
-        return one_person(people.ordered(rig.names), rig)
+        return one_person(people.ordered(clip.rig.names), clip.rig)
     return one_person(people, None, person)
 
 
