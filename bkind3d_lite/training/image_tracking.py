@@ -17,7 +17,7 @@ from ..poses2d import Poses2D
 from ..recipes import Recipe
 from .orientation import oriented
 from .precision import settle
-from .tracking import drawn_skeleton
+from .tracking import drawn_skeleton, faced_at
 
 
 @torch.no_grad()
@@ -53,7 +53,9 @@ def track_images(
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     parts = []
     for some in times.split(batch):
-        frames = clip.batch(some, None, recipe.data.image_wh, survey, recipe.volume.crop)
+        turn = faced_at(survey, some).get("heading") if recipe.volume.by_heading else None
+        size, crop = recipe.data.image_wh, recipe.volume.crop
+        frames = clip.batch(some, None, size, survey, crop, turn=turn)
         keypoints = model.keypoints(frames.to(device))
         parts.append(_in_pixels(keypoints, frames.rig.to(device), clip.rig.to(device)))
     px, confidence, *more = (torch.cat(part).movedim(1, 0).cpu() for part in zip(*parts))

@@ -69,7 +69,7 @@ def track(
         parts.append([x.cpu() for x in _over_turns(model, frames.to(device), turns)])
     path, confidence, *spread = (torch.cat(part) for part in zip(*parts))
     drawn = drawn_skeleton(model, path)
-    about: dict[str, Any] = dict(fps=clip.fps, unit=clip.rig.unit) | _faced(survey, times)
+    about: dict[str, Any] = dict(fps=clip.fps, unit=clip.rig.unit) | faced_at(survey, times)
     about |= {name: value[times] for name, value in clip.clock.items()}
     covariance = spread[0] if spread else None
     return Track(path, confidence, drawn, covariance=covariance, **about)
@@ -81,7 +81,7 @@ def _sets(
     """Frame sets of some times after the other, the volume ahead of the animal if it is to be."""
     size, crop = recipe.data.image_wh, recipe.volume.crop
     for times in parts:
-        turn = _faced(survey, times).get("heading") if recipe.volume.by_heading else None
+        turn = faced_at(survey, times).get("heading") if recipe.volume.by_heading else None
         yield clip.batch(times, None, size, survey, crop, turn=turn)
 
 
@@ -90,8 +90,16 @@ def _ahead(sets: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
     return prefetch(sets, device) if device.type == "cuda" else sets
 
 
-def _faced(survey: Survey | None, times: Tensor) -> dict[str, Any]:
-    """Heading and its confidence (B,) at these times, as a `Track` names them; {}: not found."""
+def faced_at(survey: Survey | None, times: Tensor) -> dict[str, Any]:
+    """Heading and its confidence at these times, as a `Track` names them.
+
+    Args:
+        survey: of the clip.
+        times: (B,) frames.
+
+    Returns:
+        (B,) each, or {} where the heading was not found.
+    """
     heading = None if survey is None else survey.heading
     if heading is None or not heading.found:
         return {}

@@ -50,7 +50,7 @@ def label_folder(
     """
     out = refuse_unwritable(out, folder=False)
     recording = open_clip(clip, **opening)
-    seen = None if poses is None else _poses(recording.rig, poses, order, person, whose)
+    seen = None if poses is None else _poses(recording, poses, order, person, whose)
     part = _stretch(times)
     labels = pseudo_labels(recording, seen, how, cameras=whose, times=part, seed=seed)
     labels.save(out)
