@@ -41,8 +41,7 @@ def track_images(
         batch: frame sets at a time.
 
     Returns:
-        A track of T rows for each view. Covariance and peak are those of the view's own heatmaps;
-        None of keypoints that were found in a volume.
+        A track of T rows for each view; covariance and peak of its own heatmaps, not of a volume's.
     """
     if survey is None and recipe.surveyed:
         survey = survey_clip(clip, recipe.volume.side, thumbs=False)
@@ -51,15 +50,14 @@ def track_images(
     settle(large=recipe.compute.checkpointing, tracking=True)
     model.eval()
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
-    parts = []
+    parts, size, crop = [], recipe.data.image_wh, recipe.volume.crop
     for some in times.split(batch):
         turn = faced_at(survey, some).get("heading") if recipe.volume.by_heading else None
-        size, crop = recipe.data.image_wh, recipe.volume.crop
         frames = clip.batch(some, None, size, survey, crop, turn=turn)
         keypoints = model.keypoints(frames.to(device))
         parts.append(_in_pixels(keypoints, frames.rig.to(device), clip.rig.to(device)))
     px, confidence, *more = (torch.cat(part).movedim(1, 0).cpu() for part in zip(*parts))
-    spread = {} if not more else {"covariance": more[0], "peak": more[1]}
+    spread = dict(zip(("covariance", "peak"), more))
     return [
         Track2D(
             px=px[v],
