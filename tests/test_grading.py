@@ -283,5 +283,8 @@ def test_a_lesson_as_handed_out_and_as_solved(tmp_path):
 def test_an_empty_folder_is_said(tmp_path, capsys):
     assert main(["lab", "grade", str(tmp_path)]) == 1
     assert "no notebooks" in capsys.readouterr().err
-    assert main(["lab", "grade", str(tmp_path), "--limit", "0"]) == 1
-    assert "limit = 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["lab", "grade", str(tmp_path), "--limit", "0"])
+    assert "--limit: 0: expected a number above 0" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="limit = 0"):
+        grading.grade(tmp_path, tmp_path / "grades.csv", 0)

@@ -7,14 +7,19 @@ from dataclasses import replace
 
 from ..clips.clip import MultiViewClip, Survey, SurveyedClip
 from ..clips.heading_finder import find_heading, teach_look
-from ..clips.hull_motion import hull_motion
+from ..clips.hull_motion import HullMotion, hull_motion
 from ..model.discoverer import Discoverer
 
 log = logging.getLogger(__name__)
 
 
 def oriented(
-    model: Discoverer, clip: MultiViewClip, survey: Survey | None, *, teach: int = 0
+    model: Discoverer,
+    clip: MultiViewClip,
+    survey: Survey | None,
+    *,
+    teach: int = 0,
+    motion: HullMotion | None = None,
 ) -> Survey | None:
     """The survey with the heading of every frame, if the model's volume turns with the animal.
 
@@ -23,6 +28,7 @@ def oriented(
         clip: the recording.
         survey: of the clip; one that knows its heading stays as it is, unless the look learns.
         teach: steps for which this recording's walk teaches the look, if it was not taught yet.
+        motion: of the clip's hull, if it is known already.
 
     Returns:
         The survey. Where nothing walks and the look does not tell, its heading is not found, which
@@ -35,7 +41,7 @@ def oriented(
     if survey.heading is not None and not learns:
         return survey
     log.info("which way it faces in %s: by the hull's shape and way ...", clip_name)
-    motion = hull_motion(clip, survey)
+    motion = hull_motion(clip, survey) if motion is None else motion
     heading = find_heading(clip, survey, look if look.taught else None, motion)
     if survey.heading is not None and survey.heading.found and not heading.found:
         return survey  # somebody knew better, by another recording's look
@@ -58,15 +64,20 @@ def oriented(
     return replace(survey, heading=heading)
 
 
-def oriented_part(model: Discoverer, part: SurveyedClip, *, teach: int = 0) -> SurveyedClip:
+def oriented_part(
+    model: Discoverer, part: SurveyedClip, *, teach: int = 0, motion: HullMotion | None = None
+) -> SurveyedClip:
     """A clip whose survey is `oriented`.
 
     Args:
         model: as for `oriented`.
         part: the clip with its survey.
         teach: as for `oriented`.
+        motion: as for `oriented`.
 
     Returns:
         The clip with its survey.
     """
-    return SurveyedClip(part.clip, oriented(model, part.clip, part.survey, teach=teach))
+    return SurveyedClip(
+        part.clip, oriented(model, part.clip, part.survey, teach=teach, motion=motion)
+    )

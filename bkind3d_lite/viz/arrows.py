@@ -95,7 +95,7 @@ def moment(track: Track, time: int) -> str:
     Returns:
         Its time, and the heading with its confidence where they are known.
     """
-    words = [f"{time / track.fps:.2f} s"]
+    words = [f"{float(track.clock['seconds'][time]):.2f} s"]
     if track.heading is not None:
         words.append(f"heading {math.degrees(float(track.heading[time])):.0f}°")
     if track.heading_confidence is not None:

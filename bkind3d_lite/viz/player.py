@@ -87,7 +87,7 @@ def movie(
     figure = scene(drawn, panel.first, still, unit=track.unit, **look)
     figure.frames = _frames(parts, panel, decimals)
     far = box_about(*places(cameras), near.T) if cameras else near
-    controls = _controls(figure, every, track.fps, theme, near, far)
+    controls = _controls(figure, _shown_at(track, every), theme, near, far)
     return figure.update_layout(margin_b=10, **panel.layout, **controls)
 
 
@@ -278,7 +278,7 @@ def movie_in_image(
     figure.frames = [
         go.Frame(name=str(t), data=data, traces=[0, 1, 2]) for t, data in enumerate(shown)
     ]
-    buttons = _controls(figure, every, track.fps, "auto")
+    buttons = _controls(figure, _shown_at(track, every), "auto")
     figure.update_layout(title=title, xaxis=axis, yaxis=high, height=640, **buttons)
     return themed(figure, "auto")
 
@@ -294,13 +294,18 @@ def _bars(px: Tensor, edges: Sequence[tuple[int, int]]) -> go.Scatter:
 
 
 # ---- buttons and slider --------------------------------------------------------------------------
+def _shown_at(track: Track | Track2D, every: int) -> tuple[list[float], float]:
+    """When every so many frames were, in seconds, and the usual step between them."""
+    return track.clock["seconds"][::every].tolist(), every / track.fps
+
+
 def _controls(
-    figure: go.Figure, every: int, fps: float, theme: str, *boxes: np.ndarray
+    figure: go.Figure, shown_at: tuple[list[float], float], theme: str, *boxes: np.ndarray
 ) -> dict[str, list[dict]]:
     """Play and pause, a slider over the frames, and (of two boxes) two buttons: animal, or rig."""
-    count, ink = len(figure.frames), THEMES[theme][1]
+    (seconds, pause), ink = shown_at, THEMES[theme][1]
     play = [
-        dict(label="▶ play", method="animate", args=_go_to(None, 1000 * every / fps)),
+        dict(label="▶ play", method="animate", args=_go_to(None, 1000 * pause)),
         dict(label="❚❚ pause", method="animate", args=_go_to([None], 0)),
     ]
     looks = [
@@ -308,8 +313,8 @@ def _controls(
         for label, box in zip(("animal", "cameras"), boxes)
     ]
     steps = [
-        dict(label=f"{t * every / fps:.2f} s", method="animate", args=_go_to([str(t)], 0))
-        for t in range(count)
+        dict(label=f"{second:.2f} s", method="animate", args=_go_to([str(t)], 0))
+        for t, second in enumerate(seconds)
     ]
     menus = [_buttons(play, 0.02, "left"), _buttons(looks, 0.99, "right")]
     return dict(sliders=[_slider(steps, ink)], updatemenus=menus[: 1 + bool(looks)])

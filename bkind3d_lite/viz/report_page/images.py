@@ -43,11 +43,12 @@ def stills(
     boxes = [_box(track.world[t], None if truth is None else truth[t]) for t in times]
     half = 0.55 * max(extent for _, extent in boxes)
     colours, bones = skeleton_colours(track.skeleton), skeleton.edges if skeleton else ()
+    seconds = track.clock["seconds"].tolist()
     for ax, t, (middle, _) in zip(axes[0], times, boxes):
         if truth is not None:
             pose(ax, truth[t], bones, [GREY] * len(truth[t]), 1.2, 6)
         pose(ax, track.world[t], track.skeleton.edges, colours, 2, 22)
-        boxed(ax, middle, half, track.unit).set_title(f"{t / track.fps:.2f} s", y=0.97)
+        boxed(ax, middle, half, track.unit).set_title(f"{seconds[t]:.2f} s", y=0.97)
     return figure
 
 
