@@ -97,8 +97,7 @@ def quickstart(
     out = refuse_unwritable(out)
     plain = opened(clip)
     run = begin(recipe, plain[0].clip, seed)
-    motions = [_motion(part) for part in plain]
-    teach = recipe.volume.look_steps
+    motions, teach = [_motion(part) for part in plain], recipe.volume.look_steps
     first = oriented_part(run.model, plain[0], teach=teach, motion=motions[0])
     parts = (first, oriented_part(run.model, plain[1], motion=motions[1]))
     log.info("scoring the network before its training ...")
