@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cameras import CameraRig
+from ..progress import progress
 from ..shapes import shaped
 from .clip import MultiViewClip, Survey
 from .videos import Frames
@@ -260,7 +261,7 @@ def _learn(network: nn.Module, crops: Tensor, angle: Tensor, steps: int) -> None
     optimizer = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-2)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     network.train()
-    for _ in range(steps):
+    for _ in progress(range(steps), desc="teaching the look", unit="step"):
         picks = torch.multinomial(chance, 64, replacement=True)
         pixels, wanted = _varied(crops[picks].float(), angle[picks])
         loss = -log_likelihood(limited(network(pixels)), wanted).mean()
