@@ -164,7 +164,7 @@ class Objective(nn.Module):
     def _beyond_the_paper(self, batch: Batch, both: Pair) -> dict[str, Tensor]:
         r, losses = self.recipe.losses, {}
         if r.cover:
-            now, later = (cover(k.ndc, x) for k, x in zip(both, self._covered(batch)))
+            now, later = (cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, both_moments(batch)))
             losses["cover"] = r.cover / 2 * (now + later)
         if r.steady:
             now, later = self._compared(_needed(both, "world", "steady"), batch)
@@ -173,18 +173,6 @@ class Objective(nn.Module):
             confidence = (both[0].confidence.mean() + both[1].confidence.mean()) / 2
             losses["sure"] = r.sure * (1 - confidence)
         return losses
-
-    def _covered(self, batch: Batch) -> list[Tensor]:
-        """What of the foreground of now and later asks for a keypoint, (B, V, 1, H, W)."""
-        images, more = both_moments(batch), self.recipe.losses.cover_moving
-        if not more:
-            return [x[:, :, 3:] for x in images]
-        change = (images[0] - images[1])[:, :, :3].abs().amax(2).flatten(0, 1)[:, None]
-        change = F.avg_pool2d(change, 5, 1, 2)
-        moving = torch.maximum(*(x[:, :, 3:].flatten(0, 1) for x in images))
-        share = change / ((change * moving).sum((1, 2, 3), True) / moving.sum((1, 2, 3), True).clamp(min=1.0)).clamp(min=1e-3)
-        weight = (1 + more * share).view_as(images[0][:, :, 3:])
-        return [x[:, :, 3:] * weight for x in images]
 
     def _compared(self, worlds: list[Tensor], batch: Batch) -> list[Tensor]:
         """Keypoints of now and later whose shapes are compared: in the room or in the body."""
