@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from bkind3d_lite import batches, begin, track, train
 from bkind3d_lite.clips.heading import rotated
 from bkind3d_lite.clips.heading_finder import find_heading
+from bkind3d_lite.clips.rig_checks import vertical_is_z
 from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.model.losses import steadiness
 from bkind3d_lite.recipes import QUICK, RECIPES
@@ -65,6 +66,23 @@ def test_where_nothing_walks_it_is_said(walk, caplog):
     )
     heading = oriented(begin(SMALL, clip).model, rest, part).heading
     assert not heading.found and "does not tell the animal's heading" in caplog.text
+
+
+def test_a_world_that_lies_on_its_side_has_no_heading(walk, caplog):
+    """z on its side is said and nothing turns; z down is vertical all the same."""
+    clip, its_survey = walk
+    plain, model = replace(its_survey, heading=None), begin(SMALL, clip).model
+    for quarters, vertical in ((1, False), (2, True)):
+        angle = torch.tensor(quarters * math.pi / 2)
+        c, s = float(angle.cos()), float(angle.sin())
+        tilt = torch.tensor([[1.0, 0, 0], [0, c, -s], [0, s, c]])
+        there = replace(clip, rig=replace(clip.rig, R=clip.rig.R @ tilt.T))
+        assert vertical_is_z(there.rig) is vertical
+        if not vertical:
+            assert oriented(model, there, plain) is plain
+            assert "turn the world until z" in caplog.text
+    above = replace(clip.rig, R=torch.diag(torch.tensor([1.0, -1.0, -1.0])).expand_as(clip.rig.R))
+    assert vertical_is_z(above)  # all look straight down
 
 
 def test_a_heading_that_is_known_is_not_lost_to_one_that_is_not(walk):

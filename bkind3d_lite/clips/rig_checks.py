@@ -195,3 +195,20 @@ def upward(rig: CameraRig) -> str:
     up = -rig.R[:, 1].mean(0)
     most = int(up.abs().argmax())
     return ("-" if up[most] < 0 else "+") + "xyz"[most]
+
+
+def vertical_is_z(rig: CameraRig) -> bool:
+    """Whether the world's z axis is the vertical, up or down, by how the cameras are held.
+
+    Cameras that look straight down or up hold no side of their images up; there z is the vertical
+    if it is what they look along.
+
+    Args:
+        rig: V cameras.
+
+    Returns:
+        False where a heading about z would be none.
+    """
+    ahead = rig.R[:, 2].mean(0)
+    along_z = ahead[2].abs() > 0.8 * ahead.norm() and ahead.norm() > 0.8
+    return bool(along_z) or upward(rig)[1] == "z"

@@ -6,8 +6,10 @@ import logging
 from dataclasses import replace
 
 from ..clips.clip import MultiViewClip, Survey, SurveyedClip
+from ..clips.heading import Heading
 from ..clips.heading_finder import find_heading, teach_look
 from ..clips.hull_motion import HullMotion, hull_motion
+from ..clips.rig_checks import upward, vertical_is_z
 from ..model.discoverer import Discoverer
 
 log = logging.getLogger(__name__)
@@ -32,13 +34,23 @@ def oriented(
 
     Returns:
         The survey. Where nothing walks and the look does not tell, its heading is not found, which
-        is logged: the volume then stands as it would without a heading.
+        is logged: the volume then stands as it would without a heading. So it does where the
+        world's z axis is not the vertical.
     """
     look, clip_name = model.look, clip.name
     if look is None or survey is None or not clip.rig.calibrated:
         return survey
     learns = teach > 0 and not look.taught
     if survey.heading is not None and not learns:
+        return survey
+    if not vertical_is_z(clip.rig):
+        log.warning(
+            "note: a heading is an angle about the world's z axis, which is not vertical in %s (up "
+            "is about %s); the volume does not turn with the animal: turn the world until z points "
+            "up",
+            clip_name,
+            upward(clip.rig),
+        )
         return survey
     log.info("which way it faces in %s: by the hull's shape and way ...", clip_name)
     motion = hull_motion(clip, survey) if motion is None else motion
@@ -51,6 +63,12 @@ def oriented(
         if taught is not None:
             look.load_state_dict(taught.state_dict())
             heading = find_heading(clip, survey, look, motion)
+    _say(clip.name, heading)
+    return replace(survey, heading=heading)
+
+
+def _say(clip_name: str, heading: Heading) -> None:
+    """Log whether the heading was found, and what follows where it was not."""
     if heading.found:
         log.info("heading of %s: %s", clip_name, heading)
     else:
@@ -61,7 +79,6 @@ def oriented(
             clip_name,
             heading,
         )
-    return replace(survey, heading=heading)
 
 
 def oriented_part(
