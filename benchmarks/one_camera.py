@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from bkind3d_lite import batches, begin, open_clip, placed, survey, train
+from bkind3d_lite import batches, begin, open_clip, placed, save, survey, train
 from bkind3d_lite.clips.clip import SurveyedClip
 from bkind3d_lite.clips.single_view import one_view
 from bkind3d_lite.clips.survey import animal_length, on_silhouettes
@@ -83,6 +84,8 @@ def rows_of(args: argparse.Namespace, view: int, seed: int) -> list[dict]:
     for step in train(run, batches(run, clip, seen)):
         if step.index == args.steps:
             break
+    if args.save:
+        save(run, args.save, whole=False, notes={"command": " ".join(sys.argv)})
     seconds, name = time.perf_counter() - start, "trained" if args.rotate else "no_rotate"
     about = dict(clip=args.clip, camera=clip.rig.names[0], seed=seed)
     trained = scored(run.model.to("cpu"), recipe, parts)
@@ -133,6 +136,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("build/one_camera.csv"))
+    parser.add_argument("--save", type=Path, help="also keep the last model, for tracking")
     parser.add_argument("--table", type=Path, help="only print the table of such a file")
     args = parser.parse_args()
     for camera in () if args.table else args.cameras:

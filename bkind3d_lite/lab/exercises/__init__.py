@@ -1,6 +1,7 @@
 """Exercises: the table behind the course lab, one file per lesson, in the lessons' order."""
 
 from . import (
+    behaviour,
     cameras,
     clips,
     edges,
@@ -9,6 +10,7 @@ from . import (
     lifts,
     losses,
     networks,
+    single_camera,
     tour,
     training,
     volumes,
@@ -29,6 +31,8 @@ LESSON_MODULES = (
     evaluation,
     epipolar,
     your_clip,
+    single_camera,
+    behaviour,
 )
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise for lesson in LESSON_MODULES for exercise in lesson.EXERCISES
