@@ -195,6 +195,13 @@ def _classify(given: Namespace) -> None:
     print(f"\n{table_of(rows)}\n\nopen {Path(given.out) / 'behaviour.html'}")
 
 
+def _zoo(given: Namespace) -> None:
+    from .workflows.zoo import zoo
+
+    for entry in zoo(given.folder):
+        print(entry.line())
+
+
 def _figures(given: Namespace) -> None:
     from .viz.paper_figures import make_figures
 
@@ -248,6 +255,7 @@ CALLS = {
     "export": _export,
     "classify": _classify,
     "figures": _figures,
+    "zoo": _zoo,
     "notebooks": _notebooks,
     "lab": _lab,
 }

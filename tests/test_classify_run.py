@@ -102,3 +102,18 @@ def test_the_whole_command_line_has_a_parser():
     parser = command_parser()
     given = parser.parse_args(["classify", "--train", "a", "--test", "b", "--seeds", "0", "1"])
     assert given.seeds == [0, 1] and given.verb == "classify" and given.verb in VERBS
+
+
+# ---- zoo -----------------------------------------------------------------------------------------
+def test_the_zoo_lists_what_ships_with_its_card_s_scores(tmp_path):
+    from bkind3d_lite.workflows.zoo import card_scores, zoo
+
+    entries = {entry.path.stem: entry for entry in zoo()}
+    assert {"rat", "human"} <= entries.keys()
+    assert entries["rat"].keypoints == 18 and len(entries["rat"].cameras) == 6
+    assert float(entries["rat"].scores["PMPJPE mm"]) < 15
+    assert "PMPJPE mm" in entries["rat"].line()
+    card = "# x\n\n| | error % |\n|---|---|\n| this checkpoint | 5.0 |\n| untrained | 8.0 |\n"
+    assert card_scores(card) == {"error %": "5.0"} and card_scores("nothing") == {}
+    with pytest.raises(FileNotFoundError, match="no checkpoint here"):
+        zoo(tmp_path)

@@ -61,7 +61,7 @@ STREET = {
     "workflows": [
         "usage", "arguments", "recommend", "doctor", "doctor_page", "track_run", "evaluate_run",
         "logbook", "train_run", "quickstart", "pose_cameras", "label_run", "student_run",
-        "classify_rows", "classify_page", "classify_run",
+        "classify_rows", "classify_page", "classify_run", "zoo",
     ],
     "lab": ["exercises", "sandbox", "checks", "grading", "notebook_pages", "notebook_tools"],
 }  # fmt: skip

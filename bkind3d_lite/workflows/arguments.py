@@ -200,6 +200,10 @@ def _classify(verb: ArgumentParser) -> None:
     verb.add_argument("--group", help="of a CalMS21 file: which annotator or behaviour")
 
 
+def _zoo(verb: ArgumentParser) -> None:
+    verb.add_argument("--folder", help="of checkpoints (default: those that ship)")
+
+
 def _figures(verb: ArgumentParser) -> None:
     verb.add_argument("--checkpoint", required=True)
     clip = "a clip's folder, or one that holds train and test"
@@ -370,6 +374,7 @@ VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
         _classify,
         "learn what the animal does from labelled tracks, score it on others, beside baselines",
     ),
+    "zoo": (_zoo, "list the checkpoints that ship, with their scores"),
     "figures": (
         _figures,
         "figures for a paper (SVG and PDF): method overview, qualitative rows, curves, "

@@ -53,6 +53,7 @@ EXAMPLES = {
         "figures --checkpoint runs/mine --clip recordings/monday",
         "figures --checkpoint runs/mine --clip recordings --edits names.toml --out figures",
     ),
+    "zoo": ("zoo", "zoo --folder my/checkpoints"),
     "notebooks": ("notebooks copy course", "notebooks run --html notebooks/03_volumes.ipynb"),
     "lab": ("lab grade handed_in", "lab grade handed_in --out grades.csv --limit 120"),
 }
