@@ -52,7 +52,7 @@ STREET = {
         "checkpoints", "memory_planner",
         "diagnostics",
     ],
-    "students": ["pictures", "occlusion", "student", "refiner"],
+    "students": ["pictures", "mpii", "occlusion", "student", "refiner"],
     "viz": [
         "colours", "arrows", "overlays", "films", "plots", "model_images", "skeleton_edits",
         "traces", "scenes", "player", "interactive", "widgets", "dashboard", "report_page",

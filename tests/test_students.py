@@ -9,10 +9,19 @@ from PIL import Image
 from torch.testing import assert_close
 
 from bkind3d_lite.__main__ import main
+from bkind3d_lite.clips.clip import open_clip
 from bkind3d_lite.clips.pseudo_labels import PseudoLabels
 from bkind3d_lite.evaluation import n_mpjpe
 from bkind3d_lite.files import bundled
 from bkind3d_lite.recipes import EncoderRecipe
+from bkind3d_lite.students.mpii import (
+    FLAT_SIDE,
+    MPII_NAMES,
+    mpii_pictures,
+    pckh,
+    read_mpii,
+    save_mpii,
+)
 from bkind3d_lite.students.occlusion import Occluders, blobs, voc_objects
 from bkind3d_lite.students.pictures import (
     NO_CHANGE,
@@ -148,6 +157,68 @@ def test_a_flat_student_does_not_learn_depth(taught):
     )
 
 
+# ---- people marked in single images --------------------------------------------------------------
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory):
+    """Twelve images of the bundled human in MPII's format, and their truth in pixels."""
+    human = open_clip(bundled("data_samples") / "human" / "test").at([0, 40, 80])
+    folder = tmp_path_factory.mktemp("mpii")
+    people = read_mpii(save_mpii(human, folder, range(3)), folder / "images")
+    return people, human
+
+
+def test_mpii_counts_pixels_from_one_and_is_read_back(marked):
+    people, human = marked
+    px = human.rig.px_from_world(human.truth[0])[0]
+    knee = human.skeleton.names.index("left_knee")
+    assert_close(people[0].px[MPII_NAMES.index("left_knee")], px[knee], atol=1e-3, rtol=0)
+    assert people[0].px[MPII_NAMES.index("neck")].isnan().all()  # the clip has no such joint
+    low, high = (f(people[0].px.nan_to_num(x), 0) for f, x in ((torch.amin, 1e9), (torch.amax, -1)))
+    assert (people[0].centre - people[0].side / 2 < low).all()
+    assert (people[0].centre + people[0].side / 2 > high).all()
+
+
+def test_marked_people_are_pictures_whose_marks_move_with_them(marked):
+    people, _ = marked
+    crops = cut(
+        dotted(mpii_pictures(people, 96), MPII_NAMES.index("left_knee")), FLAT_SIDE, (64, 64),
+        Augment(20, 0.1, 0, 0), drawn(),
+    )  # fmt: skip
+    spot = crops.images.mean(1).flatten(1).argmax(1)
+    seen = torch.stack([spot % 64, spot // 64], -1) + 0.5
+    told = (crops.target[:, MPII_NAMES.index("left_knee"), :2] + 1) * 32
+    assert (seen - told).norm(dim=-1).max() < 1.5
+    assert (crops.target[..., 2] == 0).all()
+
+
+def test_a_trunk_learned_in_2d_is_taken_over(marked, taught):
+    pictured = mpii_pictures(marked[0], 64)
+    flat = begin_schooling(replace(SMALL, depth=1, steps=3), pictured, side=FLAT_SIDE)
+    losses = list(teach_student(flat, pictured))
+    assert len(losses) == 3 and np.isfinite(losses).all()
+    deep = begin_schooling(SMALL, taught, after=flat.student)
+    for a, b in zip(
+        deep.student.encoder.trunk.parameters(), flat.student.encoder.trunk.parameters()
+    ):
+        assert_close(a, b)
+
+
+def test_pckh_by_hand():
+    truth = torch.zeros(1, 16, 2)
+    truth[0, MPII_NAMES.index("head_top"), 1] = -10
+    said = truth.clone()
+    said[0, MPII_NAMES.index("left_knee"), 0] = 5.1
+    said[0, MPII_NAMES.index("pelvis"), 0] = 99
+    assert_close(pckh(said, truth), torch.tensor([13 / 14]))
+    assert_close(pckh(said, truth, 0.6), torch.tensor([1.0]))
+
+
+def test_a_file_that_is_not_mpii_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('[{"image": "a.jpg"}]')
+    with pytest.raises(ValueError, match="a.json: not MPII's annotations"):
+        read_mpii(tmp_path / "a.json", tmp_path)
+
+
 # ---- occlusion -----------------------------------------------------------------------------------
 def test_occluders_cover_a_part_and_the_same_draws_the_same_part():
     images = torch.full((3, 3, 48, 64), 0.5)
@@ -211,7 +282,7 @@ def test_noise_is_taken_off_without_truth():
     """Poses of three numbers: what lies off their plane is noise."""
     basis = random(3, 15, seed=1)
     poses = (100 * random(400, 3) @ basis).view(400, 5, 3)
-    unit = PoseRefiner(64, epochs=25, dropout=0.0).denoise(poses[:300], 0.2)
+    unit = PoseRefiner(64, epochs=15, dropout=0.0).denoise(poses[:300], 0.2, copies=2)
     noisy = poses[300:] + 0.2 * poses.square().sum(-1).mean().sqrt() * random(100, 5, 3, seed=2)
     before = (noisy - poses[300:]).norm(dim=-1).mean()
     assert (unit.predict(noisy) - poses[300:]).norm(dim=-1).mean() < 0.8 * before

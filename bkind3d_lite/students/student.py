@@ -82,13 +82,22 @@ class Schooling:
     losses: list[float] = field(default_factory=list)
 
 
-def begin_schooling(recipe: StudentRecipe, taught: Pictures, seed: int = 0) -> Schooling:
+def begin_schooling(
+    recipe: StudentRecipe,
+    taught: Pictures,
+    seed: int = 0,
+    *,
+    side: float | None = None,
+    after: Student | None = None,
+) -> Schooling:
     """A fresh student.
 
     Args:
         recipe: its sizes.
         taught: what it will learn from; they say its joints and the size of its box.
         seed: of weights and draws.
+        side: of the box in the unit of `taught`; None: what holds its labels.
+        after: a student that was pretrained, in 2D for example; its trunk is taken over.
 
     Returns:
         The lesson before its first step.
@@ -96,10 +105,12 @@ def begin_schooling(recipe: StudentRecipe, taught: Pictures, seed: int = 0) -> S
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student = Student(recipe, taught.names)
+    if after is not None:
+        student.encoder.trunk.load_state_dict(after.encoder.trunk.state_dict())
     optimizer = torch.optim.AdamW(
         student.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    return Schooling(student, optimizer, side=taught.side, seed=seed)
+    return Schooling(student, optimizer, side=side or taught.side, seed=seed)
 
 
 def teach_student(lesson: Schooling, taught: Pictures, change: Augment = USUAL) -> Iterator[float]:
