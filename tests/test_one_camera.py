@@ -245,3 +245,34 @@ def test_the_doctor_asks_what_one_picture_can_answer(tmp_path, clip):
     assert [c.name for c in diagnosis.checks] == ["files", "time", "background", "motion"]
     assert "1 camera without a calibration" in diagnosis.checks[0].finding
     assert "gap of about" in diagnosis.checks[-1].remedy and diagnosis.state != "fail"
+
+
+def test_the_doctor_s_page_shows_where_the_animal_is(tmp_path, clip):
+    from bkind3d_lite.workflows.doctor_page import write_page
+
+    write_video(tmp_path / "film.mp4", clip.frames[:, 0].numpy(), clip.fps, crf=8)
+    page = write_page(examine(tmp_path / "film.mp4", plan=False), tmp_path / "doctor.html")
+    text = page.read_text(encoding="utf-8")
+    assert "Where is the animal?" in text and text.count("data:image") == 1
+    assert "rays" not in text and "The cameras" not in text
+
+
+def test_a_folder_is_tracked_into_tables_page_and_film(tmp_path, alone):
+    from bkind3d_lite import save
+    from bkind3d_lite.clips.exports import read_track
+    from bkind3d_lite.viz.skeleton_edits import Editing
+    from bkind3d_lite.workflows.track_run import track_folder
+
+    one, seen = alone
+    run = begin(placed(TINY, one.rig, seen), one)
+    save(run, tmp_path / "checkpoint.safetensors", whole=False)
+    write_video(tmp_path / "cam1.mp4", one.frames[:12, 0].numpy(), one.fps, crf=8)
+    edits = Editing(names={"k0": "nose"}, mute=("k3",)).save(tmp_path / "edits.toml")
+    found = track_folder(tmp_path, tmp_path / "cam1.mp4", tmp_path / "out", "cpu", edits=edits)
+    assert found.px.shape == (12, 3, 2) and found.skeleton.names[0] == "nose"
+    back = read_track(tmp_path / "out" / "keypoints.npz")
+    assert torch.equal(back.px, found.px) and back.camera == "cam1"
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"keypoints.csv", "keypoints.npz", "keypoints.html", "overlay.mp4"}
+    page = (tmp_path / "out" / "keypoints.html").read_text(encoding="utf-8")
+    assert page.count('"name":"') >= 12  # a frame a row
