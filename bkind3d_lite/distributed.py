@@ -10,6 +10,7 @@ the gradients, and what is averaged over a batch besides (`mean`) is averaged ov
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,11 +109,16 @@ def _device(device: str) -> str:
     """The device that `auto` means; a GPU that is not there is a `ValueError`."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ValueError(f"device = {device}: expected auto, cpu, cuda or cuda:1")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(
             f"device = {device}: PyTorch finds no GPU here; use --device cpu, "
             "or install a CUDA build of PyTorch"
         )
+    number = int(device.partition(":")[2] or 0)
+    if device.startswith("cuda") and number >= (count := torch.cuda.device_count()):
+        raise ValueError(f"device = {device}: there are {count} GPUs here, counted from 0")
     return device
 
 

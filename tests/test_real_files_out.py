@@ -673,3 +673,18 @@ def test_progress_is_a_line_a_minute_where_nobody_watches(capsys, monkeypatch):
     lines = capsys.readouterr().err.splitlines()
     assert 5 <= len(lines) <= 7 and all(line.startswith("training: ") for line in lines)
     assert lines[-1].startswith("training: 600 of 600 steps") and "\r" not in "".join(lines)
+
+
+def test_errors_say_what_was_expected(tmp_path, capsys, folder):
+    folder, checkpoint = folder[0], tmp_path / "nowhere"
+    track = ["track", "--clip", str(folder), "--out", str(tmp_path / "out")]
+    for words, said in (
+        ([*track, "--checkpoint", str(checkpoint)], "nowhere: no checkpoint here; expected a"),
+        ([*track, "--checkpoint", "c", "--edits", "no.toml"], r"no\.toml: no such file; expected"),
+        ([*track, "--checkpoint", "c", "--device", "gpu"], "device = gpu: expected auto, cpu"),
+        (["export", str(tmp_path / "k.npz")], r"k\.npz: no track here; expected the keypoints"),
+    ):
+        assert main(words) == 1
+        err = capsys.readouterr().err
+        assert re.search(said, err) and err.count("\n") == 1 and "Errno" not in err
+    assert not (tmp_path / "out").exists()

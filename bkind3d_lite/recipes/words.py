@@ -114,6 +114,8 @@ def _typed(key: str, value: Any, kind: Any) -> Any:
 def _spelled(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(get_args(kind))
+    if get_origin(kind) is tuple:
+        return "a list, for example [0.1, 0.2]"
     return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
 
 

@@ -82,7 +82,9 @@ def _tensors(run: Run, whole: bool) -> dict[str, Tensor]:
 @contextmanager
 def _opened(path: Path) -> Iterator[safe_open]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no checkpoint here")
+        raise FileNotFoundError(
+            f"{path}: no checkpoint here; expected a .safetensors file, or the folder of a run"
+        )
     try:
         with safe_open(str(path), "pt") as file:
             if "header" not in (file.metadata() or {}):

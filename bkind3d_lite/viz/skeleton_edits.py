@@ -168,8 +168,13 @@ def load_editing(path: str | Path) -> Editing:
         The choices.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: not an editing, or one with an unknown key.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file; expected what the skeleton editor saves (.toml or .json)"
+        )
     text = text_of(path)
     try:
         values = tomllib.loads(text) if Path(path).suffix == ".toml" else json.loads(text)

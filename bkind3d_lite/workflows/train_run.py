@@ -323,6 +323,8 @@ def _begun(
 ) -> tuple[Run, SurveyedClip]:
     """A run before its first step, and the clip it begins with."""
     pair_chances(clip, gap_frames(recipe, clip.fps), None, False)  # there are pairs to draw
+    if (wanted := recipe.data.views_per_step or 0) > clip.rig.views:
+        log.info("views_per_step = %d: all %d cameras at each step", wanted, clip.rig.views)
     part, recipe = _prepared(clip, recipe, cache)
     run = begin(recipe, part.clip, seed, device)
     return run, oriented_part(run.model, part, teach=recipe.volume.look_steps)
