@@ -227,6 +227,20 @@ def test_two_sources_of_one_camera_are_asked_about(pair, barcodes):
         open_clip(pair, fps=30)
 
 
+def test_of_two_calibrations_the_one_that_is_read_is_named(pair, barcodes, caplog):
+    for name in ("cam1", "cam2"):
+        write_video(pair / f"{name}.mp4", barcodes(4), 30)
+    open_clip(pair)
+    assert not caplog.text
+    (pair / "calibration.json").write_text("{}")
+    open_clip(pair)
+    assert "calibration.toml is read, not calibration.json" in caplog.text
+    shutil.copy(pair / "calibration.toml", pair / "calib_b.toml")
+    (pair / "calibration.toml").rename(pair / "calib_a.toml")
+    with pytest.raises(ValueError, match=r"calib_a\.toml, calib_b\.toml could each be"):
+        open_clip(pair)
+
+
 def test_two_sources_of_the_cases(cases):
     with pytest.raises(ValueError, match=r"cam1\.avi and cam1\.mp4 could each be cam1"):
         open_clip(cases / "two_files_one_camera")

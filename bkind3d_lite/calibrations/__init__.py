@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from .yamls import read_yaml
 
 __all__ = ["find_calibration", "load_calibration", "natural"]
 
+log = logging.getLogger(__name__)
 # In this order: the first pattern that matches a file is the calibration of a folder.
 USUAL_NAMES = (
     "calibration.toml",
@@ -138,11 +140,24 @@ def find_calibration(folder: str | Path) -> Path:
                     "keep one of them"
                 )
             if files:
-                return files[0]
+                return _said(files[0], place)
     raise FileNotFoundError(
         f"{folder}: no calibration.toml here or one level up, nor a calibration of another known "
         f"name ({', '.join(USUAL_NAMES[1:])})"
     )
+
+
+def _said(chosen: Path, place: Path) -> Path:
+    """The file that is read, with a word of others that could be."""
+    others = {p.name for name in USUAL_NAMES for p in place.glob(name)} - {chosen.name}
+    if others:
+        log.warning(
+            "note: of the calibrations in %s, %s is read, not %s; take away what is old",
+            place,
+            chosen.name,
+            ", ".join(sorted(others)),
+        )
+    return chosen
 
 
 def _places(folder: Path) -> Iterator[Path]:
