@@ -264,9 +264,9 @@ CASES = {  # what is done: (how, the check that tells, its state, what it says)
     ),
     "another frame rate": (
         film("cam1.mp4", lambda x: x, 25),
-        "time",
-        WARN,
-        "frame rates differ: cam0 30, cam1 25",
+        "files",
+        FAIL,
+        "two frame rates (cam0 30, cam1 25, cam2 30, cam3 30 frames per second)",
     ),
     "not a video": (
         lambda folder: (folder / "cam1.mp4").write_text("hello"),
