@@ -35,8 +35,8 @@ STREET = {
         "frame_cache", "heading", "tracks", "image_tracks", "moving_light", "foreground",
         "extent", "sampling", "clip",
         "pseudo_labels", "single_view", "exports", "synthetic", "background", "survey",
-        "hull_motion", "look", "heading_finder", "calibration_faults", "rig_checks",
-        "recording_checks", "label_checks",
+        "hull_motion", "look", "heading_finder", "calibration_faults", "hull_agreement",
+        "rig_checks", "recording_checks", "label_checks",
     ],
     "evaluation": ["regressors", "errors", "pose_scores", "body_bound", "protocol", "image_scores"],
     "tasks": [

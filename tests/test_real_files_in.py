@@ -19,7 +19,9 @@ from torch.testing import assert_close
 from bkind3d_lite.calibrations import load_calibration
 from bkind3d_lite.cameras import ring
 from bkind3d_lite.clips import open_clip
-from bkind3d_lite.clips.rig_checks import PASS, check_lenses
+from bkind3d_lite.clips.calibration_faults import longest_lag
+from bkind3d_lite.clips.recording_checks import check_agreement, check_offsets
+from bkind3d_lite.clips.rig_checks import FAIL, PASS, check_lenses
 from bkind3d_lite.clips.videos import write_video
 from bkind3d_lite.workflows.doctor import examine
 
@@ -599,3 +601,70 @@ def test_what_lies_there_and_is_not_read_is_listed(tmp_path):
     pages[0].save(tmp_path / "cam1.tif")
     with pytest.raises(ValueError, match="cam0.tif: holds 2 pictures, a stack"):
         open_clip(tmp_path, fps=30)
+
+
+# ---- what the rays say ---------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def still_in_the_middle():
+    """The figure turning on the spot, in the middle of square pictures: its centres say nothing."""
+    from bkind3d_lite.clips.survey import survey_views
+    from bkind3d_lite.clips.synthetic import draw, figure, poses
+
+    clip = figure(24, views=3)
+    T = 24
+    angle = torch.linspace(0, 5, T)
+    c, s, o = angle.cos(), angle.sin(), torch.zeros(T)
+    turn = torch.stack([c, -s, o, s, c, o, o, o, o + 1], -1).view(T, 3, 3)
+    rig = ring(3, radius=700.0, height=350.0, target=(0.0, 0.0, 40.0), wh=(72, 72), field=45.0)
+    joints = poses(T)
+    joints = (joints - joints.mean((0, 1))) @ turn.mT + torch.tensor([0.0, 0, 40])
+    clip = replace(clip, rig=rig, frames=draw(rig, joints), truth=None)
+    return clip, survey_views(clip)
+
+
+def rolled(rig, view, quarters):
+    """A rig whose camera is calibrated as if its pictures were turned clockwise."""
+    quarter = torch.tensor([[0.0, -1, rig.wh[1]], [1, 0, 0], [0, 0, 1]])
+    K = rig.K.clone()
+    for _ in range(quarters):
+        K[view] = quarter @ K[view]
+    return replace(rig, K=K)
+
+
+def test_the_whole_silhouettes_agree_in_a_right_rig(still_in_the_middle):
+    check = check_agreement(*still_in_the_middle)
+    assert (
+        check.state == PASS and "of the silhouettes lie where the other views say" in check.finding
+    )
+
+
+@pytest.mark.parametrize("view, quarters", [(0, 1), (1, 2), (2, 3)])
+def test_a_turned_camera_with_a_centred_animal_does_not_pass(still_in_the_middle, view, quarters):
+    clip, seen = still_in_the_middle
+    wrong = replace(clip, rig=rolled(clip.rig, view, quarters))
+    check = check_agreement(wrong, seen)
+    what = [
+        "turned by 90 degrees counterclockwise",
+        "upside down",
+        "turned by 90 degrees clockwise",
+    ]
+    assert check.state == FAIL, check
+    assert f"the video of cam{view} is {what[quarters - 1]}" in check.remedy, check
+
+
+def test_mirrored_and_all_turned_pictures_do_not_pass(still_in_the_middle):
+    clip, seen = still_in_the_middle
+    K = clip.rig.K.clone()
+    K[0] = torch.tensor([[-1.0, 0, 72], [0, 1, 0], [0, 0, 1]]) @ K[0]
+    check = check_agreement(replace(clip, rig=replace(clip.rig, K=K)), seen)
+    assert check.state == FAIL and "cam0 is mirrored" in check.remedy, check
+    everyone = rolled(rolled(rolled(clip.rig, 0, 2), 1, 2), 2, 2)
+    check = check_agreement(replace(clip, rig=everyone), seen)
+    assert check.state != PASS and "upside down" in check.remedy, check
+
+
+def test_an_offset_is_advised_on_clips_that_are_long_enough_alone(still_in_the_middle):
+    clip, seen = still_in_the_middle
+    check = check_offsets(clip, seen)
+    assert check.state == PASS and "24 frames are too few to tell" in check.finding
+    assert [longest_lag(n) for n in (24, 47, 48, 600)] == [0, 0, 9, 120]

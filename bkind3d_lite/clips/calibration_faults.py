@@ -23,6 +23,7 @@ FITS = 0.05
 BETTER = 0.6  # a suspect is named if it leaves less than this share of the misfit
 MOMENTS = 100  # frames looked at
 LEAST = 5  # sightings of which a median is taken
+TELLING = 48  # frames that a clip has at least, if a late camera is to be told
 UNITS = (1000.0, 100.0, 10.0, 0.1, 0.01, 0.001)
 AXES = {
     "x, z, -y": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
@@ -305,6 +306,18 @@ def shifted(sightings: Sightings, view: int, lag: int) -> Sightings:
     return Sightings(px, valid)
 
 
+def longest_lag(frames: int) -> int:
+    """Of which shifts so many frames can tell: a short clip agrees with itself at many.
+
+    Args:
+        frames: in the clip.
+
+    Returns:
+        Frames; 0 if it is too short to tell of any.
+    """
+    return frames // 5 if frames >= TELLING else 0
+
+
 def lags(rig: CameraRig, sightings: Sightings, most: int = 60) -> list[int]:
     """The shift of each view at which it agrees best with what the others predict.
 
@@ -316,9 +329,9 @@ def lags(rig: CameraRig, sightings: Sightings, most: int = 60) -> list[int]:
     Returns:
         Frames; 0 where no shift agrees clearly better, and with two views.
     """
-    if rig.views < 3:
+    most = min(most, longest_lag(len(sightings.px)))
+    if rig.views < 3 or not most:
         return [0] * rig.views
-    most = min(most, len(sightings.px) // 3)
     out = []
     for v in range(rig.views):
         distance = _distances(rig, sightings, v, most)

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from .calibration_faults import (
     FITS,
+    Sightings,
     Suspect,
     lags,
+    longest_lag,
     misfits,
     silhouette_centres,
     silhouette_path,
@@ -24,11 +26,13 @@ from .calibration_faults import (
 from .clip import MultiViewClip, Survey
 from .heading import LEAST_WALK, Heading
 from .heading_finder import find_heading
+from .hull_agreement import shape_suspects
 from .rig_checks import FAIL, PASS, WARN, Check, upward
 from .videos import Footage
 
 GAPS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.66, 1.0)  # seconds, that motion is measured at
 
+CLEAR_GAIN = 0.04  # of the silhouettes, that a mistake's correction explains at least
 HEADED_FPS = 12.0  # frames a second at least, where there are, that a heading is looked for in
 HEADED_FRAMES = 320  # of them
 FROM_SIDES = 6  # of 12 directions, that a look of an animal should be taught from
@@ -44,7 +48,7 @@ def check_timing(clip: MultiViewClip) -> Check | None:
     Returns:
         A warning that names up to three faults; None for frames in memory.
     """
-    footage = dict(zip(clip.rig.names, getattr(clip.frames, "videos", ())))
+    footage = _films(clip)
     if not footage:
         return None
     times = {
@@ -216,11 +220,38 @@ def check_agreement(clip: MultiViewClip, survey: Survey) -> Check:
     mean, worst = float(away.nanmean()), float(away[away.isfinite()].max())
     explained = bool(likely) and likely[0].misfit < 0.5 * mean
     # Of many cameras, the good ones hide what is wrong with two.
-    if mean > FITS or (worst > 1.5 * FITS and explained):
+    failed = mean > FITS or (worst > 1.5 * FITS and explained)
+    if failed and likely:
         return Check("agreement", FAIL, finding, remedy=_explanation(likely))
-    if explained:
-        return Check("agreement", WARN, finding, remedy=_explanation(likely[:1]))
-    return Check("agreement", PASS, finding)
+    shapes = _of_shapes(clip, survey, centres, finding)
+    if shapes.state == FAIL or not (failed or explained):
+        return shapes
+    return Check("agreement", FAIL if failed else WARN, finding, remedy=_explanation(likely[:1]))
+
+
+def _of_shapes(clip: MultiViewClip, survey: Survey, centres: Sightings, finding: str) -> Check:
+    """Where the centres agree: do the whole silhouettes, too?"""
+    left, likely = shape_suspects(clip.rig, survey.thumbs, centres)
+    if left.isnan().all():
+        return Check("agreement", PASS, finding)
+    mean = float(left.nanmean())
+    finding = f"{finding}; {1 - mean:.0%} of the silhouettes lie where the other views say"
+    if not likely:
+        return Check("agreement", PASS, finding)
+    first = likely[0]
+    clear = first.misfit < 0.5 * mean and mean - first.misfit > CLEAR_GAIN
+    files = {n: getattr(f, "turn", None) for n, f in _films(clip).items()}
+    told = [f"{n}'s file says: {turn}" for n, turn in files.items() if turn and n in first.name]
+    remedy = (
+        f"it would be {1 - first.misfit:.0%} if {first.name}: {first.remedy}"
+        f"{' (' + told[0] + ')' if told else ''}"
+    )
+    return Check("agreement", FAIL if clear else WARN, finding, remedy=remedy)
+
+
+def _films(clip: MultiViewClip) -> dict[str, Footage]:
+    """What each camera recorded; nothing for frames in memory."""
+    return dict(zip(clip.rig.names, getattr(clip.frames, "videos", ())))
 
 
 def _explanation(likely: Sequence[Suspect]) -> str:
@@ -245,9 +276,13 @@ def check_offsets(clip: MultiViewClip, survey: Survey) -> Check | None:
     Returns:
         A warning that names the shifts; None with two views, where nobody can say which is late.
     """
+    most = min(_longest_lag(clip), longest_lag(len(clip)))
     if clip.rig.views < 3:
         return None
-    centres, most = silhouette_centres(survey, clip.rig), _longest_lag(clip)
+    if not most:
+        finding = f"{len(clip)} frames are too few to tell whether a camera is late"
+        return Check("offsets", PASS, finding)
+    centres = silhouette_centres(survey, clip.rig)
     shifts, away = lags(clip.rig, centres, most), misfits(clip.rig, centres)
     late = {name: n for name, n, a in zip(clip.rig.names, shifts, away) if n and a > 0.005}
     if late:
@@ -258,10 +293,7 @@ def check_offsets(clip: MultiViewClip, survey: Survey) -> Check | None:
         options = " ".join(f"{name}={n}" for name, n in late.items())
         remedy = f"if it was started at another moment: --offset {options}"
         return Check("offsets", WARN, finding, remedy=remedy)
-    finding = (
-        "every camera agrees best with the others as it is, "
-        f"of shifts up to {min(most, len(clip) // 3)} frames"
-    )
+    finding = f"every camera agrees best with the others as it is, of shifts up to {most} frames"
     return Check("offsets", PASS, finding)
 
 
