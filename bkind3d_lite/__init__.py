@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .clips.survey import survey
     from .clips.tracks import Track
     from .evaluation import KeypointRegressor, scores
+    from .files import samples
     from .lab.checks import check, reveal
     from .model.builder import build, placed
     from .recipes import Recipe, find_recipe
@@ -58,6 +59,7 @@ _PLACES = {
     "save": "training.checkpoints",
     "plan": "training.memory_planner",
     "KeypointRegressor": "evaluation",
+    "samples": "files",
     "scores": "evaluation",
     "overlay": "viz.overlays",
     "movie": "viz.player",
@@ -87,6 +89,7 @@ __all__ = [
     "plan",
     "resume",
     "reveal",
+    "samples",
     "save",
     "save_calibration",
     "save_html",

@@ -25,6 +25,27 @@ def bundled(name: str) -> Path:
     return inside if inside.is_dir() else package.parent / name
 
 
+def samples(name: str = "") -> Path:
+    """A bundled sample: beside the lesson that asks, else where the package has it.
+
+    Args:
+        name: within `data_samples`: `rat/train`, `checkpoints/rat.safetensors`; none: all of it.
+
+    Returns:
+        Its path.
+
+    Raises:
+        FileNotFoundError: there is no such sample; names those that are.
+    """
+    folders = (Path("data_samples"), Path("../data_samples"), bundled("data_samples"))
+    for folder in folders:
+        if (folder / name).exists():
+            return folder / name
+    there = sorted(p.name for folder in folders if folder.is_dir() for p in folder.iterdir())
+    known = ", ".join(dict.fromkeys(there)) or "none: install the package from its wheel or clone"
+    raise FileNotFoundError(f"{name}: no such sample; there are {known}")
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Write a file beside its place, then rename it: readers see the old one or the new one.
 
