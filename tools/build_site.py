@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[1]
 SETTINGS = ROOT / "docs" / "site"
 PACKAGE = "bkind3d_lite"
 # The API's pages in the order of imports; modules and packages that are not named here come last.
-ORDER = """shapes files distributed recipes lenses cameras calibrations volumes epipolar poses2d multiview
-clips evaluation model training students viz workflows lab""".split()
+ORDER = """shapes files distributed recipes lenses cameras calibrations volumes epipolar poses2d
+multiview clips evaluation model training students viz workflows lab""".split()
 PLOTLY = "application/vnd.plotly.v1+json"
 CONFIG = dict(responsive=True, displaylogo=False, plotlyServerURL="")
 SCRIPT = '<script src="../_static/plotly.min.js"></script>'  # once a page, before its first figure
