@@ -67,6 +67,16 @@ def test_swapped_images_are_found_and_put_right(rig, truth):
     assert (found.world - truth)[single].norm(dim=-1).mean() < 15
 
 
+def test_a_side_that_nobody_sees_does_not_swap_images(rig, truth):
+    px = rig.px_from_world(truth) + random(60, 4, 9, 2, seed=2)
+    px[:20, :, [left for left, _ in PAIRS]] = torch.nan
+    assert not robust_triangulate(rig, px, None, PAIRS).swapped.any()
+    for times in ([3, 7], [30, 40]):  # with one side alone a swap cannot be told
+        px[times, 1] = px[times, 1][:, [0, 2, 1, 4, 3, 6, 5, 8, 7]]
+    swapped = robust_triangulate(rig, px, None, PAIRS).swapped
+    assert swapped[[30, 40], 1].all() and swapped[20:].sum() == 2
+
+
 def test_a_joint_that_one_view_saw_has_no_place(rig, truth):
     px = rig.px_from_world(truth)
     px[0, 1:, 3] = torch.nan

@@ -17,6 +17,7 @@ from ..cameras import CameraRig, triangulate_flat
 from ..shapes import shaped
 
 CAUCHY_PX = 2.0  # residual at which a reading counts half, pixels of an image 256 wide
+LOST = 2.0  # robust cost of a reading whose joint has no place
 SWAP_GAIN = 0.95  # robust cost of the swapped reading, as a share of the plain one, at most
 
 
@@ -134,11 +135,16 @@ def mirrored(values: Tensor, images: Tensor, pairs: Sequence[tuple[int, int]]) -
     Returns:
         The same shape.
     """
-    order = torch.arange(values.shape[2])
+    chosen = images.view(*images.shape, *[1] * (values.ndim - 2))
+    return torch.where(chosen, values[:, :, _exchanged(values.shape[2], pairs)], values)
+
+
+def _exchanged(joints: int, pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """Numbers (J,) of the joints with left and right exchanged."""
+    order = torch.arange(joints)
     for left, right in pairs:
         order[left], order[right] = right, left
-    chosen = images.view(*images.shape, *[1] * (values.ndim - 2))
-    return torch.where(chosen, values[:, :, order], values)
+    return order
 
 
 def _better_swapped(
@@ -146,6 +152,8 @@ def _better_swapped(
 ) -> Tensor:
     """Images (T, V) whose readings lie nearer to the projected points once left is right."""
     everywhere = torch.ones(px.shape[:2], dtype=torch.bool)
+    known, order = world.isfinite().all(-1), _exchanged(px.shape[2], pairs)
+    world = torch.where((known & known[:, order])[..., None], world, torch.nan)
     sides = [joint for pair in pairs for joint in pair]
     costs = [
         _cauchy_cost(_residual(rig, reading, world)[..., sides], scale)
@@ -176,9 +184,10 @@ def _better_together(
 
 
 def _moment_cost(rig: CameraRig, px: Tensor, weight: Tensor, scale: float) -> Tensor:
-    """Robust cost (T,) of all readings of each moment."""
+    """Robust cost (T,) of all readings of each moment; one without a place must not be free."""
     residual = _reweighted(rig, px, weight, scale, 2).residual
-    return _cauchy_cost(residual.flatten(1), scale)
+    lost = ((weight > 0) & ~residual.isfinite()).flatten(1).sum(1)
+    return _cauchy_cost(residual.flatten(1), scale) + LOST * lost
 
 
 def _cauchy_cost(residual: Tensor, scale: float) -> Tensor:
