@@ -49,7 +49,7 @@ def human(part: str, full: Path | None) -> tuple[CameraRig, Poses2D, torch.Tenso
     clip = open_clip(HUMAN / part)
     if full is None:
         people = read_people(HUMAN / part / "poses2d.npz")
-        poses = people.chosen(torch.zeros(people.px.shape[:2], dtype=torch.long))
+        poses = people.chosen(torch.zeros(people.px.shape[:2], dtype=torch.long)).sure()
     else:
         names = [
             n for n in ORDERS["mediapipe"] if n in read_people(HUMAN / part / "poses2d.npz").names
@@ -59,7 +59,7 @@ def human(part: str, full: Path | None) -> tuple[CameraRig, Poses2D, torch.Tenso
         frames = torch.from_numpy(np.load(full)[f"{part}_frames"])
         seen = torch.where(marks[..., 2] > 0, marks[..., 2], 0.0)
         px = torch.where(seen[..., None] > 0, marks[..., :2] + 0.5, torch.nan)
-        poses = Poses2D(px, seen, tuple(names), clip.rig.names, frames)
+        poses = Poses2D(px, seen, tuple(names), clip.rig.names, frames).sure()
     joints = [clip.skeleton.names.index(name) for name in poses.names]
     return clip.rig, poses, clip.truth[poses.frames][:, joints]
 
@@ -114,7 +114,7 @@ def person_cameras(folder: Path) -> list[Row]:
     """OpenPose of a real person, in every order of three cameras."""
     rig = _as_filmed(load_calibration(folder / "calibration.toml"))
     people = read_people(folder / "pose", "body_25b")
-    walker = moving_person(people).ordered(rig.names)
+    walker = moving_person(people).ordered(rig.names).sure()
     ends = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "nose", "neck", "top")
     names = [name for name in walker.names if name.split("_")[-1] in ends]
     walker, pairs, rows, turns = walker.joints(names), left_right_pairs(names), [], []

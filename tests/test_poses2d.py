@@ -57,6 +57,13 @@ def test_frames_that_one_camera_lacks_are_empty_and_strange_files_are_left_out(t
     assert (people.weight[3] > 0).any((-1, -2)).tolist() == [False, True]
 
 
+def test_a_first_frame_without_people_is_empty(tmp_path, table):
+    openpose(tmp_path, table)
+    (tmp_path / "cam1_json" / "clip_000000000000_keypoints.json").write_text('{"people": []}')
+    people = read_people(tmp_path, ",".join(NAMES))
+    assert (people.weight[0] > 0).any((-1, -2)).tolist() == [False, True]
+
+
 def test_an_order_that_nothing_says_is_asked_for(tmp_path):
     openpose(tmp_path, np.ones((T, V, 25, 3)))
     with pytest.raises(ValueError, match="known orders of 25 joints: body_25, body_25b"):
@@ -81,6 +88,32 @@ def test_coco(tmp_path, table, whole):
     assert people.names == NAMES
 
 
+def coco_file(folder, table, ids, v=0):
+    results = [{"image_id": i, "keypoints": x.ravel().tolist()} for i, x in zip(ids, table[:, v])]
+    (folder / f"cam{v + 1}.json").write_text(json.dumps(results))
+
+
+def test_coco_of_files_named_after_frame_and_camera(tmp_path, table):
+    for v in range(V):
+        coco_file(tmp_path, table, [f"{t:04}_cam{v + 1}.jpg" for t in range(T)], v)
+    same(read_people(tmp_path, ",".join(NAMES)), table)
+
+
+def test_coco_that_does_not_fit_together_is_named(tmp_path, table):
+    coco_file(tmp_path, table, ["a_1.jpg", "b_1.jpg", "c_2.jpg"])
+    with pytest.raises(ValueError, match="cam1.json: image ids 'a_1.jpg' and 'b_1.jpg' both say"):
+        read_people(tmp_path, ",".join(NAMES))
+    coco_file(tmp_path, table, range(T))
+    coco_file(tmp_path, table[:, :, :2], range(T), 1)
+    with pytest.raises(ValueError, match="cam2.json: people of 2 joints, expected 3"):
+        read_people(tmp_path, ",".join(NAMES))
+    several = json.loads((tmp_path / "cam1.json").read_text())
+    several.append({"image_id": 0, "keypoints": [1.0, 2, 1]})
+    (tmp_path / "cam1.json").write_text(json.dumps(several))
+    with pytest.raises(ValueError, match="cam1.json: people of 1, 3 joints"):
+        read_people(tmp_path, ",".join(NAMES))
+
+
 def frame_of(table):
     """A camera's results as DeepLabCut's table."""
     pandas = pytest.importorskip("pandas")
@@ -90,11 +123,11 @@ def frame_of(table):
     return pandas.DataFrame(table.reshape(T, -1), columns=columns)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "h5"])
+@pytest.mark.parametrize("suffix", ["csv", "CSV", "h5"])
 def test_deeplabcut_as_pandas_writes_it(tmp_path, table, suffix):
     for v in range(V):
         path, frame = tmp_path / f"cam{v + 1}DLC_net_shuffle1.{suffix}", frame_of(table[:, v])
-        if suffix == "csv":
+        if suffix.lower() == "csv":
             frame.to_csv(path)
         else:
             pytest.importorskip("tables")
@@ -137,6 +170,22 @@ def test_npz_and_back(tmp_path, table):
     again = read_people(one.save(tmp_path / "b.npz"))
     same(again, table)
     assert_close(again.px[:, :, 0], one.px, equal_nan=True)
+
+
+def test_what_the_detector_doubts_is_left_out(tmp_path, table):
+    table[1, 0, 2, 2] = 0.05
+    np.savez(tmp_path / "a.npz", px=table, names=NAMES)
+    one = read_people(tmp_path / "a.npz").chosen(torch.zeros(T, V, dtype=torch.long))
+    assert one.px[1, 0, 2].isfinite().all()
+    assert one.sure().px[1, 0, 2].isnan().all() and one.sure().weight[1, 0, 2] == 0
+    assert_close(one.sure(0).px, one.px, equal_nan=True)
+
+
+def test_a_truncated_npz_is_named(tmp_path, table):
+    np.savez(tmp_path / "a.npz", px=table, names=NAMES)
+    (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:200])
+    with pytest.raises(ValueError, match="a.npz: not a NumPy file"):
+        read_people(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(

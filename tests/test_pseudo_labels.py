@@ -1,5 +1,7 @@
 """Pseudo labels: what 2D poses make of a clip, and that the file says how."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,29 @@ def test_labels_of_another_recording_are_refused(human, poses, tmp_path):
         pseudo_labels(human)
     with pytest.raises(ValueError, match="how = 'nice'"):
         pseudo_labels(human, poses, "nice")
+
+
+def test_nothing_to_label_is_refused(human, poses, tmp_path):
+    with pytest.raises(ValueError, match="times 900:950: none of the 125 rows of the poses"):
+        pseudo_labels(human, poses, times=slice(900, 950))
+    with pytest.raises(ValueError, match="none of the 1000 rows of the clip"):
+        pseudo_labels(human, None, "truth", times=slice(1000, None))
+    with pytest.raises(ValueError, match="not one joint of 5 frames"):
+        pseudo_labels(human, poses, times=slice(0, 5), least=2.0)
+    path = pseudo_labels(human, None, "truth").save(tmp_path / "labels.npz")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="labels.npz: no labels in it"):
+        load_labels(path)
+
+
+def test_readings_that_the_detector_doubts_make_no_labels(human, poses):
+    doubted = replace(poses.at(range(5)), px=poses.px[:5].clone(), weight=poses.weight[:5].clone())
+    doubted.px[0, 1, 3], doubted.weight[0, 1, 3] = torch.tensor([3.0, 200]), 0.05
+    left_out = replace(doubted, px=doubted.px.clone())
+    left_out.px[0, 1, 3] = torch.nan
+    for how in ("robust", "median"):
+        world = [pseudo_labels(human, x, how).world[0, 3] for x in (doubted, left_out)]
+        assert_close(*world)
 
 
 def test_the_verb_writes_labels_and_says_what_is_wrong(tmp_path, capsys):

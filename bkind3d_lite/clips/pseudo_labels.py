@@ -7,6 +7,7 @@ Five ways, in EpipolarPose's terms: 2D poses and given cameras (with R, t), 2D p
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from ..multiview.camera_finder import find_cameras
 from ..multiview.robust import robust_triangulate
 from ..multiview.two_views import median_of_pairs
 from ..poses2d import Poses2D, left_right_pairs
+from ..poses2d.entry import SURE
 from .clip import MultiViewClip
 
 HOW = ("robust", "plain", "median", "marks", "truth")
@@ -137,7 +139,7 @@ def load_labels(path: str | Path) -> PseudoLabels:
                 ),
                 source=json.loads(str(file["source"])),
             )
-    except (KeyError, ValueError, OSError, EOFError) as error:
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path}: no labels in it ({error}); `bkind3d pseudo` makes such files"
         ) from error
@@ -150,6 +152,7 @@ def pseudo_labels(
     *,
     cameras: str = "given",
     times: slice = slice(None),
+    least: float = SURE,
     seed: int = 0,
 ) -> PseudoLabels:
     """Labels for a clip.
@@ -162,13 +165,14 @@ def pseudo_labels(
             pixels), `truth`.
         cameras: `given`, or `found` from the poses (without R and t; the intrinsics are given).
         times: which rows; the truth of one stretch alone is `slice(0, 500)`.
+        least: confidence of the detector below which a reading is left out.
         seed: of the search for cameras.
 
     Returns:
         The labels with their provenance.
 
     Raises:
-        ValueError: an unknown way, or what it needs is missing.
+        ValueError: an unknown way, what it needs is missing, or nothing gets a label.
     """
     if how not in HOW or cameras not in ("given", "found"):
         raise ValueError(
@@ -176,12 +180,34 @@ def pseudo_labels(
         )
     source: dict[str, Any] = dict(how=how, cameras=cameras, clip=Path(clip.name).name)
     if how == "truth":
-        return _of_truth(clip, times, source)
+        return _labelled(_of_truth(clip, _rows(len(clip), times, "clip"), source), clip)
     poses = _marked(clip) if how == "marks" else poses
     if poses is None:
         raise ValueError(f"labels by {how!r} are made of 2D poses: give them (--poses)")
-    poses = poses.ordered(clip.rig.names)
-    return _of_poses(clip, poses.at(torch.arange(len(poses))[times]), source, seed)
+    poses = poses.ordered(clip.rig.names).sure(least)
+    poses = poses.at(_rows(len(poses), times, "poses"))
+    return _labelled(_of_poses(clip, poses, source, seed), clip)
+
+
+def _rows(count: int, times: slice, what: str) -> Tensor:
+    """The rows of a slice, one at least."""
+    rows = torch.arange(count)[times]
+    if not len(rows):
+        asked = f"{times.start or 0}:{'' if times.stop is None else times.stop}"
+        raise ValueError(
+            f"times {asked}: none of the {count} rows of the {what}; take some of 0:{count}"
+        )
+    return rows
+
+
+def _labelled(labels: PseudoLabels, clip: MultiViewClip) -> PseudoLabels:
+    """Labels, refused where there are none."""
+    if not (labels.weight > 0).any():
+        raise ValueError(
+            f"{clip.name}: not one joint of {len(labels.frames)} frames gets a label; "
+            "two cameras at least must see a joint (are the poses of these frames and cameras?)"
+        )
+    return labels
 
 
 def _of_poses(
@@ -213,10 +239,9 @@ def _of_poses(
     )
 
 
-def _of_truth(clip: MultiViewClip, times: slice, source: Mapping[str, Any]) -> PseudoLabels:
+def _of_truth(clip: MultiViewClip, frames: Tensor, source: Mapping[str, Any]) -> PseudoLabels:
     """The truth itself, or that of a stretch."""
     truth, names = _truth(clip)
-    frames = torch.arange(len(clip))[times]
     known = truth[frames].isfinite().all(-1).float()
     return PseudoLabels(
         world=truth[frames],

@@ -17,7 +17,7 @@ from ..cameras import CameraRig, triangulate_flat
 from ..shapes import shaped
 
 CAUCHY_PX = 2.0  # residual at which a reading counts half, pixels of an image 256 wide
-LOST = 2.0  # robust cost of a reading whose joint has no place
+PLACELESS = 2.0  # robust cost of a reading whose joint has no place
 SWAP_GAIN = 0.95  # robust cost of the swapped reading, as a share of the plain one, at most
 
 
@@ -187,7 +187,7 @@ def _moment_cost(rig: CameraRig, px: Tensor, weight: Tensor, scale: float) -> Te
     """Robust cost (T,) of all readings of each moment; one without a place must not be free."""
     residual = _reweighted(rig, px, weight, scale, 2).residual
     lost = ((weight > 0) & ~residual.isfinite()).flatten(1).sum(1)
-    return _cauchy_cost(residual.flatten(1), scale) + LOST * lost
+    return _cauchy_cost(residual.flatten(1), scale) + PLACELESS * lost
 
 
 def _cauchy_cost(residual: Tensor, scale: float) -> Tensor:

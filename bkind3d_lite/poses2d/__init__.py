@@ -35,7 +35,7 @@ def read_people(path: str | Path, order: str | None = None) -> People2D:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder of 2D poses")
     if path.is_file():
-        if path.suffix != ".npz":
+        if path.suffix.lower() != ".npz":
             raise ValueError(f"{path}: one file for all cameras must be .npz; give the folder")
         return read_pose_npz(path, order)
     inner = [p for p in sorted(path.iterdir()) if p.is_dir() and any(p.glob("*.json"))]

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..files import write_atomically
 
 CORNER = 0.5  # from pixel centres at whole numbers to the image's corner at (0, 0)
+SURE = 0.1  # confidence below which a detector's reading is not used
 LINKED = 60.0  # pixels that a person's middle moves between two frames at most, of 1000 px
 
 
@@ -55,6 +56,19 @@ class Poses2D:
         views = list(views)
         cameras = tuple(self.cameras[v] for v in views)
         return replace(self, px=self.px[:, views], weight=self.weight[:, views], cameras=cameras)
+
+    def sure(self, least: float = SURE) -> Poses2D:
+        """The poses without what the detector itself doubts.
+
+        Args:
+            least: confidence of a reading that stays; 0: all that were found.
+
+        Returns:
+            Poses whose other readings are NaN with weight 0.
+        """
+        doubtful = self.weight < least
+        px = torch.where(doubtful[..., None], torch.nan, self.px)
+        return replace(self, px=px, weight=torch.where(doubtful, 0.0, self.weight))
 
     def at(self, times: Sequence[int] | Tensor) -> Poses2D:
         """The poses of some rows.
@@ -100,7 +114,7 @@ class Poses2D:
         return replace(self.take(views), cameras=tuple(cameras))
 
     def save(self, path: str | Path) -> Path:
-        """Write the poses to an NPZ file that `read_poses` reads, whole or not at all.
+        """Write the poses to an NPZ file that `read_people` reads, whole or not at all.
 
         Args:
             path: the file, `.npz`.
@@ -201,7 +215,8 @@ def stacked(
     table = np.full((T, len(views), people, len(names), 3), np.nan, np.float32)
     for v, frames in enumerate(views.values()):
         for n, found in frames.items():
-            table[n - first, v, : len(found)] = found
+            if len(found):  # nobody: perhaps a file from which not even the joints are known
+                table[n - first, v, : len(found)] = found
     cells = torch.from_numpy(table)
     weight = torch.where(cells[..., :2].isfinite().all(-1), cells[..., 2].nan_to_num(0), 0.0)
     return People2D(

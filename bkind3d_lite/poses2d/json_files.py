@@ -54,7 +54,7 @@ def read_coco(files: dict[str, Path], order: str | None) -> People2D:
         The people of each image; images are frames in the order of their ids.
 
     Raises:
-        ValueError: a file that is none of COCO's.
+        ValueError: a file that is none of COCO's, people of other joints, ids that clash.
     """
     views, names = {}, None
     for camera, path in files.items():
@@ -65,10 +65,17 @@ def read_coco(files: dict[str, Path], order: str | None) -> People2D:
             if not isinstance(entry, dict) or "image_id" not in entry:
                 raise ValueError(f"{path}: an entry without image_id; expected COCO's results")
             found[entry["image_id"]].append(_triples(entry, "keypoints", path))
-        numbers = _frame_numbers(list(found))
+        counts = sorted({len(person) for people in found.values() for person in people})
+        expected = len(names) if names else counts[0] if counts else 0
+        if counts and counts != [expected]:
+            raise ValueError(
+                f"{path}: people of {', '.join(map(str, counts))} joints, expected {expected} "
+                "of everybody; write all files with one model"
+            )
+        numbers = _frame_numbers(list(found), path)
         views[camera] = {numbers[image]: np.stack(people) for image, people in found.items()}
-        joints = next((len(people[0]) for people in found.values()), 0)
-        names = names or _category_names(content, order, joints, path)
+        if counts:
+            names = names or _category_names(content, order, counts[0], path)
     return stacked(views, names or ())
 
 
@@ -121,16 +128,26 @@ def _numbered(folder: Path) -> dict[int, Path]:
     return {int(match[2]): path for match, path in named if match[1] == series}
 
 
-def _frame_numbers(images: Sequence[Any]) -> dict[Any, int]:
-    """Frame numbers of COCO's image ids: themselves, or the last number in a file's name."""
-    return {
-        image: int(image)
-        if isinstance(image, int)
-        else int(re.findall(r"\d+", str(image))[-1])
-        if re.search(r"\d", str(image))
-        else rank
-        for rank, image in enumerate(sorted(images, key=str))
-    }
+def _frame_numbers(images: Sequence[Any], path: Path) -> dict[Any, int]:
+    """Frame numbers of COCO's image ids: themselves, the last number in files' names that tells
+    them apart (of `0000_cam1.jpg` the first), or their ranks where they have none."""
+    if all(isinstance(image, int) for image in images):
+        return {image: image for image in images}
+    words = [re.findall(r"\d+", re.sub(r"\.[a-zA-Z]\w*$", "", str(image))) for image in images]
+    fewest = min(map(len, words))
+    if not fewest:
+        return {image: rank for rank, image in enumerate(sorted(images, key=str))}
+    for place in range(1, fewest + 1):
+        numbers = [int(word[-place]) for word in words]
+        if len(set(numbers)) == len(images):
+            return dict(zip(images, numbers))
+    last = [int(word[-1]) for word in words]
+    twice = next(n for n, count in Counter(last).items() if count > 1)
+    a, b, *_ = [image for image, n in zip(images, last) if n == twice]
+    raise ValueError(
+        f"{path}: image ids {a!r} and {b!r} both say frame {twice}; "
+        "let every id be a frame's number, or a name with one"
+    )
 
 
 def _category_names(content: Any, order: str | None, joints: int, path: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def read_deeplabcut(files: dict[str, Path]) -> People2D:
     views: dict[str, _Frames] = {}
     names: tuple[str, ...] | None = None
     for camera, path in files.items():
-        columns, rows, values = _csv(path) if path.suffix == ".csv" else _pandas_table(path)
+        columns, rows, values = _csv(path) if path.suffix.lower() == ".csv" else _pandas_table(path)
         joints = tuple(dict.fromkeys(column[-2] for column in columns))
         animals = list(dict.fromkeys(column[:-2] for column in columns))
         if names is not None and joints != names:
@@ -176,7 +177,7 @@ def read_pose_npz(path: Path, order: str | None) -> People2D:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a NumPy file of plain arrays ({error})") from error
     points = next((arrays[k] for k in ("px", "keypoints", "positions") if k in arrays), None)
     if points is None or points.ndim not in (4, 5) or points.shape[-1] not in (2, 3):

@@ -12,6 +12,7 @@ from ..files import refuse_unwritable
 from ..multiview.people import one_person
 from ..multiview.robust import robust_triangulate
 from ..poses2d import Poses2D, left_right_pairs, read_people
+from ..poses2d.entry import SURE
 from ..training.checkpoints import load
 from ..training.image_tracking import discovered_poses
 
@@ -28,6 +29,7 @@ def label_folder(
     how: str = "robust",
     whose: str = "given",
     times: str | None = None,
+    least: float = SURE,
     seed: int = 0,
     **opening: Any,
 ) -> PseudoLabels:
@@ -42,6 +44,8 @@ def label_folder(
         how: as of `pseudo_labels`.
         whose: cameras, the `given` ones or those that are `found` from the poses.
         times: `FROM:TO`, rows to label.
+        least: confidence of a detector below which a reading is left out; of a checkpoint's own
+            keypoints none is.
         seed: of the search for cameras.
         **opening: of `open_clip`.
 
@@ -51,11 +55,12 @@ def label_folder(
     out = refuse_unwritable(out, folder=False)
     recording = open_clip(clip, **opening)
     seen = None if poses is None else _poses(recording, poses, order, person, whose)
+    least = 0.0 if poses is not None and _is_checkpoint(poses) else least
     part = _stretch(times)
-    labels = pseudo_labels(recording, seen, how, cameras=whose, times=part, seed=seed)
+    labels = pseudo_labels(recording, seen, how, cameras=whose, times=part, least=least, seed=seed)
     labels.save(out)
     if seen is not None:
-        ordered = seen.ordered(recording.rig.names)
+        ordered = seen.ordered(recording.rig.names).sure(least)
         points = robust_triangulate(labels.rig, ordered.px, None, left_right_pairs(ordered.names))
         log.info("%s", points.report(ordered.names, recording.rig.names))
     share = 100 * float((labels.weight > 0).float().mean())
@@ -69,13 +74,17 @@ def _poses(
     clip: MultiViewClip, path: str | Path, order: str | None, person: str | None, cameras: str
 ) -> Poses2D:
     """The poses of one person, by the rays where cameras are given; or a checkpoint's keypoints."""
-    if Path(path).suffix == ".safetensors":
+    if _is_checkpoint(path):
         model, recipe, _ = load(path)
         return discovered_poses(model, recipe, clip)
     people = read_people(path, order)
     if people.most > 1 and cameras == "given" and person is None:
         return one_person(people.ordered(clip.rig.names), clip.rig)
     return one_person(people, None, person)
+
+
+def _is_checkpoint(path: str | Path) -> bool:
+    return Path(path).suffix == ".safetensors"
 
 
 def _stretch(times: str | None) -> slice:

@@ -18,6 +18,7 @@ from ..multiview.camera_finder import FREE, FoundCameras, find_cameras
 from ..multiview.people import one_person
 from ..multiview.relative_poses import eight_point_pose, five_point_pose
 from ..poses2d import Poses2D, left_right_pairs, read_people
+from ..poses2d.entry import SURE
 
 log = logging.getLogger(__name__)
 SOLVERS = {"five": five_point_pose, "eight": eight_point_pose}
@@ -33,6 +34,7 @@ def cameras_from_poses(
     bone: tuple[str, str, float] | None = None,
     unit: str = "mm",
     solver: str = "five",
+    least: float = SURE,
     seed: int = 0,
     **intrinsics: Any,
 ) -> FoundCameras:
@@ -47,6 +49,7 @@ def cameras_from_poses(
         bone: two joints and the length between them, in `unit`.
         unit: of that length.
         solver: of relative poses, a key of `SOLVERS`.
+        least: confidence of the detector below which a reading is left out.
         seed: of the draws.
         **intrinsics: of `lenses_of`.
 
@@ -54,7 +57,7 @@ def cameras_from_poses(
         The cameras; what they are like is logged.
     """
     out = refuse_unwritable(out, folder=False)
-    one = one_person(read_people(poses, order), None, person)
+    one = one_person(read_people(poses, order), None, person).sure(least)
     if views:
         one = one.ordered(views)
     rig = lenses_of(one, **intrinsics)
