@@ -141,6 +141,27 @@ def test_an_estimator_is_cloned_and_bad_input_is_named():
         made.fit(features, [np.full(240, -1)] * 2)
     with pytest.raises(ValueError, match="network = 'tree'; expected one of conv"):
         BehaviourClassifier("tree").fit(features, labels)
+    with pytest.raises(ValueError, match="stride = 500 leaves 1 of 240 labelled.*smaller stride"):
+        BehaviourClassifier(stride=500).fit(features[:1], labels[:1])
+    with pytest.raises(ValueError, match=r"sequence 1: features \(240, 1\); expected 2 numbers"):
+        made.fit([features[0], features[1][:, :1]], labels)
+
+
+def test_features_other_than_those_learned_from_are_named(learned):
+    assert learned.n_features_in_ == 2
+    with pytest.raises(ValueError, match=r"sequence 0: features \(9, 3\); expected 2 numbers"):
+        learned.predict([np.zeros((9, 3))])
+
+
+def test_a_window_of_few_frames_says_how_many_are_used(caplog):
+    assert BehaviourClassifier.in_seconds(0.1, 30.0).reach == 20
+    assert "0.1 s to either side is 3 frames at 30 a second; 20 are used" in caplog.text
+
+
+def test_a_class_of_which_all_frames_are_has_no_precision():
+    labels, shares = [np.zeros(60, int)], [np.tile([0.7, 0.3], (60, 1))]
+    scores = score_behaviour(labels, shares, ("still", "wave"), resamples=5)
+    assert scores.average_precision == (None, None) and np.isnan(scores.mean)
 
 
 # ---- features ------------------------------------------------------------------------------------

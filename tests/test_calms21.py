@@ -41,13 +41,13 @@ def ids():
 def path(tmp_path_factory, ids):
     path = tmp_path_factory.mktemp("calms21") / "calms21_task1_train.json"
     whole = {"annotator-id_0": {name: entry(5 + n % 7, n) for n, name in enumerate(ids)}}
-    path.write_text(json.dumps(whole))
+    path.write_text(json.dumps(whole), encoding="utf-8-sig")
     return path
 
 
 # ---- reading -------------------------------------------------------------------------------------
 def test_every_sequence_is_as_json_reads_it(path, ids):
-    oracle = json.loads(path.read_text())["annotator-id_0"]
+    oracle = json.loads(path.read_text(encoding="utf-8-sig"))["annotator-id_0"]
     found = list(read_sequences(path))
     assert [s.name for s in found] == ids and {s.group for s in found} == {"annotator-id_0"}
     for one in found:
@@ -201,3 +201,23 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path, capsys):
     for name in ("raw.npy", "plain.npy"):
         with pytest.raises(ValueError, match=f"{name}: not a CalMS21 npy"):
             read_npy(tmp_path / name)
+
+
+def test_features_of_another_kind_are_named_with_their_key(path, features):
+    first = next(read_sequences(path))
+    file = features / f"{first.video}.seq.npz"
+    np.savez(file, positions=np.zeros((5, 3, 3)), confidence=np.zeros((5, 3)))
+    with pytest.raises(ValueError, match="mouse001.*no 'keypoints' among positions.*--to bkind"):
+        with_features(first, features)
+    np.savez(file, keypoints=np.zeros((5, 3, 2)), confidence=np.zeros((5, 3)))
+    with pytest.raises(ValueError, match="mouse001.*no 'covs' among keypoints.*--to bkind"):
+        with_features(first, features)
+
+
+@pytest.mark.parametrize("held", [[1, 2], {"group": 3}], ids=["list", "no groups"])
+def test_an_npy_without_a_dictionary_is_named(tmp_path, held):
+    whole = np.empty((), object)
+    whole[()] = held
+    np.save(tmp_path / "odd.npy", whole, allow_pickle=True)
+    with pytest.raises(ValueError, match="odd.npy: not a CalMS21 npy.*no dictionary of groups"):
+        read_npy(tmp_path / "odd.npy")

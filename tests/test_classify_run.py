@@ -117,3 +117,11 @@ def test_the_zoo_lists_what_ships_with_its_card_s_scores(tmp_path):
     assert card_scores(card) == {"error %": "5.0"} and card_scores("nothing") == {}
     with pytest.raises(FileNotFoundError, match="no checkpoint here"):
         zoo(tmp_path)
+
+
+def test_a_part_of_other_keypoints_is_named(parts, tmp_path):
+    odd = recording(tmp_path / "odd", 3)
+    track = Track(torch.zeros(320, 2, 3), torch.ones(320, 2), Skeleton(("a", "b"), ()), 30.0)
+    track.save(odd / "keypoints.npz")
+    with pytest.raises(ValueError, match=r"odd: features \(320, 6\); expected 9 numbers a frame"):
+        classify(parts[0][:1], [odd], tmp_path / "out", seconds=0.7, epochs=1)

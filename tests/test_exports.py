@@ -3,6 +3,7 @@ that is not installed."""
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -269,3 +270,31 @@ def test_a_missing_library_is_named(track, tmp_path, monkeypatch):
     ):
         export(track, tmp_path, ("nwb",))
     assert list(tmp_path.iterdir()) == [] and set(EXPORTS) >= {"anipose", "nwb"}
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ImportError("no HDF5")])
+def test_the_other_formats_are_written_where_one_cannot_be(track, tmp_path, monkeypatch, error):
+    def broken(track, path, rig):
+        raise error
+
+    monkeypatch.setitem(EXPORTS, "dannce", ("save_data_AVG.mat", broken))
+    words = "save_data_AVG.mat: not written .(No space left|no HDF5)"
+    with pytest.raises(ValueError, match=words):
+        export(track, tmp_path, ("dannce", "anipose", "trc"))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_covariance_travels_in_three_formats(track, tmp_path):
+    h5py, xarray = pytest.importorskip("h5py"), pytest.importorskip("xarray")
+    half = torch.randn(7, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+    spread = half @ half.mT
+    told = replace(track, covariance=spread)
+    mat, h5, nc = export(told, tmp_path, ("dannce", "sleap-anipose", "movement"))
+    assert_close(torch.tensor(loadmat(mat)["covariance"]).permute(0, 3, 1, 2).float(), spread)
+    with h5py.File(h5) as file:
+        assert_close(torch.tensor(file["covariance"][:, 0]).float(), spread)
+    data = xarray.load_dataset(nc, engine="h5netcdf").covariance
+    assert data.dims == ("time", "space", "space2", "keypoints", "individuals")
+    assert_close(torch.tensor(data.values[..., 0]).permute(0, 3, 1, 2).float(), spread)
+    again = read_track(told.save(tmp_path / "keypoints.npz"))
+    assert_close(again.covariance, spread)

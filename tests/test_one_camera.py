@@ -125,7 +125,7 @@ def test_the_survey_finds_the_animal_in_the_picture(alone, clip):
 def test_boxes_cut_their_own_window(tmp_path, barcodes):
     stills(tmp_path / "film", barcodes(10))
     lines = ["video,frame,x,y,w,h", "film,0,4,6,20,10", "film,9,22,6,10,20"]
-    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    (tmp_path / "boxes.csv").write_text("\n".join(lines), encoding="utf-8-sig")
     clip = open_clip(tmp_path, fps=20)
     assert_close(clip.boxes[3], torch.tensor([10.0, 6, 20 - 10 / 3, 10 + 10 / 3]))
     centre = plane_boxes(clip.boxes, clip.rig, 0.5)
@@ -150,6 +150,7 @@ def test_boxes_cut_their_own_window(tmp_path, barcodes):
         ("video,frame,x,y,w,h\nfilm,0,1,1,x,1", "expected numbers"),
         ("video,frame,x,y,w,h\nother,0,1,1,5,5", "no box for film"),
         ("video,frame,x,y,w,h\nfilm,0,1,1,0,5", "without width"),
+        ("video,frame,x,y,w,h\nfilm,0,1,1,5,5\nfilm,1,1,nan,5,5", "row 3 holds.*nan.*leave out"),
     ],
 )
 def test_bad_boxes_are_named(tmp_path, barcodes, text, words):

@@ -39,7 +39,8 @@ def openpose(folder, table, joints=J):
         for t in range(T):
             people = [{"pose_keypoints_2d": table[t, v].ravel().tolist()}]
             text = json.dumps({"version": 1.3, "people": people})
-            (place / f"clip_{t:012}_keypoints.json").write_text(text)
+            file = place / f"clip_{t:012}_keypoints.json"
+            file.write_text(text, encoding="utf-8-sig" if t == 1 else "utf-8")
 
 
 def test_openpose(tmp_path, table):
@@ -128,7 +129,7 @@ def test_deeplabcut_as_pandas_writes_it(tmp_path, table, suffix):
     for v in range(V):
         path, frame = tmp_path / f"cam{v + 1}DLC_net_shuffle1.{suffix}", frame_of(table[:, v])
         if suffix.lower() == "csv":
-            frame.to_csv(path)
+            frame.to_csv(path, encoding="utf-8-sig")  # as spreadsheets leave it
         else:
             pytest.importorskip("tables")
             frame.to_hdf(path, key="df_with_missing", format="table", mode="w")

@@ -163,7 +163,9 @@ def marked(tmp_path_factory):
     """Twelve images of the bundled human in MPII's format, and their truth in pixels."""
     human = open_clip(bundled("data_samples") / "human" / "test").at([0, 40, 80])
     folder = tmp_path_factory.mktemp("mpii")
-    people = read_mpii(save_mpii(human, folder, range(3)), folder / "images")
+    path = save_mpii(human, folder, range(3))
+    path.write_text(path.read_text(), encoding="utf-8-sig")  # as some editors leave it
+    people = read_mpii(path, folder / "images")
     return people, human
 
 

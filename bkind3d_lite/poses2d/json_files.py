@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import text_of
 from .entry import People2D, stacked
 from .orders import order_of
 
@@ -92,7 +93,7 @@ def parsed_json(path: Path) -> Any:
         ValueError: it is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text_of(path))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error}); write it again") from error
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import text_of
 from .entry import CORNER, People2D, stacked
 from .orders import order_of
 
@@ -60,7 +61,7 @@ def read_deeplabcut(files: dict[str, Path]) -> People2D:
 
 def _csv(path: Path) -> tuple[list[tuple[str, ...]], list[int], np.ndarray]:
     """Columns, frame numbers and values of a CSV with three or four rows of head."""
-    lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"), newline="")))
+    lines = list(csv.reader(io.StringIO(text_of(path), newline="")))
     heads = {line[0]: line[1:] for line in lines[:4] if line}
     if not {"bodyparts", "coords"} <= heads.keys():
         raise ValueError(f"{path}: no rows 'bodyparts' and 'coords'; expected DeepLabCut's CSV")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..cameras import CameraRig
 from ..clips.clip import MultiViewClip
-from ..files import write_atomically
+from ..files import text_of, write_atomically
 from ..poses2d import ORDERS
 from .pictures import Pictures
 
@@ -63,7 +63,7 @@ def read_mpii(path: str | Path, images: str | Path) -> list[MarkedPerson]:
         ValueError: it is no such file.
     """
     try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+        entries = json.loads(text_of(path))
         people = [_person(entry, Path(images)) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

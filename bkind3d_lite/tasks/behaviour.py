@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 
 from .behaviour_networks import NETWORKS_1D
 
+log = logging.getLogger(__name__)
+LEAST_REACH = 20  # samples to either side that `in_seconds` gives a window at least
 UNKNOWN = -1  # the label of a frame that nobody labelled
 
 
@@ -96,11 +99,17 @@ class BehaviourClassifier(ClassifierMixin, BaseEstimator):
             **how: other arguments of the class.
 
         Returns:
-            One with 20 samples of reach or more, and 100 at most.
+            One with 20 samples of reach or more, and 100 at most; where so many seconds are fewer
+            than 20 frames, the log says that 20 are used.
         """
         frames = max(1, round(seconds * fps))
-        step = max(1, min(frames // 20, -(-frames // 100)))
-        return cls(reach=max(20, round(frames / step)), step=step, **how)  # type: ignore[arg-type]
+        step = max(1, min(frames // LEAST_REACH, -(-frames // 100)))
+        if frames < LEAST_REACH:
+            log.warning(
+                "a window of %g s to either side is %d frames at %g a second; %d are used (%.2g s)",
+                *(seconds, frames, fps, LEAST_REACH, LEAST_REACH / fps),
+            )
+        return cls(reach=max(LEAST_REACH, round(frames / step)), step=step, **how)  # type: ignore[arg-type]
 
     # ---- learning --------------------------------------------------------------------------------
     def fit(
@@ -113,7 +122,10 @@ class BehaviourClassifier(ClassifierMixin, BaseEstimator):
             labels: of each (T,) whole numbers from 0; `UNKNOWN` (-1): not learned from.
 
         Returns:
-            Itself, with `classes_`, `network_` and `losses_` (one an epoch).
+            Itself, with `classes_`, `n_features_in_`, `network_` and `losses_` (one an epoch).
+
+        Raises:
+            ValueError: nothing can be learned from them; names the sequence or the argument.
         """
         self._check(features, labels)
         truth = torch.from_numpy(np.concatenate([np.asarray(y) for y in labels])).long()
@@ -122,6 +134,12 @@ class BehaviourClassifier(ClassifierMixin, BaseEstimator):
         rows, places = padded(features, int(self.offsets_.abs().max()))
         chosen = torch.cat([torch.arange(len(y)) % self.stride == 0 for y in labels])
         spots = (chosen & (truth >= 0)).nonzero()[:, 0]
+        if len(spots) < 2:
+            raise ValueError(
+                f"stride = {self.stride} leaves {len(spots)} of {int((truth >= 0).sum())} labelled "
+                "frames; at least 2 are learned from: take a smaller stride, or label more frames"
+            )
+        self.n_features_in_ = rows.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             kind, shape = NETWORKS_1D[self.network], (rows.shape[1], len(self.offsets_))
@@ -150,6 +168,7 @@ class BehaviourClassifier(ClassifierMixin, BaseEstimator):
                     f"sequence {n}: features {np.shape(x)}, labels {np.shape(y)}; expected (T, F) "
                     "and (T,) of the same frames"
                 )
+        refuse_other_widths(features, np.shape(features[0])[1])
         if all((np.asarray(y) < 0).all() for y in labels):
             raise ValueError("no frame is labelled; there is nothing to learn from")
 
@@ -180,7 +199,11 @@ class BehaviourClassifier(ClassifierMixin, BaseEstimator):
 
         Returns:
             Of each (T, C), rows sum to 1.
+
+        Raises:
+            ValueError: a sequence has other features than those learned from; names it.
         """
+        refuse_other_widths(features, self.n_features_in_)
         self.network_.eval()
         return [np.concatenate(list(self._shares(np.asarray(x, np.float32)))) for x in features]
 
@@ -200,6 +223,28 @@ class BehaviourClassifier(ClassifierMixin, BaseEstimator):
             Of each (T,) whole numbers.
         """
         return [shares.argmax(1) for shares in self.predict_proba(features)]
+
+
+def refuse_other_widths(
+    features: Sequence[np.ndarray], width: int, names: Sequence[str] | None = None
+) -> None:
+    """Refuse sequences whose frames have more or fewer numbers than the others.
+
+    Args:
+        features: of each sequence (T, F).
+        width: F that is wanted.
+        names: of the sequences; None: their numbers.
+
+    Raises:
+        ValueError: one differs; names it.
+    """
+    for n, x in enumerate(features):
+        if (shape := np.shape(x))[1:] != (width,):
+            name = f"sequence {n}" if names is None else names[n]
+            raise ValueError(
+                f"{name}: features {shape}; expected {width} numbers a frame, as in the first "
+                "sequence to learn from: track all recordings with the same checkpoint"
+            )
 
 
 def parameter_count(network: nn.Module) -> int:

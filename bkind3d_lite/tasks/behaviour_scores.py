@@ -17,7 +17,8 @@ class BehaviourScores:
 
     Attributes:
         names: of the C classes.
-        average_precision: one a class, in [0, 1]; None: no frame of it in the test part.
+        average_precision: one a class, in [0, 1]; None: of the test part no frame, or every
+            one, is of it.
         precision: of the likeliest class, one a class.
         recall: likewise.
         f1: likewise.
@@ -114,7 +115,7 @@ def average_precisions(truth: np.ndarray, likely: np.ndarray) -> list[float | No
     Returns:
         C numbers in [0, 1]; None: a class of which there is no frame, or of which all are.
     """
-    there = [0 < int((truth == c).sum()) for c in range(likely.shape[1])]
+    there = [0 < int((truth == c).sum()) < len(truth) for c in range(likely.shape[1])]
     return [
         float(average_precision_score(truth == c, likely[:, c])) if known else None
         for c, known in enumerate(there)
@@ -142,6 +143,8 @@ def _bootstrap(
     for _ in range(resamples):
         picked = np.concatenate([blocks[b] for b in random.integers(len(blocks), size=len(blocks))])
         means.append(_mean(average_precisions(truth[picked], likely[picked]), counted))
+    if np.isnan(means).all():
+        return float("nan"), float("nan")
     low, high = np.nanquantile(means, [0.025, 0.975])
     return float(low), float(high)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -129,7 +130,7 @@ def json_entries(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
         ValueError: it is not such a JSON.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             stream = _Stream(file)
             for outer in stream.keys():
                 for inner in stream.keys():
@@ -210,7 +211,7 @@ def with_features(sequence: CalmsSequence, folder: str | Path) -> CalmsSequence:
 
     Raises:
         FileNotFoundError: the video has no file.
-        ValueError: the file holds other frames; says how many.
+        ValueError: the file holds other frames, or is of another kind; says how many, or which key.
     """
     names = (f"{sequence.video}.npz", f"{sequence.video}.seq.npz")
     path = next((p for p in (Path(folder) / n for n in names) if p.is_file()), None)
@@ -219,9 +220,7 @@ def with_features(sequence: CalmsSequence, folder: str | Path) -> CalmsSequence:
             f"{Path(folder) / names[0]}: no features of {sequence.name}; track its video and "
             "export it with --to bkind"
         )
-    with np.load(path, allow_pickle=False) as data:
-        parts = [data["keypoints"], data["confidence"][..., None], data["covs"]]
-        rows = np.concatenate([np.asarray(part, np.float32) for part in parts], -1)
+    rows = _bkind_rows(path)
     frames = len(sequence.acts.labels)
     if len(rows) != frames:
         raise ValueError(
@@ -229,6 +228,19 @@ def with_features(sequence: CalmsSequence, folder: str | Path) -> CalmsSequence:
             "track the whole video"
         )
     return replace(sequence, keypoints=rows)
+
+
+def _bkind_rows(path: Path) -> np.ndarray:
+    """(T, K, 6) of a file that BKinD's extraction left."""
+    remedy = "expected BKinD's file: export the track of the video with --to bkind"
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            if missing := [k for k in ("keypoints", "confidence", "covs") if k not in data]:
+                raise ValueError(f"no {missing[0]!r} among {', '.join(data)}")
+            parts = [data["keypoints"], data["confidence"][..., None], data["covs"]]
+        return np.concatenate([np.asarray(part, np.float32) for part in parts], -1)
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: {error}; {remedy}") from error
 
 
 def feature_rows(sequence: CalmsSequence, parts: tuple[str, ...] = ("keypoints",)) -> np.ndarray:
@@ -325,8 +337,11 @@ def read_npy(path: str | Path) -> dict[str, dict[str, dict[str, Any]]]:
             if header[0] != () or header[2] != np.dtype(object):
                 raise ValueError(f"an array {header[0]} of {header[2]}")
             whole = _ArraysOnly(file).load()
+            whole = whole.item() if isinstance(whole, np.ndarray) and whole.size == 1 else whole
+            if not (isinstance(whole, dict) and all(isinstance(x, dict) for x in whole.values())):
+                raise ValueError(f"it holds a {type(whole).__name__}, no dictionary of groups")
         except (ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(
                 f"{path}: not a CalMS21 npy ({error}); convert the data set's JSON again"
             ) from error
-    return whole.item() if isinstance(whole, np.ndarray) else whole
+    return whole

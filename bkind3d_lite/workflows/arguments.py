@@ -187,7 +187,7 @@ def _classify(verb: ArgumentParser) -> None:
     frame = "room: as tracked; body: place and heading removed; centroid: nothing else"
     verb.add_argument("--frame", default="room", choices=("room", "body", "centroid"), help=frame)
     verb.add_argument("--seeds", type=SEED, nargs="+", default=[0])
-    seconds = "that a window reaches to either side (default 2; CalMS21's is 6.7)"
+    seconds = "that a window reaches to either side, 20 frames at least (default 2; CalMS21's: 6.7)"
     verb.add_argument("--seconds", type=ABOVE_0, default=2.0, help=seconds)
     network = "conv, lstm, attention or frame (default conv)"
     verb.add_argument("--network", default="conv", help=network)

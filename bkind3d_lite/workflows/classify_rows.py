@@ -12,7 +12,7 @@ import numpy as np
 from ..clips.image_tracks import Track2D
 from ..clips.tracks import Track
 from ..tasks import Acts, BehaviourClassifier, BehaviourScores, PoseFeatures, score_behaviour
-from ..tasks.behaviour import UNKNOWN
+from ..tasks.behaviour import UNKNOWN, refuse_other_widths
 
 log = logging.getLogger(__name__)
 
@@ -76,17 +76,22 @@ def classified(
 
     Returns:
         The row.
+
+    Raises:
+        ValueError: a part has other features than the first one; names it.
     """
     train, test = parts
     tracks: list[Any] = [p.track for p in train if p.track is not None]
     features = features.fitted(tracks) if tracks else features
     rows, labels = [p.rows(features) for p in train], [p.acts.labels for p in train]
+    held = [p.rows(features) for p in test]
+    refuse_other_widths([*rows, *held], rows[0].shape[1], [p.name for p in (*train, *test)])
     scores: list[BehaviourScores] = []
     first: tuple[np.ndarray, ...] = ()
     for classifier in made:
         truth = _mixed(labels, classifier.seed) if shuffled else labels
         log.info("%s, seed %d ...", name, classifier.seed)
-        shares = classifier.fit(rows, truth).predict_proba([p.rows(features) for p in test])
+        shares = classifier.fit(rows, truth).predict_proba(held)
         shares = [_wide(s, len(test[0].acts.names)) for s in shares]
         first = first or tuple(shares)
         block = max(1, round(10 * test[0].fps))

@@ -90,8 +90,10 @@ def export(
     for name in wanted:
         try:
             written.append(known[name][1](track, folder / known[name][0], rig))
-        except ValueError as error:
-            missing.append(str(error))
+        except (ValueError, OSError, ImportError) as error:
+            words = getattr(error, "strerror", None) or str(error)
+            file = folder / known[name][0]
+            missing.append(words if str(file) in words else f"{file}: not written ({words})")
     if missing and (formats is not None or not written):
         raise ValueError("; ".join(missing))
     for reason in missing:

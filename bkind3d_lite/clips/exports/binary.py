@@ -93,7 +93,7 @@ def dannce_mat(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
 
     pred (N, 3, K), p_max (N, K), sampleID (1, N), the frames' numbers in their recording, and time
     (1, N) in seconds; data (labels) is NaN; `about` has unit, skeleton
-    and calibration as texts.
+    and calibration as texts. covariance (N, 3, 3, K), where it is known, is ours.
 
     Args:
         track: what to write.
@@ -117,6 +117,8 @@ def dannce_mat(track: Track, path: Path, rig: CameraRig | None = None) -> Path:
         joints_idx=np.array(track.skeleton.edges).reshape(-1, 2) + 1,
         about=description(track, rig),
     )
+    if track.covariance is not None:
+        values["covariance"] = track.covariance.double().numpy().transpose(0, 2, 3, 1)
     return write_atomically(
         path, lambda temporary: savemat(str(temporary), values, appendmat=False)
     )
@@ -126,7 +128,8 @@ def sleap_anipose_h5(track: Track, path: Path, rig: CameraRig | None = None) -> 
     """sleap-anipose's `points3d.h5`.
 
     tracks (frames, 1, nodes, 3), point_scores (frames, 1, nodes), node names and edges; frames
-    (first, end) where these follow one another, frame_numbers and times (frames,) in seconds.
+    (first, end) where these follow one another, frame_numbers and times (frames,) in seconds;
+    covariance (frames, 1, nodes, 3, 3), where it is known, is ours.
 
     Args:
         track: what to write.
@@ -144,6 +147,8 @@ def sleap_anipose_h5(track: Track, path: Path, rig: CameraRig | None = None) -> 
             tracks = file.create_dataset("tracks", data=world, compression="gzip")
             tracks.attrs["Description"] = "cameras: " + ", ".join(rig.names if rig else ())
             file["point_scores"] = track.confidence.double().numpy()[:, None]
+            if track.covariance is not None:
+                file["covariance"] = track.covariance.double().numpy()[:, None]
             numbers = track.clock["numbers"].numpy()
             first = numbers[0] if len(numbers) and (np.diff(numbers) == 1).all() else 0
             file["frames"] = np.array([first, first + len(numbers)])
@@ -175,7 +180,8 @@ def movement_netcdf(track: Track, path: Path, rig: CameraRig | None = None) -> P
 
     position (time, space, keypoints, individuals) and confidence (time, keypoints, individuals);
     where the heading is known, egocentric as position, origin (time, space, individuals), heading
-    and heading_confidence (time, individuals).
+    and heading_confidence (time, individuals); where the spread is known, covariance (time, space,
+    space2, keypoints, individuals) in units squared.
 
     Args:
         track: what to write.
@@ -189,7 +195,7 @@ def movement_netcdf(track: Track, path: Path, rig: CameraRig | None = None) -> P
     required("h5netcdf", path, "io")
     position = track.world.double().numpy().transpose(0, 2, 1)[..., None]
     confidence = track.confidence.double().numpy()[..., None]
-    coords = dict(
+    coords: dict[str, Any] = dict(
         time=track.clock["seconds"].numpy(),
         space=["x", "y", "z"],
         keypoints=list(track.skeleton.names),
@@ -203,6 +209,10 @@ def movement_netcdf(track: Track, path: Path, rig: CameraRig | None = None) -> P
         source_software="bkind3d_lite", ds_type="poses", time_unit="seconds", fps=float(track.fps)
     )
     data |= _movement_heading(track)
+    if track.covariance is not None:
+        spread = track.covariance.double().numpy().transpose(0, 2, 3, 1)[..., None]
+        data["covariance"] = (("time", "space", "space2", "keypoints", "individuals"), spread)
+        coords["space2"] = ["x", "y", "z"]
     dataset = xarray.Dataset(data, coords, attributes | description(track, rig))
     return write_atomically(path, lambda temporary: dataset.to_netcdf(temporary, engine="h5netcdf"))
 

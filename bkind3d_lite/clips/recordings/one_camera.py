@@ -9,11 +9,13 @@ from the upper left corner) says where the animal is, where somebody knows it.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ...files import text_of
 from ...image_plane import image_plane
 from ..videos import Footage
 from .entry import Place, Recording
@@ -187,14 +189,22 @@ def read_boxes(path: Path, films: Films) -> np.ndarray:
         ValueError: a column, a film's boxes or a frame is missing or wrong; names it.
     """
     boxes = np.zeros((len(films), 4), np.float32)
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        rows = list(csv.DictReader(io.StringIO(text_of(path), newline="")))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no text ({error}); write it as a CSV in UTF-8") from error
     if missing := [name for name in BOX if not rows or name not in rows[0]]:
         raise ValueError(f"{path}: no column {missing[0]!r}; expected {', '.join(BOX)}")
     try:
         values = np.array([[float(row[c]) for c in BOX[1:]] for row in rows])
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}; expected numbers under {', '.join(BOX[1:])}") from error
+    if not (finite := np.isfinite(values).all(1)).all():
+        row = int(finite.argmin())
+        raise ValueError(
+            f"{path}: row {row + 2} holds {values[row].tolist()}; leave out frames whose box is "
+            "not known, they lie between their neighbours"
+        )
     stems = np.array([Path(row["video"]).stem for row in rows])
     for name, part in films.parts().items():
         own = values[stems == Path(name).stem]
