@@ -668,3 +668,120 @@ def test_an_offset_is_advised_on_clips_that_are_long_enough_alone(still_in_the_m
     check = check_offsets(clip, seen)
     assert check.state == PASS and "24 frames are too few to tell" in check.finding
     assert [longest_lag(n) for n in (24, 47, 48, 600)] == [0, 0, 9, 120]
+
+
+# ---- said twice, said as text, said elsewhere ----------------------------------------------------
+def fields(rig, **more):
+    """{camera: K, R, t, size and these}."""
+    return {n: dict(K=K, R=R, t=t, size=list(SIZE)) | more for n, K, R, t, _ in listed(rig)}
+
+
+@pytest.mark.parametrize("value", ["-0.25", "-25e-2", -0.25])
+def test_a_number_written_as_text_is_that_number(tmp_path, value):
+    """YAML takes 5e-2 for text; a value that is no number is named."""
+    root = fields(reference(), k1=value, k2=0)
+    assert as_json(tmp_path, root).distortion[0, 0] == -0.25
+    text = "".join(
+        f"{n}:\n" + "".join(f"  {k}: {v}\n" for k, v in c.items()) for n, c in root.items()
+    )
+    (tmp_path / "a.yaml").write_text(text)
+    assert load_calibration(tmp_path / "a.yaml").distortion[0, 0] == -0.25
+    for key, wrong in (("k1", "weak"), ("dist", "yes"), ("dist", True), ("p", "no")):
+        with pytest.raises(ValueError, match=rf"\[Camera1\]: {key} = {wrong} is not an array of"):
+            as_json(tmp_path, fields(reference(), **{key: wrong}))
+
+
+@pytest.mark.parametrize("name", ["cam_to_world", "c2w", "camera_to_world", "world_from_cam"])
+def test_a_pose_from_camera_to_world_in_a_table_is_refused(tmp_path, name):
+    cameras = listed(reference())
+    for more in ({}, dict(R=cameras[0][2], t=cameras[0][3])):
+        root = {
+            n: dict(K=K, size=SIZE) | {name: dict(R=R, t=t)} | more for n, K, R, t, _ in cameras
+        }
+        with pytest.raises(
+            ValueError, match=rf"{name} = .*from camera to world; write its inverse"
+        ):
+            as_json(tmp_path, root)
+
+
+def test_two_forms_of_one_thing_agree_or_are_refused(tmp_path):
+    rig = reference()
+    wrong = {
+        "K and fx differ": dict(fx=50.0),
+        "K and cy differ": dict(cy=1.0),
+        "R and w2c differ": dict(w2c=np.eye(4).tolist()),
+        "width and height and size differ": dict(width=64, height=96),
+        "size and image_shape differ": dict(image_shape=[96, 64]),
+    }
+    for says, more in wrong.items():
+        with pytest.raises(ValueError, match=says):
+            as_json(tmp_path, fields(rig, **more))
+    root = fields(rig, width=96, height=64, image_shape=[64, 96])
+    for c in root.values():
+        c |= dict(fx=c["K"][0][0] + 1e-4, w2c=[[*row, x] for row, x in zip(c["R"], c["t"])])
+    assert as_json(tmp_path, root).views == rig.views
+    for c in root.values():
+        c["w2c"][0][3] += 100
+    with pytest.raises(ValueError, match="t and w2c differ"):
+        as_json(tmp_path, root)
+
+
+@pytest.mark.parametrize("table", ["metadata", "info"])
+def test_a_lens_model_named_under_metadata_is_heard(tmp_path, table):
+    cameras = fields(reference())
+    said = {table: dict(camera_model="fisheye")}
+    for root in (
+        said | cameras,
+        {"cameras": cameras} | said,
+        {n: c | said for n, c in cameras.items()},
+    ):
+        with pytest.raises(ValueError, match="camera_model = fisheye is not supported"):
+            as_json(tmp_path, root)
+        (tmp_path / "a.yaml").write_text(json.dumps(root))
+        with pytest.raises(ValueError, match="camera_model = fisheye is not supported"):
+            load_calibration(tmp_path / "a.yaml")
+    toml = written(tmp_path, f'[{table}]\ncamera_model = "fisheye"')
+    toml.write_text(
+        toml.read_text()
+        + "".join(
+            f"\n[{n}]\n" + "".join(f"{k} = {list(v)}\n" for k, v in c.items())
+            for n, c in cameras.items()
+        )
+    )
+    with pytest.raises(ValueError, match="camera_model = fisheye is not supported"):
+        load_calibration(toml)
+    assert as_json(tmp_path, fields(reference(), lens="Meike 25mm")).views == 3
+    with pytest.raises(ValueError, match="lens = Mei is not supported"):
+        as_json(tmp_path, fields(reference(), lens="Mei"))
+
+
+def test_a_list_at_the_top_of_a_file_and_the_unit_of_a_strange_toml(tmp_path):
+    rig = reference()
+    root = fields(rig)
+    found = as_json(tmp_path, [dict(name=n) | c for n, c in root.items()])
+    assert found.names == rig.names and found.unit == "unknown"
+    lines = [
+        f"[{n}]\n" + "".join(f"{k} = {list(v)}\n" for k, v in c.items()) for n, c in root.items()
+    ]
+    (tmp_path / "a.toml").write_text("".join(lines))
+    assert load_calibration(tmp_path / "a.toml").unit == "unknown", "its keys are not Anipose's"
+    assert load_calibration(written(tmp_path, table("a"), table("b"))).unit == "mm"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_vicon_file_in_utf_16(tmp_path, encoding):
+    camera = (
+        '<Camera DEVICEID="{0}" SENSOR_SIZE="96 64"><KeyFrames><KeyFrame FOCAL_LENGTH="90" '
+        'PRINCIPAL_POINT="48 32" ORIENTATION="0 0 0 1" POSITION="{0} 0 9"/></KeyFrames></Camera>'
+    )
+    text = f'<?xml version="1.0" encoding="UTF-16"?>\n<Cameras>{camera.format(1)}{camera.format(2)}'
+    path = tmp_path / "a.xcp"
+    mark = b"\xfe\xff" if encoding.endswith("be") else b""
+    path.write_bytes(mark + (text + "</Cameras>").encode(encoding))
+    assert load_calibration(path).names == ("1", "2")
+    path.write_bytes(mark + text.replace("<Cameras", "<!DOCTYPE a><Cameras").encode(encoding))
+    with pytest.raises(ValueError, match="holds a document type"):
+        load_calibration(path)
+    path.write_bytes((text + "</Cameras>").encode("utf-16-le"))
+    with pytest.raises(ValueError, match="holds a document type"):
+        load_calibration(path)

@@ -8,7 +8,8 @@ else says it, it is an error that names it, else a note.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from scipy.spatial.transform import Rotation
 from .entry import numbers
 from .spellings import (
     CALLED,
+    CAMERA_TO_WORLD,
     FLAGS,
     HARMLESS,
     LARGEST_COEFFICIENT,
     LOOKS,
+    MAY_SAY_MODEL,
     MEANT,
     SAYS_MODEL,
     bare_name,
@@ -52,8 +55,12 @@ def camera_of(fields: Mapping[str, Any], name: str, where: str) -> dict[str, Any
     given: dict[str, list[tuple[str, np.ndarray]]] = {}
     left = []
     for key, short, value in entries_of(fields):
+        if short in CAMERA_TO_WORLD and isinstance(value, Mapping):
+            _refuse_camera_to_world(key, value, where)
+            continue
+        value = _spelled(value)
         if field := _field(short, value):
-            given.setdefault(field, []).append((key, numbers(_spelled(value), where, key)))
+            given.setdefault(field, []).append((key, numbers(value, where, key)))
         else:
             left.append((key, short, value))
     rotation, translation = _pose(given, where)
@@ -73,15 +80,24 @@ def camera_of(fields: Mapping[str, Any], name: str, where: str) -> dict[str, Any
 
 def _field(name: str, value: Any) -> str | None:
     """What a plain name means with so many numbers: k may be a matrix or coefficients."""
-    field, count = MEANT.get(name), _count(_spelled(value))
+    field, count = MEANT.get(name), _count(value)
+    if isinstance(value, str):  # no number, or `_spelled` had made it one
+        return None if name in (*SAYS_MODEL, *MAY_SAY_MODEL, *FLAGS) else field
     if name == "k" and 0 < count <= 8:
         return "distortions" if count > 3 else "radial"
     if name == "p":
         return {12: "projection", 2: "tangential"}.get(count)
     if field in ("size", "hw") and count not in (0, 2):
         return None
-    is_text = isinstance(value, (str, bool)) and field != "size"
-    return None if is_text or (not count and field != "distortions") else field
+    return None if not count and field != "distortions" else field
+
+
+def _refuse_camera_to_world(key: str, value: Mapping[str, Any], where: str) -> None:
+    if value:
+        raise ValueError(
+            f"{where}: {key} = {str(dict(value))[:56]} looks like a pose from camera to world; "
+            f"write its inverse ({AS_WRITTEN['pose']}) and remove {key}"
+        )
 
 
 def _count(value: Any) -> int:
@@ -92,18 +108,30 @@ def _count(value: Any) -> int:
 
 
 def _spelled(value: Any) -> Any:
-    """[1920, 1080] of "1920x1080"."""
-    words = re.fullmatch(r"\s*(\d{1,6})\s*[xX×,* ]\s*(\d{1,6})\s*", str(value))
-    return [int(words[1]), int(words[2])] if isinstance(value, str) and words else value
+    """[1920, 1080] of "1920x1080", 0.05 of "5e-2"; true and false are words."""
+    if not isinstance(value, (str, bool)):
+        return value
+    if words := re.fullmatch(r"\s*(\d{1,6})\s*[xX×,* ]\s*(\d{1,6})\s*", text := str(value)):
+        return [int(words[1]), int(words[2])]
+    with suppress(ValueError):
+        return float(text)
+    return text
 
 
 def _one(given: Given, field: str, where: str) -> np.ndarray | None:
     """The numbers of a field; several names for it must agree."""
-    if not (values := given.get(field)):
+    return _agreed(given.get(field, ()), where)
+
+
+def _agreed(
+    values: Sequence[tuple[str, np.ndarray]], where: str, near: float = 1e-6
+) -> np.ndarray | None:
+    """The first of several sources of one thing, {key: numbers}, if they agree."""
+    if not values:
         return None
     (first, one), *others = values
     for key, other in others:
-        if other.size != one.size or np.abs(other.ravel() - one.ravel()).max(initial=0) > 1e-6:
+        if other.size != one.size or np.abs(other.ravel() - one.ravel()).max(initial=0) > near:
             raise ValueError(
                 f"{where}: {first} and {key} differ ({one.tolist()} and {other.tolist()}); "
                 "keep the one that the videos were calibrated with"
@@ -126,6 +154,9 @@ def _matrix(given: Given, where: str) -> Any:
         skew = _number(given, "skew", where)
         if skew and K.shape == (3, 3) and abs(K[0, 1] - skew) > 1e-6:
             raise ValueError(f"{where}: skew = {skew}, but the matrix has {K[0, 1]}; keep one")
+        for field, cell in _CELLS.items() if K.shape == (3, 3) else ():
+            if field in given:
+                _agreed([(whole[0][0], K[cell]), *given[field]], where, 1e-2)
         return K
     f = _pair(given, ("fx", "fy", "focal"), where)
     c = _pair(given, ("cx", "cy", "centre"), where)
@@ -133,6 +164,10 @@ def _matrix(given: Given, where: str) -> Any:
         return None
     fy = f[0] if f[1] is None else f[1]
     return [[f[0], _number(given, "skew", where) or 0.0, c[0]], [0, fy, c[1]], [0, 0, 1]]
+
+
+# In pixels, whatever the tool; a focal length under another name may be in millimetres.
+_CELLS = {"fx": (0, 0), "fy": (1, 1), "cx": (0, 2), "cy": (1, 2)}
 
 
 def _pair(given: Given, keys: tuple[str, str, str], where: str) -> list[float | None] | None:
@@ -191,15 +226,16 @@ def _parted(k: np.ndarray, p: np.ndarray, where: str) -> np.ndarray:
 def _size(given: Given, where: str) -> Any:
     """(W, H): by two names, by one, or as an array's shape (H, W)."""
     W, H = (_number(given, key, where) for key in ("width", "height"))
-    if W is not None and H is not None:
-        return [W, H]
-    size, shape = _one(given, "size", where), _one(given, "hw", where)
-    return size if shape is None or size is not None else shape.ravel()[1::-1]
+    ways = [] if W is None or H is None else [("width and height", np.array([W, H]))]
+    ways += given.get("size", [])
+    ways += [(key, shape.ravel()[1::-1]) for key, shape in given.get("hw", [])]
+    return _agreed([way for way in ways if way[1].size], where)
 
 
 # ---- pose ----------------------------------------------------------------------------------------
 def _pose(given: Given, where: str) -> tuple[Any, Any]:
     """Rotation and translation, world to camera; of two rotations the matrix, if they agree."""
+    parts = [(key, *_split(key, E, where)) for key, E in given.get("extrinsic", [])]
     turns = sorted(given.get("rotation", []), key=lambda turn: -turn[1].size)
     R = turns[0][1] if turns else None
     for key, other in turns[1:]:
@@ -207,15 +243,26 @@ def _pose(given: Given, where: str) -> tuple[Any, Any]:
         if a is not None and b is not None and np.abs(a - b).max() > 2e-2:
             raise ValueError(f"{where}: {turns[0][0]} and {key} are different rotations; keep one")
     t = _one(given, "translation", where)
-    if "extrinsic" in given and R is None and t is None:
-        key, E = given["extrinsic"][0]
-        if E.shape not in ((3, 4), (4, 4)):
-            raise ValueError(
-                f"{where}: {key} has the shape {E.shape}; expected [R | t] (3 x 4 or 4 x 4) from "
-                "world to camera"
-            )
-        return E[:3, :3], E[:3, 3]
+    whole = None if R is None else _as_matrix(R)
+    of_R = [(turns[0][0], whole)] if whole is not None else []
+    _agreed(of_R + [(key, r) for key, r, _ in parts], where, 2e-3)
+    of_t = [(key, x) for key, _, x in parts]
+    far = max((float(np.abs(x).max()) for _, x in of_t), default=0)
+    _agreed([*given.get("translation", []), *of_t], where, 1e-3 * far + 1e-6)
+    if parts:
+        R, t = (parts[0][1] if R is None else R), (parts[0][2] if t is None else t)
     return (R.reshape(3, 3) if R is not None and R.shape == (9,) else R), t
+
+
+def _split(key: str, E: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """R (3, 3) and t (3) of [R | t]."""
+    E = E.reshape(-1, 4) if E.shape in ((12,), (16,)) else E
+    if E.shape not in ((3, 4), (4, 4)):
+        raise ValueError(
+            f"{where}: {key} has the shape {E.shape}; expected [R | t] (3 x 4 or 4 x 4) from "
+            "world to camera"
+        )
+    return E[:3, :3], E[:3, 3]
 
 
 def _as_matrix(R: np.ndarray) -> np.ndarray | None:

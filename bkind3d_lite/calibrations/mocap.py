@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -9,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from ..files import text_of
 from .entry import Tables
 
 SUBPIXELS = 64  # Qualisys writes intrinsics in 1/64 pixel
@@ -44,6 +47,9 @@ def parse(path: Path) -> ElementTree.Element:
         ValueError: it has a document type, or is no XML.
     """
     text = path.read_bytes()
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        # As UTF-8, without the declaration that names the other encoding.
+        text = re.sub(r"^\s*<\?xml.*?\?>", "", text_of(path), flags=re.DOTALL).encode()
     # Zeros: two bytes a letter, in which a document type could hide.
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text or b"\0" in text:
         raise ValueError(

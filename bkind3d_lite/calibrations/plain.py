@@ -15,7 +15,17 @@ from ..files import text_of
 from . import human36m
 from .entry import Tables
 from .fields import camera_of
-from .spellings import FLAGS, MAY_SAY_MODEL, MEANT, SAYS_MODEL, bare_name, called, is_camera
+from .spellings import (
+    ABOUT,
+    FLAGS,
+    MAY_SAY_MODEL,
+    MEANT,
+    SAYS_MODEL,
+    bare_name,
+    called,
+    check_words,
+    is_camera,
+)
 
 WORDS = ("xi", *FLAGS, *SAYS_MODEL, *MAY_SAY_MODEL)
 MOST_BYTES = 1 << 26  # of the arrays of an archive
@@ -55,18 +65,16 @@ def unit_in(root: Any) -> str:
     Returns:
         Its word, or "unknown".
     """
-    places = [root, *(v for k, v in root.items() if bare_name(k) in ("metadata", "info", "world"))]
-    words = (
-        [
-            v
-            for place in places
-            if isinstance(place, dict)
-            for k, v in place.items()
-            if bare_name(k) in ("unit", "units", "lengthunit", "worldunit", "unitoflength")
-        ]
-        if isinstance(root, dict)
-        else []
-    )
+    if not isinstance(root, dict):
+        return "unknown"
+    places = [root, *(v for k, v in root.items() if bare_name(k) in ABOUT)]
+    words = [
+        v
+        for place in places
+        if isinstance(place, dict)
+        for k, v in place.items()
+        if bare_name(k) in ("unit", "units", "lengthunit", "worldunit", "unitoflength")
+    ]
     return str(words[0]) if words and isinstance(words[0], str) else "unknown"
 
 
@@ -109,6 +117,7 @@ def _found(root: Any, path: Path) -> dict[str, Any]:
         }
     if not isinstance(root, dict):
         return {}
+    check_words({k: v for k, v in root.items() if bare_name(k) in ABOUT}, str(path))
     shared = {
         key: value
         for key, value in root.items()

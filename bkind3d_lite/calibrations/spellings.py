@@ -62,7 +62,7 @@ MAY_SAY_MODEL = """cameramodel lensmodel lenstype cameratype cammodel calibratio
 FLAGS = """fisheye isfisheye usefisheye fisheyemodel fisheyelens omnidirectional isomni omni
     isomnidirectional equidistant""".split()
 OTHER_MODEL = re.compile(
-    r"fish|equi[ds]|^equi$|kannala|brandt|^kb\d?$|omni(?!vision)|\bmei\b|^mei|ucm|sphere|spheric|scaramuzza"
+    r"fish|equi[ds]|^equi$|kannala|brandt|^kb\d?$|omni(?!vision)|\bmei(?![a-z])|ucm|sphere|spheric|scaramuzza"
     r"|ocam|catadioptr|\bfov\b|\batan|stereograph|orthograph|division|inverse|modified|panoram"
     r"|f.?theta|cylind|^ds$|mirror(?!less)"
 )
@@ -70,6 +70,11 @@ OPENCV_MODEL = re.compile(
     r"pinhole|perspective|brown|conrady|plumb|rad.?tan|radial|opencv|standard|none|linear|ideal"
     r"|undistort|polynomial|simple|normal|regular|rectilinear|^cv2?$|^no$|^$"
 )
+
+ABOUT = ("metadata", "info", "world")  # tables about the whole file
+# Poses the other way round: asked about, never read.
+CAMERA_TO_WORLD = """c2w cam2world camera2world camtoworld cameratoworld worldfromcam
+    worldfromcamera camtoworldmatrix cameratoworldmatrix cam2worldmatrix twc""".split()
 
 HARMLESS = re.compile(
     r"board|square|marker|grid|pixel|checker|pattern|cell|error|rms|(?<!rotation)count|residual|distance|date"
@@ -146,7 +151,7 @@ def entries_of(fields: Mapping[str, Any], above: str = "", depth: int = 0) -> It
     """What a table and those in it hold.
 
     An inner key is named with its table's if that is a known name: {rotation: {matrix}}. Tables
-    about boards and the like are passed over.
+    about boards and the like are passed over; one of a pose from camera to world is left whole.
 
     Args:
         fields: the table.
@@ -159,7 +164,7 @@ def entries_of(fields: Mapping[str, Any], above: str = "", depth: int = 0) -> It
     for key, value in fields.items():
         value, name = array_of(value), bare_name(key)
         within = f"{above}{name}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and name not in CAMERA_TO_WORLD:
             if depth < 3 and not HARMLESS.search(name):
                 yield from entries_of(value, name, depth + 1)
         elif value is not None:
@@ -170,6 +175,8 @@ def entries_of(fields: Mapping[str, Any], above: str = "", depth: int = 0) -> It
 def check_words(fields: Mapping[str, Any], where: str) -> None:
     """Refuse a lens model other than OpenCV's usual one by the file's own words.
 
+    Those of a table `metadata` or `info` in it, too.
+
     Args:
         fields: of a camera, or of a whole file.
         where: file and camera, for the message.
@@ -177,7 +184,8 @@ def check_words(fields: Mapping[str, Any], where: str) -> None:
     Raises:
         ValueError: `camera_model = fisheye` and the like, or a model's name that nobody knows.
     """
-    for key, name, value in entries_of(fields):
+    about = [v for k, v in fields.items() if bare_name(k) in ABOUT and isinstance(v, Mapping)]
+    for key, name, value in (entry for table in (fields, *about) for entry in entries_of(table)):
         if _is_other_lens(name, value):
             word = str(value).lower() if isinstance(value, bool) else value
             raise ValueError(

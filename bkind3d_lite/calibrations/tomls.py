@@ -18,13 +18,16 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
+ANIPOSE = {"matrix", "rotation", "translation", "distortions"}
+
 
 def read_toml(path: Path) -> tuple[Tables, str]:
     """Every camera (`plain.cameras_in`), in natural order of the keys (cam_2 before cam_10).
 
     The unit is the file's own `[metadata] unit`; else metres for Pose2Sim (four coefficients and a
     table named as its camera) and for Caliscope (rotations as matrices beside `cam_id`), which
-    write metres; else millimetres, as Anipose's boards are measured.
+    write metres; millimetres where the tables have Anipose's own keys, as its boards are measured;
+    else "unknown".
 
     Args:
         path: the file.
@@ -69,4 +72,6 @@ def _unit(cameras: dict[str, dict[str, Any]]) -> str:
         return "cam_id" in table or "rotation_count" in table
 
     metres = all(pose2sim(key, table) or caliscope(table) for key, table in cameras.items())
-    return "m" if cameras and metres else "mm"
+    if cameras and metres:
+        return "m"
+    return "mm" if all(table.keys() >= ANIPOSE for table in cameras.values()) else "unknown"
