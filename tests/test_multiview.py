@@ -165,6 +165,14 @@ def test_the_eight_point_solver_agrees(rig, noisy):
     assert camera_errors(found.rig, rig).max() < 1
 
 
+@pytest.mark.parametrize("length", [0.0, -3.0, float("nan")])
+def test_one_view_and_a_bone_without_length_are_refused(rig, noisy, length):
+    with pytest.raises(ValueError, match="from two views at least; here is cam0"):
+        find_cameras(blind(rig).take([0]), noisy[:, :1])
+    with pytest.raises(ValueError, match=f"a length of {length:g} between two joints"):
+        find_cameras(blind(rig), noisy, PAIRS, (0, 1, length))
+
+
 def test_a_third_of_outliers_and_swapped_images(rig, noisy):
     pytest.importorskip("poselib")
     px, order = noisy.clone(), [0, 2, 1, 4, 3, 6, 5, 8, 7]

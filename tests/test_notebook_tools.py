@@ -120,6 +120,10 @@ def test_a_good_lesson_has_no_problems(tmp_path):
             "outside the cell tagged setup",
         ),
         (
+            lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "'../data_samples/rat'", "assert 1"),
+            "names ../data_samples",
+        ),
+        (
             lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "from math import *", "assert 1"),
             "imports *",
         ),
@@ -276,8 +280,8 @@ def test_copied_lessons_find_their_samples(tmp_path, capsys):
         )
         assert there and there == {p: held for p, held in here.items() if p.parts[0][0] != "."}
     assert sorted(p.name for p in folder.iterdir()) == ["data_samples", "notebooks"]
-    read = set(re.findall(r"\.\./(data_samples/[\w/]*\w)", "".join(map(_text, LESSONS))))
-    missing = [name for name in read if not any(folder.glob(f"{name}*"))]
+    read = set(re.findall(r"samples\(f?\\\"(\w[\w/.]*)", "".join(map(_text, LESSONS))))
+    missing = [name for name in read if not any((folder / "data_samples").glob(f"{name}*"))]
     assert read and not missing
 
 

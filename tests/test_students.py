@@ -1,5 +1,6 @@
 """Students: labels move with their picture, and what is taught is learned."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +75,21 @@ def test_each_picture_has_its_own_camera(taught, clip):
     px = taught.rig.px_from_world(taught.world)[len(clip), 0]
     assert_close(px, clip.rig.px_from_world(clip.truth[0])[2], atol=1e-2, rtol=0)
     assert_close(taught.frames[len(clip)], torch.as_tensor(clip.frames[0, 2]))
+
+
+def test_labels_of_too_few_joints_make_no_pictures(clip):
+    world = torch.full_like(clip.truth, torch.nan)
+    world[:, 0] = clip.truth[:, 0]
+    labels = PseudoLabels(
+        world=world,
+        weight=torch.ones(world.shape[:2]),
+        frames=torch.arange(len(clip)),
+        names=clip.skeleton.names,
+        rig=clip.rig,
+        source={},
+    )
+    with pytest.raises(ValueError, match="no frame has 70% of its"):
+        labelled_pictures(clip, labels)
 
 
 def dotted(taught, joint=3):
@@ -219,6 +235,10 @@ def test_a_file_that_is_not_mpii_is_named(tmp_path):
     (tmp_path / "a.json").write_text('[{"image": "a.jpg"}]')
     with pytest.raises(ValueError, match="a.json: not MPII's annotations"):
         read_mpii(tmp_path / "a.json", tmp_path)
+    person = dict(image="a.jpg", joints=[[1, 2]] * 17, joints_vis=[1] * 17, center=[1, 2], scale=1)
+    (tmp_path / "a.json").write_text(json.dumps([person]))
+    with pytest.raises(ValueError, match="a.json: not MPII's annotations"):
+        read_mpii(tmp_path / "a.json", tmp_path)
 
 
 # ---- occlusion -----------------------------------------------------------------------------------
@@ -278,6 +298,13 @@ def test_a_systematic_error_is_learned_and_the_identity_kept():
     assert after < 0.7 * before
     same = PoseRefiner(64, epochs=40, dropout=0.0).fit(truth[:200], truth[:200])
     assert n_mpjpe(same.predict(truth[200:]), truth[200:]).mean() < 25
+
+
+def test_a_unit_is_not_taught_by_one_pose():
+    poses = random(3, 5, 3)
+    poses[1:, 2] = torch.nan
+    with pytest.raises(ValueError, match="1 of 3 pairs of poses are whole"):
+        PoseRefiner(8, epochs=1).fit(poses, poses)
 
 
 def test_noise_is_taken_off_without_truth():

@@ -121,6 +121,8 @@ def _cell_problems(cell: NotebookNode) -> list[str]:
         found.append("imports *")
     if "filterwarnings" in source or "simplefilter" in source:
         found.append("silences warnings")
+    if "../data_samples" in source:
+        found.append("names ../data_samples: ask `samples(...)`, which finds them from any folder")
     if "setup" not in tags and re.search(r"^\s*[!%].*\b(pip|wget|curl)\b", source, re.M):
         found.append("installs or downloads outside the cell tagged setup")
     if "exercise" in tags and not ("..." in source and re.search(r"\bcheck\(", source)):

@@ -76,9 +76,10 @@ def find_cameras(
 
     Raises:
         ValueError: the poses cannot tell: too few points, on a line or a plane, no baseline,
-            readings that agree on nothing.
+            readings that agree on nothing; one camera; a bone without length.
     """
     shaped(px, "T V J 2", "px")
+    _askable(rig, bone)
     flat = rig.to(torch.float64).flat_from_px(px.double())
     flat = flat.transpose(0, 1).flatten(1, 2)  # (V, P, 2)
     noise = CAUCHY_PX * max(rig.wh) / 256
@@ -96,6 +97,19 @@ def find_cameras(
     found, world = _scaled(found, world, bone)
     points = replace(points, world=world.float())
     return FoundCameras(found.to(torch.float32), points, {ij: links[ij].share for ij in tree})
+
+
+def _askable(rig: CameraRig, bone: tuple[int, int, float] | None) -> None:
+    """Refuse what no search could answer."""
+    if rig.views < 2:
+        raise ValueError(
+            f"cameras are found from two views at least; here is {', '.join(rig.names) or 'none'}: "
+            "give the poses of another camera"
+        )
+    if bone is not None and not 0 < bone[2] < float("inf"):
+        raise ValueError(
+            f"a length of {bone[2]:g} between two joints (--length); it must be above 0"
+        )
 
 
 # ---- pairs ---------------------------------------------------------------------------------------

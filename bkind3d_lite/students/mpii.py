@@ -65,9 +65,9 @@ def read_mpii(path: str | Path, images: str | Path) -> list[MarkedPerson]:
     try:
         entries = json.loads(text_of(path))
         people = [_person(entry, Path(images)) for entry in entries]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"{path}: not MPII's annotations, a list of image, joints, joints_vis, center, scale "
+            f"{path}: not MPII's annotations, a list of image, joints (16 x 2), joints_vis, center, scale "
             f"({error})"
         ) from error
     return [person for person in people if person.px.isfinite().all(-1).sum() >= 2]

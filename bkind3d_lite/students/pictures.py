@@ -90,11 +90,20 @@ def labelled_pictures(
 
     Returns:
         One picture for each time and view, where enough joints are labelled.
+
+    Raises:
+        ValueError: no time has enough.
     """
     clip = labels.of(clip)
     views = list(range(clip.rig.views)) if views is None else list(views)
     known = labels.world.isfinite().all(-1) & (labels.weight > 0)
     rows = (known.float().mean(1) >= FEWEST_LABELLED).nonzero()[:, 0]
+    if not len(rows):
+        most = float(known.float().mean(1).amax()) if len(known) else 0.0
+        raise ValueError(
+            f"{clip.name}: no frame has {FEWEST_LABELLED:.0%} of its {len(labels.names)} joints "
+            f"labelled (the best {most:.0%}); leave out joints that are seldom seen"
+        )
     times, world = labels.frames[rows], torch.where(known[..., None], labels.world, torch.nan)[rows]
     frames = torch.cat([torch.as_tensor(clip.frames[times.tolist(), v]) for v in views])
     n = len(times)

@@ -112,9 +112,17 @@ class PoseRefiner:
 
         Returns:
             Itself.
+
+        Raises:
+            ValueError: fewer than two whole poses.
         """
         shaped(said, "N J 3", "said")
         whole = (said.isfinite() & truth.isfinite()).all(-1).all(-1)
+        if whole.sum() < 2:
+            raise ValueError(
+                f"{int(whole.sum())} of {len(said)} pairs of poses are whole; the refinement unit "
+                "needs two at least, leave out joints that are often NaN"
+            )
         x, y = said[whole].flatten(1), truth[whole].flatten(1)
         y = y - x if self.correct else y
         least = 1e-3 * float(x.std())
