@@ -67,8 +67,8 @@ def read_mpii(path: str | Path, images: str | Path) -> list[MarkedPerson]:
         people = [_person(entry, Path(images)) for entry in entries]
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(
-            f"{path}: not MPII's annotations, a list of image, joints (16 x 2), joints_vis, center, "
-            f"scale ({error})"
+            f"{path}: not MPII's annotations, a list of image, joints (16 x 2), joints_vis, "
+            f"center, scale ({error})"
         ) from error
     return [person for person in people if person.px.isfinite().all(-1).sum() >= 2]
 
