@@ -9,11 +9,17 @@ from torch.testing import assert_close
 
 from bkind3d_lite.cameras import ring, triangulate
 from bkind3d_lite.epipolar import fundamental, homogeneous
+from bkind3d_lite.multiview import relative_poses
 from bkind3d_lite.multiview.camera_finder import camera_errors, find_cameras, onto
 from bkind3d_lite.multiview.people import one_person
 from bkind3d_lite.multiview.relative_poses import eight_point_pose
 from bkind3d_lite.multiview.robust import robust_triangulate
-from bkind3d_lite.multiview.two_views import corrected_pair, median_of_pairs, vector_median
+from bkind3d_lite.multiview.two_views import (
+    corrected_pair,
+    epipolar_residual,
+    median_of_pairs,
+    vector_median,
+)
 from bkind3d_lite.poses2d import People2D
 from bkind3d_lite.workflows.pose_cameras import blind, cameras_from_poses
 
@@ -163,6 +169,24 @@ def test_the_world_is_upright_and_of_the_given_length(rig, noisy, truth):
 def test_the_eight_point_solver_agrees(rig, noisy):
     found = find_cameras(blind(rig), noisy, solver=eight_point_pose)
     assert camera_errors(found.rig, rig).max() < 1
+
+
+def test_of_many_pairs_some_are_judged_and_all_are_fitted(rig, truth, monkeypatch):
+    """What is judged at once does not grow with the recording."""
+    judged = []
+
+    def counted(E, a, b):
+        judged.append(a.shape[-2] if E.ndim == 3 else 0)
+        return epipolar_residual(E, a, b)
+
+    monkeypatch.setattr(relative_poses, "epipolar_residual", counted)
+    px = rig.px_from_world(truth.repeat(20, 1, 1))
+    flat = rig.flat_from_px(px + 0.3 * random(*px.shape, seed=1))[:, [0, 2]]
+    a, b = flat.transpose(0, 1).flatten(1, 2)
+    found = eight_point_pose(a, b, 0.01, seed=0, samples=50)
+    assert max(judged) == relative_poses.MOST_SCORED < len(a) == len(found.inliers)
+    R = rig.R[2] @ rig.R[0].T
+    assert torch.rad2deg((((found.R.float().T @ R).trace() - 1) / 2).clamp(-1, 1).acos()) < 0.5
 
 
 @pytest.mark.parametrize("length", [0.0, -3.0, float("nan")])

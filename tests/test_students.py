@@ -92,6 +92,22 @@ def test_labels_of_too_few_joints_make_no_pictures(clip):
         labelled_pictures(clip, labels)
 
 
+def test_pictures_that_memory_cannot_hold_are_thinned_evenly(clip, caplog):
+    labels = PseudoLabels(
+        world=clip.truth,
+        weight=torch.ones(clip.truth.shape[:2]),
+        frames=torch.arange(len(clip)),
+        names=clip.skeleton.names,
+        rig=clip.rig,
+        source={},
+    )
+    moment = 2 * np.prod(np.asarray(clip.frames[0, 0]).shape)  # of two views
+    few = labelled_pictures(clip, labels, [0, 2], memory=2 * 3 * int(moment))
+    assert few.times.tolist() == 2 * [0, round((len(clip) - 1) / 2), len(clip) - 1]
+    assert f"3 of {len(clip)} labelled frames are used" in caplog.text
+    assert len(labelled_pictures(clip, labels)) == len(clip) * clip.rig.views
+
+
 def dotted(taught, joint=3):
     """The pictures, black but for a bright spot at one joint."""
     H, W = taught.frames.shape[1:3]
@@ -329,5 +345,9 @@ def test_the_verb_teaches_and_asks(tmp_path, capsys):
     assert "4 pictures of 17 joints" in capsys.readouterr().out
     assert (tmp_path / "run" / "student.safetensors").is_file()
     assert (tmp_path / "run" / "losses.csv").read_text().startswith("step,pose\n2,")
+    rat = bundled("data_samples") / "rat" / "test"
+    assert main([*given, "--test", str(rat), "--out", str(tmp_path / "never")]) == 1
+    assert f"--test {rat}: no joint" in capsys.readouterr().err
+    assert not (tmp_path / "never" / "student.safetensors").exists()
     assert main([*given, "--views", "cam9"]) == 1
     assert "the labels' cameras are cam1" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..epipolar import homogeneous, pose_from_essential, skew
 from .two_views import epipolar_residual
 
+MOST_SCORED = 4000  # pairs that eight_point_pose draws from and counts inliers among
 FEWEST = 8  # pairs of points that a relative pose is asked of
 
 
@@ -61,6 +62,9 @@ def eight_point_pose(
 ) -> RelativePose:
     """By eight points: E of many samples at once, the one with most inliers, then of all those.
 
+    Samples are drawn and judged among at most `MOST_SCORED` pairs, taken at random; the last fits
+    are to all.
+
     Args:
         flat_i: (P, 2) on the plane z = 1, P >= 8.
         flat_j: (P, 2) likewise.
@@ -73,9 +77,13 @@ def eight_point_pose(
     """
     a, b = flat_i.double(), flat_j.double()
     random = torch.Generator().manual_seed(seed)
-    chosen = torch.rand(samples, len(a), generator=random).topk(FEWEST, 1).indices
-    found = _essential_of(a[chosen], b[chosen])
-    best = found[int((epipolar_residual(found, a, b) < threshold).sum(-1).argmax())]
+    some: slice | Tensor = slice(None)
+    if len(a) > MOST_SCORED:
+        some = torch.randperm(len(a), generator=random)[:MOST_SCORED]
+    x, y = a[some], b[some]
+    chosen = torch.rand(samples, len(x), generator=random).topk(FEWEST, 1).indices
+    found = _essential_of(x[chosen], y[chosen])
+    best = found[int((epipolar_residual(found, x, y) < threshold).sum(-1).argmax())]
     for _ in range(5):
         inliers = epipolar_residual(best, a, b) < threshold
         if inliers.sum() < FEWEST:

@@ -7,6 +7,7 @@ the optical axis, where an image really turns; a turn about the middle of a crop
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,9 @@ from ..clips.clip import MultiViewClip
 from ..clips.foreground import footprint
 from ..clips.pseudo_labels import PseudoLabels
 from ..shapes import cells
+from ..training.memory_planner import usable_memory
+
+log = logging.getLogger(__name__)
 
 MARGIN = 2.3  # side of a crop, in largest distances of a joint from the root
 FEWEST_LABELLED = 0.7  # share of a picture's joints that must be labelled for it to teach
@@ -79,7 +83,10 @@ class Pictures:
 
 
 def labelled_pictures(
-    clip: MultiViewClip, labels: PseudoLabels, views: Sequence[int] | None = None
+    clip: MultiViewClip,
+    labels: PseudoLabels,
+    views: Sequence[int] | None = None,
+    memory: int | None = None,
 ) -> Pictures:
     """The labelled images of a clip.
 
@@ -87,9 +94,12 @@ def labelled_pictures(
         clip: opened.
         labels: made for it; its cameras are theirs.
         views: numbers of the cameras to use; None: all.
+        memory: bytes that the pictures may fill, twice while they are put together; None: what
+            the system has left.
 
     Returns:
-        One picture for each time and view, where enough joints are labelled.
+        One picture for each time and view, where enough joints are labelled; where memory does not
+        hold all times, those of them that lie evenly, which is logged.
 
     Raises:
         ValueError: no time has enough.
@@ -104,6 +114,7 @@ def labelled_pictures(
             f"{clip.name}: no frame has {FEWEST_LABELLED:.0%} of its {len(labels.names)} joints "
             f"labelled (the best {most:.0%}); leave out joints that are seldom seen"
         )
+    rows = _within(rows, len(views) * clip.frames.shape[-3] * clip.frames.shape[-2] * 3, memory)
     times, world = labels.frames[rows], torch.where(known[..., None], labels.world, torch.nan)[rows]
     frames = torch.cat([torch.as_tensor(clip.frames[times.tolist(), v]) for v in views])
     n = len(times)
@@ -119,6 +130,22 @@ def labelled_pictures(
         times=times.repeat(len(views)),
         views=torch.tensor(views).repeat_interleave(n),
     )
+
+
+def _within(rows: Tensor, size: int, memory: int | None) -> Tensor:
+    """The rows, or as many of them, evenly, as memory holds at so many bytes each."""
+    memory = usable_memory() if memory is None else memory
+    fits = max(1, memory // (2 * size))
+    if len(rows) <= fits:
+        return rows
+    log.warning(
+        "%d of %d labelled frames are used: all would take %.1f GB of memory; "
+        "smaller images or fewer views leave room for more",
+        fits,
+        len(rows),
+        2 * len(rows) * size / 1e9,
+    )
+    return rows[torch.linspace(0, len(rows) - 1, fits).round().long()]
 
 
 def _roots(world: Tensor, names: Sequence[str]) -> Tensor:

@@ -14,8 +14,15 @@ from ..clips.pseudo_labels import load_labels, pseudo_labels
 from ..evaluation import aligned_mpjpe, n_mpjpe
 from ..files import Table
 from ..students.occlusion import Occluders, blobs, voc_objects
-from ..students.pictures import Augment, labelled_pictures
-from ..students.student import StudentRecipe, begin_schooling, recite, save_student, teach_student
+from ..students.pictures import Augment, Pictures, labelled_pictures
+from ..students.student import (
+    Student,
+    StudentRecipe,
+    begin_schooling,
+    recite,
+    save_student,
+    teach_student,
+)
 
 log = logging.getLogger(__name__)
 SEVERAL = 50  # steps between rows of losses.csv
@@ -56,6 +63,7 @@ def teach_folder(
     numbers = [_camera(known.rig.names, name) for name in views] or None
     recipe = StudentRecipe(image_wh=(size, size), steps=steps or StudentRecipe.steps)
     taught = labelled_pictures(recording, known, numbers)
+    asked = None if test is None else _asked(Path(test), known.names)  # refused now, not at the end
     lesson = begin_schooling(recipe, taught, seed)
     table = Table(Path(out) / "losses.csv", 0)
     bar = tqdm(
@@ -68,8 +76,8 @@ def teach_folder(
             bar.set_postfix(pose=f"{loss:.4f}", refresh=False)
     path = save_student(lesson, Path(out) / STUDENT_FILE)
     log.info("%d pictures of %d joints; wrote %s", len(taught), len(taught.names), path)
-    if test is not None:
-        _score(lesson.student, Path(test))
+    if asked is not None:
+        _score(lesson.student, taught, *asked)
     return path
 
 
@@ -86,16 +94,28 @@ def _occluders(what: str | None) -> Occluders | None:
     return Occluders(blobs() if what == "blobs" else voc_objects(what))
 
 
-def _score(student: Any, folder: Path) -> None:
-    """Errors on a recording with truth; the box and the root's depth are the truth's."""
+def _asked(folder: Path, names: Sequence[str]) -> tuple[Pictures, str]:
+    """Pictures of a recording with truth of these joints, and its unit."""
     clip = open_clip(folder)
     truth = pseudo_labels(clip, None, "truth", times=slice(None, None, max(1, len(clip) // 100)))
-    asked = labelled_pictures(clip, truth.joints(student.names))
+    try:
+        return labelled_pictures(clip, truth.joints(names)), clip.rig.unit
+    except ValueError as error:
+        raise ValueError(f"--test {folder}: {error}") from error
+
+
+def _score(student: Student, taught: Pictures, asked: Pictures, unit: str) -> None:
+    """Errors on pictures with truth; the box and the root's depth are the truth's.
+
+    The mean pose beside it is of what was taught, or, where that has another unit (cameras that
+    were found), of the truth itself.
+    """
     said, where = recite(student, asked, asked.side), asked.in_camera()
-    mean = where.nanmean(0).expand_as(where)
+    same = taught.rig.unit == unit
+    mean = (taught if same else asked).in_camera().nanmean(0).expand_as(where)
     for name, poses in (("student", said), ("mean pose", mean)):
         n, p = (
             float(e.nanmean()) for e in (n_mpjpe(poses, where), aligned_mpjpe(poses, where, True))
         )
-        log.info("%-10s N-MPJPE %7.2f   P-MPJPE %7.2f %s", name, n, p, clip.rig.unit)
+        log.info("%-10s N-MPJPE %7.2f   P-MPJPE %7.2f %s", name, n, p, unit)
     log.info("of the truth it was told the box and the root's depth (%d pictures)", len(asked))
