@@ -785,3 +785,72 @@ def test_a_vicon_file_in_utf_16(tmp_path, encoding):
     path.write_bytes((text + "</Cameras>").encode("utf-16-le"))
     with pytest.raises(ValueError, match="holds a document type"):
         load_calibration(path)
+
+
+def test_a_lens_beside_or_across_the_cameras_is_theirs(tmp_path):
+    """For all, by names, in their order; under an unknown name it is an error."""
+    rig = reference()
+    cameras, bare = listed(rig), fields(rig)
+    lens = list(cameras[0][4])
+    tables = {
+        "K": {c[0]: c[1] for c in cameras}, "R": {c[0]: c[2] for c in cameras},
+        "t": {c[0]: c[3] for c in cameras}, "size": list(SIZE),
+    }  # fmt: skip
+    for root in (
+        {"distCoef": lens, "cameras": bare},
+        {"cameras": bare, "dist": {n: d for n, *_, d in cameras}},
+        {
+            "cameras": bare,
+            "distortion": {f"{k}": x for k, x in zip(("k1", "k2", "p1", "p2", "k3"), lens)},
+        },
+        tables | {"lens_distortion": {n: d for n, *_, d in cameras}},
+        tables | {"k1": lens[0], "k2": lens[1], "p1": lens[2], "p2": lens[3], "k3": lens[4]},
+    ):
+        assert_close(as_json(tmp_path, root).distortion, rig.distortion)
+    strange = {n: d for n, *_, d in cameras}
+    for root in (
+        {"lens_distortion_coeffs": lens, "cameras": bare},
+        {"lens_coeffs": strange, "cameras": bare},
+        bare | {"lens_coeffs": strange},
+        tables | {"lens_distortion_coeffs": strange},
+        tables | {"lens": {n: {"kappa": d} for n, d in strange.items()}},
+        tables | {"camera_to_world": {n: {"R": r, "t": t} for n, _, r, t, _ in cameras}},
+    ):
+        with pytest.raises(ValueError, match=r"\[Camera1\]: \w+ = .* looks like a (lens|pose)"):
+            as_json(tmp_path, root)
+    _, K, R, t, d = (np.stack(x) if i else x for i, x in enumerate(zip(*parts(rig))))
+    np.savez(tmp_path / "a.npz", K=K, R=R, t=t, size=SIZE, lens_distortion_coeffs=d)
+    with pytest.raises(ValueError, match=r"\[cam0\]: lens_distortion_coeffs = .*looks like a lens"):
+        load_calibration(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", K=K, R=R, t=t, size=SIZE, camera_model="fisheye")
+    with pytest.raises(ValueError, match="camera_model = fisheye is not supported"):
+        load_calibration(tmp_path / "a.npz")
+
+
+def test_no_camera_vanishes(tmp_path):
+    """Names and keys that repeat, and an entry among cameras with nothing that is known in it."""
+    rig = reference()
+    root = fields(rig)
+    twice = [dict(name="left") | c for c in root.values()]
+    for cameras in (twice, {"cameras": twice}, {"intrinsics": twice, "extrinsics": twice}):
+        with pytest.raises(ValueError, match="camera names left repeat; each camera needs"):
+            as_json(tmp_path, cameras)
+    _, K, R, t, d = (np.stack(x) if i else x for i, x in enumerate(zip(*parts(rig))))
+    np.savez(tmp_path / "a.npz", K=K, R=R, t=t, dist=d, size=SIZE, names=["a", "b", "a"])
+    with pytest.raises(ValueError, match="camera names a repeat"):
+        load_calibration(tmp_path / "a.npz")
+    text = json.dumps(root).replace("Camera2", "Camera1")
+    for name in ("a.json", "a.yaml"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=rf"{name}.*the key Camera1 stands there twice"):
+            load_calibration(tmp_path / name)
+    for entry in ({}, None, {"foo": 1}):
+        with pytest.raises(ValueError, match=r"\[c\]: no matrix, rotation, translation"):
+            as_json(tmp_path, {"cameras": root | {"c": entry}})
+    beside = {
+        "unit": "mm",
+        "image_size": SIZE,
+        "metadata": {"by": "me"},
+        "errors": {"Camera1": 0.1},
+    }
+    assert as_json(tmp_path, {"cameras": root | beside}).views == rig.views

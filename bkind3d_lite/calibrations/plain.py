@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections import Counter
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from .fields import camera_of
 from .spellings import (
     ABOUT,
     FLAGS,
+    HARMLESS,
+    LOOKS,
     MAY_SAY_MODEL,
     MEANT,
     SAYS_MODEL,
@@ -45,15 +49,23 @@ def read_json(path: Path, subject: str | int | None = None) -> tuple[Tables, str
         The cameras, and the unit: of the key `unit`, else "unknown".
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON, or a key repeats.
     """
     try:
-        root = json.loads(text_of(path))
+        root = json.loads(text_of(path), object_pairs_hook=lambda pairs: _once(pairs, path))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
     if human36m.recognises(root):
         return human36m.read_parameters(root, path, subject)
     return tables_of(cameras_in(root, path), path), unit_in(root)
+
+
+def _once(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    """A table whose keys do not repeat: of two cameras of one name the first would be lost."""
+    if len(table := dict(pairs)) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{path}: the key {twice} stands there twice; rename or remove one")
+    return table
 
 
 def unit_in(root: Any) -> str:
@@ -83,15 +95,15 @@ def cameras_in(root: Any, path: Path) -> dict[str, Any]:
 
     {camera: {K, R, t, ...}} or {camera: P}; a list of cameras with names; either under `cameras`
     and the like; a table for each field, {intrinsics: {camera: ...}, extrinsics: {camera: ...}};
-    arrays with one item for each camera. What stands beside them and is a size or a lens model
-    holds for all.
+    arrays with one item for each camera. A size, a lens or its model beside them holds for all;
+    tables by their names and arrays in their order are theirs.
 
     Args:
         root: a file's contents.
         path: the file, for the message.
 
     Returns:
-        {camera: its fields, or its projection matrix}.
+        {camera: its fields}; a projection matrix by itself is the field P.
 
     Raises:
         ValueError: there are none.
@@ -109,34 +121,92 @@ def cameras_in(root: Any, path: Path) -> dict[str, Any]:
     return cameras
 
 
-def _found(root: Any, path: Path) -> dict[str, Any]:
+def _found(root: Any, path: Path, whole: bool = False) -> dict[str, dict[str, Any]]:
+    """The cameras, or {}; `whole`: the table stands under `cameras`, so every entry is one."""
     if isinstance(root, list):
-        return {
-            called(c, f"cam{i}" if not isinstance(c, dict) else str(i)): c
-            for i, c in enumerate(root)
-        }
+        some = any(isinstance(c, (dict, list)) for c in root)
+        return _with({}, _named(root, path), ()) if some else {}
     if not isinstance(root, dict):
         return {}
     check_words({k: v for k, v in root.items() if bare_name(k) in ABOUT}, str(path))
-    shared = {
-        key: value
-        for key, value in root.items()
-        if not isinstance(value, dict)
-        and (
-            MEANT.get(bare_name(key)) in ("size", "hw", "width", "height")
-            or bare_name(key) in WORDS
-        )
-    }
-    if cameras := _by_field(root) or _by_index(root, path):
-        return {name: shared | fields for name, fields in cameras.items()}
+    if cameras := _by_field(root, path) or _by_index(root, path):
+        return cameras
     for key, value in root.items():
         if (
             bare_name(key) in CONTAINERS
             and not is_single(value)
-            and (cameras := _found(value, path))
+            and (cameras := _found(value, path, whole=True))
         ):
-            return {n: shared | c if isinstance(c, dict) else c for n, c in cameras.items()}
-    return {n: shared | c if isinstance(c, dict) else c for n, c in _by_camera(root).items()}
+            return _with(root, cameras, (key,))
+    cameras = _by_camera(root, whole)
+    return _with(root, cameras, cameras)
+
+
+def _named(items: Any, path: Path) -> dict[str, Any]:
+    """A list of cameras by their names, which do not repeat."""
+    otherwise = [str(i) if isinstance(c, dict) else f"cam{i}" for i, c in enumerate(items)]
+    names = [called(c, name) for c, name in zip(items, otherwise)]
+    return dict(zip(_own_names(names, path), items))
+
+
+def _own_names(names: list[str], path: Path) -> list[str]:
+    if repeated := [n for n, times in Counter(names).items() if times > 1]:
+        raise ValueError(
+            f"{path}: the camera names {', '.join(repeated[:8])} repeat; "
+            "each camera needs a name of its own"
+        )
+    return names
+
+
+def _with(
+    root: dict[str, Any], cameras: dict[str, Any], used: Container[str | None]
+) -> dict[str, dict[str, Any]]:
+    """The cameras with what stands beside them: by their names, in their order, or for all."""
+    known = {n: (n, called(camera, n)) for n, camera in cameras.items()}
+    names = {n for both in known.values() for n in both}
+    rest = {k: (v, _by_name(v, names)) for k, v in root.items() if k not in used}
+    made = {}
+    for v, (name, camera) in enumerate(cameras.items()):
+        beside = {}
+        for key, (value, table) in rest.items():
+            own = next((table[n] for n in known[name] if n in table), None)
+            item = own if table else _item(key, value, v, len(cameras))
+            if item is not None:
+                beside[key] = item
+        fields = {"P": camera} if isinstance(camera, list) else camera
+        made[name] = beside | (fields if isinstance(fields, dict) else {})
+    return made
+
+
+def _by_name(value: Any, names: set[str]) -> dict[str, Any]:
+    """A table, or a list of tables with names, that has an entry for some of the cameras."""
+    if isinstance(value, list):
+        value = {called(item, ""): item for item in value if isinstance(item, dict)}
+    return value if isinstance(value, dict) and names & value.keys() else {}
+
+
+def _item(key: str, value: Any, v: int, views: int) -> Any:
+    """What a value beside the cameras holds of one of them; None: nothing.
+
+    Of a known field the number of axes tells whether it has an item for each camera; of others
+    their length.
+    """
+    name = bare_name(key)
+    field = MEANT.get(name)
+    if isinstance(value, (list, np.ndarray)) and len(value) == views:
+        try:
+            axes = np.ndim(np.asarray(value, np.float64)) if field else np.ndim(value)
+        except (TypeError, ValueError):  # words, or not of one length
+            axes = 3
+        if field and axes < 3:
+            each = axes > FIELD_AXES.get(field, 1) or (axes == 1 and field not in VECTORS)
+        else:
+            each = axes > 1 or isinstance(value[0], (str, dict))
+        if each:
+            return value[v]
+    by_name = LOOKS["lens"].search(name) and not isinstance(value, int)
+    is_word = name in WORDS and not isinstance(value, dict)
+    return value if field in OF_ALL or is_word or by_name else None
 
 
 def is_single(value: Any) -> bool:
@@ -154,78 +224,93 @@ def is_single(value: Any) -> bool:
     )
 
 
-def _by_camera(root: dict[str, Any]) -> dict[str, Any]:
+def _by_camera(root: dict[str, Any], whole: bool) -> dict[str, Any]:
     """{camera: fields or P}: all that are cameras, and what has fields in common with them."""
     sure = {n: v for n, v in root.items() if is_camera(v) or (isinstance(v, list) and _is_p(v))}
     common = {bare_name(k) for v in sure.values() if isinstance(v, dict) for k in v}
+    kinds = {dict, type(None), *map(type, sure.values())}
+
+    def also(name: str, value: Any) -> bool:
+        """Neither understood nor anything else that may stand among cameras."""
+        return (
+            bool(whole and sure)
+            and type(value) in kinds
+            and not (_is_no_camera(name) or _by_name(value, set(sure)))
+        )
+
     return {
         str(n): v
         for n, v in root.items()
-        if n in sure or (isinstance(v, dict) and len(common & set(map(bare_name, v))) > 1)
+        if n in sure
+        or (isinstance(v, dict) and len(common & set(map(bare_name, v))) > 1)
+        or also(n, v)
     }
+
+
+def _is_no_camera(key: str) -> bool:
+    name = bare_name(key)
+    is_field = len(name) > 1 and name in MEANT
+    looks = HARMLESS.search(name) or LOOKS["lens"].search(name)
+    return bool(is_field or looks or name in (*ABOUT, *CONTAINERS, *WORDS))
 
 
 def _is_p(value: list) -> bool:
     return len(value) == 3 and all(isinstance(row, list) and len(row) == 4 for row in value)
 
 
-def _by_field(root: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _by_field(root: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     """{intrinsics: {camera: ...}, extrinsics: {camera: ...}} turned into {camera: {field: ...}}."""
     tables: dict[str, dict[str, Any]] = {}
     for key, value in root.items():
+        if not MEANT.get(bare_name(key)):
+            continue
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-            value = {called(item, str(i)): item for i, item in enumerate(value)}
-        known = MEANT.get(bare_name(key))
-        if known and isinstance(value, dict) and not {"rows", "cols", "data"} <= value.keys():
-            tables[key] = value
-    if len(tables) < 2:
+            value = _named(value, path)
+        # One whose keys are all fields holds for all cameras.
+        if isinstance(value, dict) and not all(MEANT.get(bare_name(n)) for n in value):
+            if not {"rows", "cols", "data"} <= value.keys():
+                tables[key] = value
+    if len(tables) < 2 or not set.intersection(*(set(table) for table in tables.values())):
         return {}
-    names = [str(n) for n in dict.fromkeys(n for table in tables.values() for n in table)]
-    shared = set.intersection(*(set(map(str, table)) for table in tables.values()))
-    if not shared or all(MEANT.get(bare_name(name)) for name in shared):
-        return {}
-    return {
-        name: {key: table[name] for key, table in tables.items() if name in table} for name in names
-    }
+    names = dict.fromkeys(n for table in tables.values() for n in table)
+    return _with(
+        root,
+        {n: {key: table[n] for key, table in tables.items() if n in table} for n in names},
+        tables,
+    )
 
 
 def _by_index(root: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     """Arrays with one item for each camera, as in an archive."""
-    arrays = {}
+    views = 0
     for key, value in root.items():
-        if isinstance(value, (list, np.ndarray)) and MEANT.get(bare_name(key)):
+        field = MEANT.get(bare_name(key))
+        if field in ("matrix", "projection", "extrinsic") and not isinstance(value, dict):
             with suppress(TypeError, ValueError):
-                arrays[key] = np.asarray(value, np.float64)
-    views = next(
-        (
-            len(a)
-            for key, a in arrays.items()
-            if MEANT[bare_name(key)] in ("matrix", "projection", "extrinsic") and a.ndim == 3
-        ),
-        0,
-    )
+                array = np.asarray(value, np.float64)
+                views = views or (len(array) if array.ndim == 3 else 0)
     if not views:
         return {}
-    names = next(
-        (root[k] for k in root if bare_name(k) in ("names", "cameranames", "camnames")), None
-    )
-    names = [f"cam{v}" for v in range(views)] if names is None else [str(n) for n in names]
+    named = next((k for k in root if bare_name(k) in ("names", "cameranames", "camnames")), None)
+    names = [f"cam{v}" for v in range(views)] if named is None else [str(n) for n in root[named]]
     if len(names) != views:
         raise ValueError(f"{path}: {len(names)} names for {views} cameras; write one for each")
-    others = {k: v for k, v in root.items() if k not in arrays and np.ndim(v) == 0}
-    return {
-        name: others | {key: _item(key, a, v, views) for key, a in arrays.items()}
-        for v, name in enumerate(names)
+    read = {k: v for k, v in root.items() if MEANT.get(bare_name(k)) or np.isscalar(v)}
+    cameras = {
+        name: {
+            k: item for k, x in read.items() if (item := _array_item(k, x, v, views)) is not None
+        }
+        for v, name in enumerate(_own_names(names, path))
     }
+    return _with(root, cameras, {*read, named})
 
 
-def _item(key: str, array: np.ndarray, v: int, views: int) -> np.ndarray:
-    """What an array holds of one camera; one that has no axis of cameras holds for all."""
-    axes = FIELD_AXES.get(MEANT[bare_name(key)], 1)
-    by_camera = array.ndim > axes or (array.ndim == 1 and MEANT[bare_name(key)] not in VECTORS)
-    return array[v] if by_camera and len(array) == views else array
+def _array_item(key: str, value: Any, v: int, views: int) -> Any:
+    item = value if np.isscalar(value) else _item(key, value, v, views)
+    return value if item is None else item
 
 
+OF_ALL = """size hw width height distortions radial tangential k1 k2 k3 k4 k5 k6 p1 p2""".split()
 VECTORS = ("translation", "size", "hw", "distortions", "radial", "tangential", "rotation", "centre")
 
 
@@ -248,7 +333,7 @@ def read_npz(path: Path) -> tuple[Tables, str]:
         if (total := sum(entry.file_size for entry in archive.infolist())) > MOST_BYTES:
             raise ValueError(f"{path}: {total >> 20} MB unpacked; no calibration is that large")
     with np.load(path, allow_pickle=False) as data:
-        arrays = {key: data[key] for key in data}
+        arrays = {key: data[key] if data[key].ndim else data[key].item() for key in data}
     cameras = _by_index(arrays, path)
     if not cameras:
         raise ValueError(
@@ -262,7 +347,7 @@ def tables_of(cameras: dict[str, Any], path: Path) -> Tables:
     """Cameras of any spelling as tables of `entry`.
 
     Args:
-        cameras: {camera: its fields, or its projection matrix}.
+        cameras: {camera: its fields}.
         path: the file, for messages.
 
     Returns:
@@ -271,10 +356,9 @@ def tables_of(cameras: dict[str, Any], path: Path) -> Tables:
     return {key: _table(key, value, path) for key, value in cameras.items()}
 
 
-def _table(key: str, value: Any, path: Path) -> dict[str, Any]:
+def _table(key: str, value: dict[str, Any], path: Path) -> dict[str, Any]:
     where = f"{path} [{key}]"
-    name = value.get("name", key) if isinstance(value, dict) else key
-    table = camera_of({"P": value} if isinstance(value, list) else value, str(name), where)
+    table = camera_of(value, str(value.get("name", key)), where)
     if "projection" in table and table["rotation"] is None:
         K, R, t = from_projection(np.reshape(table["projection"], (3, 4)), where)
         table |= dict(matrix=K, rotation=R, translation=t)

@@ -40,6 +40,8 @@ class _Loader(yaml.SafeLoader):
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.YAMLError("a key that is no word")
+            if key.value in made:
+                raise yaml.YAMLError(f"the key {key.value} stands there twice; remove one")
             as_written = bare_name(key.value) in NAMED
             made[key.value] = self._value(value, as_written)
         return made
