@@ -41,6 +41,7 @@ from bkind3d_lite.students.student import (
     save_student,
     teach_student,
 )
+from bkind3d_lite.workflows.student_run import _score
 
 SMALL = StudentRecipe(
     image_wh=(32, 32), depth=4, encoder=EncoderRecipe(encoder_width=8), batch=8, steps=60
@@ -331,6 +332,16 @@ def test_noise_is_taken_off_without_truth():
     noisy = poses[300:] + 0.2 * poses.square().sum(-1).mean().sqrt() * random(100, 5, 3, seed=2)
     before = (noisy - poses[300:]).norm(dim=-1).mean()
     assert (unit.predict(noisy) - poses[300:]).norm(dim=-1).mean() < 0.8 * before
+
+
+def test_the_mean_pose_is_of_the_taught_where_units_agree(taught, caplog):
+    caplog.set_level("INFO", "bkind3d_lite")
+    some, rest = taught.take(torch.arange(5)), taught.take(torch.arange(5, len(taught)))
+    student, where = begin_schooling(SMALL, some).student, rest.in_camera()
+    for unit, source in ((some.rig.unit, some), ("ells", rest)):
+        _score(student, some, rest, unit)
+        expected = n_mpjpe(source.in_camera().mean(0).expand_as(where), where).mean()
+        assert f"mean pose  N-MPJPE {expected:7.2f}" in caplog.text
 
 
 # ---- the verb ------------------------------------------------------------------------------------
