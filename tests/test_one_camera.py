@@ -104,6 +104,27 @@ def test_films_of_two_rates_are_named(tmp_path, barcodes):
         open_clip(tmp_path, one_camera=True)
 
 
+def test_numbers_and_times_are_each_film_s_own(tmp_path, barcodes):
+    for name, numbers in (
+        ("a", (1000, 1001, 1005)),
+        ("b", (0, 1, 100, 101, 200)),
+        ("c", (201, 202)),
+    ):
+        (tmp_path / name).mkdir()
+        for n, x in zip(numbers, barcodes(5)):
+            Image.fromarray(x).save(tmp_path / name / f"{n}.png")
+    alone = open_clip(tmp_path / "a", fps=10)
+    assert alone.numbers.tolist() == [1000, 1001, 1005]
+    assert_close(alone.seconds, torch.tensor([0, 0.1, 0.5]).double())
+    clip = open_clip(tmp_path, fps=10, one_camera=True)
+    assert clip.numbers.tolist() == [1000, 1001, 1005, 0, 1, 100, 101, 200, 201, 202]
+    times = [0, 0.1, 0.5, 0, 0.1, 10, 10.1, 20, 0, 0.1]
+    assert_close(clip.seconds, torch.tensor(times).double())
+    assert clip.starts == (0, 2, 3, 5, 7, 8), (
+        "where one film ends another begins, whatever its numbers"
+    )
+
+
 # ---- where the animal is -------------------------------------------------------------------------
 def test_pixels_and_plane_undo_each_other():
     rig = image_plane("cam", (320, 200))

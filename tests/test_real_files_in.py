@@ -574,6 +574,26 @@ def test_the_images_of_all_cameras_side_by_side(tmp_path, barcodes, form):
         assert [barcodes.read(x) for x in clip.frames[t]] == [number] * 3
 
 
+def test_images_in_two_places_are_asked_about_and_no_video_hides_others(tmp_path, barcodes):
+    calibrated(tmp_path, (48, 32), (48, 32), names=("cam1", "cam2"))
+    pictures = [Image.fromarray(x) for x in barcodes(4, (48, 32))]
+    (tmp_path / "images").mkdir()
+    for i, picture in enumerate(pictures):
+        for name in ("cam1", "cam2"):
+            picture.save(tmp_path / "images" / f"{name}_{i}.png")
+    assert len(open_clip(tmp_path, fps=30)) == 4
+    pictures[0].save(tmp_path / "cam1_7.png")
+    words = r"images lie in 2 places, cam1_7\.png and images.cam1_0\.png could each be"
+    with pytest.raises(ValueError, match=words):
+        open_clip(tmp_path, fps=30)
+    (tmp_path / "videos").mkdir()
+    for place in ("overview", "videos/cam1", "videos/cam2"):
+        write_video(tmp_path / f"{place}.mp4", barcodes(5, (48, 32)), 30)
+    with pytest.raises(ValueError, match="video overview.mp4 has no camera in"):
+        open_clip(tmp_path)
+    assert len(open_clip(tmp_path, cameras=("cam1", "cam2"))) == 5
+
+
 @pytest.mark.parametrize("layout", ["images", "videos", "imgs"])
 def test_easymocaps_folders(tmp_path, barcodes, layout):
     calibrated(tmp_path, (48, 32), (48, 32), names=("01", "02"))

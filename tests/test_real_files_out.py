@@ -188,6 +188,17 @@ def test_eight_bits_among_deep_ones_and_depths_that_cannot_be(pair):
         open_clip(pair, fps=30).frames[:]
 
 
+def test_a_deep_bigtiff_is_refused_by_name(pair):
+    for name in ("cam1", "cam2"):
+        (pair / name).mkdir()
+        for t in range(2):
+            path = pair / name / f"{t}.tif"
+            Image.fromarray(ramp(12, t)[..., 0]).save(path, big_tiff=True)
+            assert path.read_bytes()[:4] == b"II+\0"
+    with pytest.raises(ValueError, match=r"0\.tif: a BigTIFF of 16 bits.*16-bit PNG"):
+        open_clip(pair, fps=30).frames[0]
+
+
 def test_deep_stills_of_the_cases(cases):
     frames = open_clip(cases / "stills_16bit", fps=30).frames[0].float()
     assert 60 < frames.mean() < 160 and frames.std() > 30
@@ -324,19 +335,20 @@ def check_everywhere(track, folder, numbers, seconds):
         assert times is None or np.allclose(times, seconds, atol=1e-4), name
 
 
-def test_numbers_and_times_of_stills_travel(pair, barcodes, tracked_clip):
-    numbers = [100, 101, 102, 500, 501]
+@pytest.mark.parametrize(
+    ("numbers", "starts"), [([100, 101, 102, 500, 501], (0, 3)), ([0, 1, 100, 101, 200], (0, 2, 4))]
+)
+def test_numbers_and_times_of_stills_travel(pair, barcodes, tracked_clip, numbers, starts):
     for name in ("cam1", "cam2"):
         (pair / name).mkdir()
         for n in (*numbers, 600 if name == "cam1" else 700):
             Image.new("RGB", (48, 32)).save(pair / name / f"img_{n:06d}.jpg")
     clip = open_clip(pair, fps=30)
-    assert clip.starts == (0, 3)
+    assert clip.starts == starts
     check_everywhere(tracked_clip(clip), pair / "out", numbers, np.array(numbers) / 30)
     later = clip.at([1, 2, 4])
-    check_everywhere(
-        tracked_clip(later), pair / "later", [101, 102, 501], np.array([101, 102, 501]) / 30
-    )
+    those = np.array(numbers)[[1, 2, 4]]
+    check_everywhere(tracked_clip(later), pair / "later", those.tolist(), those / 30)
 
 
 def test_times_of_a_film_that_stalls_travel(pair, barcodes, tracked_clip):

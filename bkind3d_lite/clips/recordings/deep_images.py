@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 PNG, PNG_DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24
+BIG_TIFF = (b"II+\0", b"MM\0+")  # TIFF with 64-bit offsets, which FFmpeg does not read
 TIFF_DEPTH = 258  # the tag BitsPerSample
 USUAL_BITS = (8, 10, 12, 14, 16)  # that cameras fill
 LOOKED_AT = 8  # images of a sequence, that tell how many
@@ -33,7 +34,7 @@ def sample_bits(path: Path) -> int:
         head = file.read(PNG_DEPTH_AT + 1)
     if head.startswith(PNG) and len(head) > PNG_DEPTH_AT:
         return head[PNG_DEPTH_AT]
-    if head[:4] in (b"II*\0", b"MM\0*"):
+    if head[:4] in (b"II*\0", b"MM\0*", *BIG_TIFF):
         with Image.open(path, formats=("TIFF",)) as image:
             if isinstance(image, TiffImagePlugin.TiffImageFile):
                 depth = image.tag_v2.get(TIFF_DEPTH, 8)
@@ -51,13 +52,19 @@ def deep_samples(path: Path) -> np.ndarray:
         (H, W, 3) uint16; grey ones have three equal channels.
 
     Raises:
-        ValueError: it cannot be decoded, or its samples are not whole numbers of at most 16 bits.
+        ValueError: it cannot be decoded, is a BigTIFF, or its samples are not whole numbers of
+            at most 16 bits.
     """
     if (bits := sample_bits(path)) > 16:
         raise ValueError(
             f"{path}: {bits} bits a sample, at most 16 are read; write it again as 16-bit PNG"
         )
     data = path.read_bytes()
+    if data.startswith(BIG_TIFF):
+        raise ValueError(
+            f"{path}: a BigTIFF of {bits} bits a sample, which is not read; write it again as TIFF "
+            "or as 16-bit PNG"
+        )
     decoder = av.CodecContext.create("png" if data.startswith(PNG) else "tiff", "r")
     try:
         frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]

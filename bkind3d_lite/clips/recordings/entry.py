@@ -60,6 +60,8 @@ class Recording:
     truth: Truth | None = None
     # (T,) the moments' numbers in the whole recording, where some are left out.
     clock: np.ndarray | None = None
+    # (T,) which film each moment is of, where several are joined; numbers and times are its own.
+    film: np.ndarray | None = None
     # (T,) bool: moments at which the data set's protocol asks for scores.
     scored: np.ndarray | None = None
     starts: tuple[int, ...] = (0,)  # moments at which time jumps
@@ -107,7 +109,8 @@ class Place:
     def sources(self, folder: Path | None = None) -> dict[str, Path]:
         """Find the videos here or in a sub folder `videos`; where there are none, the folders.
 
-        Or the images of all cameras side by side in one folder.
+        Or the images of all cameras side by side in one folder. Videos that lie here and in a sub
+        folder are taken together.
 
         Args:
             folder: to look into instead.
@@ -118,25 +121,37 @@ class Place:
         Raises:
             ValueError: two of them could be the same camera.
         """
-        here = [self.folder, *(self.folder / name for name in SUBFOLDERS)]
-        folders = here if folder is None else [folder]
+        homes = [self.folder, *(self.folder / name for name in SUBFOLDERS)]
+        folders = homes if folder is None else [folder]
         folders = [self.inside(f) for f in folders if f.is_dir()]
         videos = [self._videos_in(home) for home in folders]
         cameras = [{p.name: p for p, files in _inner_folders(f) if files} for f in folders]
-        first, *others = [found for found in (*videos, *cameras) if found] or [
-            {p.stem: p for home in folders for p in one_of_each(in_folder(home, IMAGE_SUFFIXES))}
-        ]
-        for other in others:
+        found = [some for some in (*videos, *cameras) if some] or [self._images_in(folders)]
+        first, films = found[0], sum(map(bool, videos))
+        for n, other in enumerate(found[1:], 1):
             if twice := [name for name in first if name in other]:
                 pair = [str(s[twice[0]].relative_to(self.folder)) for s in (first, other)]
                 raise ValueError(
                     f"{self.folder}: {' and '.join(pair)} could each be camera {twice[0]}; "
                     "keep one of them in the folder"
                 )
+            if n < films:  # a video beside them hides no videos
+                first = first | other
         for path in first.values():
             for inner in (path, *(_files_in(path) if path.is_dir() else ())):
                 self.inside(inner)
         return first
+
+    def _images_in(self, folders: Sequence[Path]) -> dict[str, Path]:
+        """Images side by side, of the one folder that has some."""
+        homes = [images for f in folders if (images := in_folder(f, IMAGE_SUFFIXES))]
+        if len(homes) > 1:
+            pair = [str(images[0].relative_to(self.folder)) for images in homes[:2]]
+            raise ValueError(
+                f"{self.folder}: images lie in {len(homes)} places, {' and '.join(pair)} could "
+                "each be of a camera; keep those of one folder"
+            )
+        return {p.stem: p for images in homes for p in one_of_each(images)}
 
     def _videos_in(self, home: Path) -> dict[str, Path]:
         videos = [p for p in in_folder(home, VIDEO_SUFFIXES) if self._of_trial(p)]

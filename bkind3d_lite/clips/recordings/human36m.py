@@ -87,7 +87,7 @@ def read(place: Place) -> Recording:
         )
     footage = fitted(footage, rig, calibration)
     table, clock = common_numbers([f for f in footage if isinstance(f, Stills)])
-    step = float(np.median(np.diff(clock))) if len(clock) > 1 else 1.0
+    step = float(np.diff(clock).min()) if len(clock) > 1 else 1.0
     return Recording(
         rig=rig,
         footage=footage,

@@ -75,13 +75,13 @@ def synchronized(
     counts = np.array([len(f) for f in recording.footage])
     if resample:
         recording, lags = _resampled(recording, lags, place), np.zeros_like(lags)
-    table = recording.table
-    if table is None:
+    if (table := recording.table) is None:
         _refuse_unequal(recording, place, lags, common)
         table = np.repeat(np.arange(counts.max())[:, None], len(counts), 1)
     shifted = np.where(table < 0, -1, table + lags)
     good = _seen_by_all(shifted, counts, place)
     clock = (table[:, 0] if recording.clock is None else recording.clock)[good]
+    recording = replace(recording, film=None if recording.film is None else recording.film[good])
     footage, indices = recording.footage, None if resample else shifted[good]
     in_step = (shifted == np.arange(len(good))[:, None]).all()
     if not (in_step and (counts == len(good)).all()):
@@ -93,7 +93,7 @@ def synchronized(
         table=None,
         truth=_truth_of(recording, good, place),
         clock=clock,
-        starts=_starts(clock),
+        starts=_starts(clock, recording.film),
         scored=None if recording.scored is None else recording.scored[good],
         boxes=None if recording.boxes is None else recording.boxes[good],
         seconds=_seconds(recording, place, clock, indices, int(np.argmin(np.abs(lags)))),
@@ -159,19 +159,28 @@ def _seconds(
 ) -> np.ndarray:
     """When each of T moments was, (T,) seconds.
 
-    Numbers that follow one another are 1 / fps apart; where the film of a camera stalls or jitters,
-    these are its own times.
+    The nearest numbers are 1 / fps apart; where the film of a camera stalls or jitters, these are
+    its own times. Of one camera's films, each begins at 0.
 
     clock: (T,) numbers. indices: (T, V) of the frames, None: the clock made the moments. view: of a
     camera without offset.
     """
-    step = max(1.0, float(np.median(np.diff(clock)))) if len(clock) > 1 else 1.0
-    even, film = clock / (recording.fps * step), recording.footage[view]
+    even, film = clock / (recording.fps * _step(clock)), recording.footage[view]
+    if recording.film is not None:
+        begin, part = np.unique(recording.film, return_index=True, return_inverse=True)[1:]
+        parts = [clock[part == n] - clock[first] for n, first in enumerate(begin)]
+        even = np.concatenate(parts) / (recording.fps * min(map(_step, parts)))
     if indices is None or (seconds := _times(film)) is None:
         return even
     own = seconds[indices[:, view]] * (film.fps / place.fps if place.fps else 1.0)
     away = np.abs((own - own[0]) - (even - even[0])).max()
     return even if away <= max(EVEN[0] / recording.fps, EVEN[1]) else own
+
+
+def _step(clock: np.ndarray) -> float:
+    """How far the numbers (T,) of neighbours are apart, of those that are nearest."""
+    ahead = np.diff(clock)
+    return float(ahead[ahead > 0].min()) if (ahead > 0).any() else 1.0
 
 
 def _times(film: Footage) -> np.ndarray | None:
@@ -206,11 +215,12 @@ def _unequal(recording: Recording, place: Place) -> str:
     )
 
 
-def _starts(clock: np.ndarray) -> tuple[int, ...]:
-    """Moments at which time jumps."""
-    steps = np.diff(clock)
-    usual = max(1, np.median(steps)) if len(steps) else 1
-    jumps = (steps > JUMP * usual) | (steps < usual / JUMP)
+def _starts(clock: np.ndarray, film: np.ndarray | None) -> tuple[int, ...]:
+    """Moments at which time jumps, or another film begins."""
+    steps, border = np.diff(clock), np.diff(np.zeros(len(clock)) if film is None else film) != 0
+    inner = np.sort(steps[~border])
+    usual = max(1, inner[(len(inner) - 1) // 2]) if len(inner) else 1  # a step that occurs
+    jumps = border | (steps > JUMP * usual) | (steps < usual / JUMP)
     return (0, *(np.flatnonzero(jumps) + 1).tolist())
 
 

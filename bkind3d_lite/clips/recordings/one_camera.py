@@ -29,7 +29,6 @@ from .footage import (
     last_number,
 )
 
-PAUSE = 1 << 24  # frames that lie between two films, as their clocks tell it
 BOX = ("video", "frame", "x", "y", "w", "h")  # columns of boxes.csv
 
 
@@ -70,6 +69,7 @@ def read(place: Place) -> Recording:
         footage=(films,),
         fps=place.rate((films,)),
         clock=films.numbers,
+        film=films.film,
         boxes=read_boxes(path, films) if path.is_file() else None,
     )
 
@@ -108,8 +108,9 @@ def _film(name: str, path: Path) -> Footage:
 
 
 class Films:
-    """Films of one size and rate in a row; `numbers` (n,) leave a pause between them.
+    """Films of one size and rate in a row.
 
+    `numbers` (n,) are each film's own; `film` (n,) says which of `names` a frame is of.
     Films of different sizes or rates are a `ValueError`.
     """
 
@@ -133,7 +134,8 @@ class Films:
         self.names = [_name(film) for film in films]
         self.ends = np.cumsum([len(film) for film in films])
         clocks = [np.asarray(getattr(f, "numbers", np.arange(len(f)))) for f in films]
-        self.numbers = np.concatenate([c - c[0] + n * PAUSE for n, c in enumerate(clocks)])
+        self.numbers = np.concatenate(clocks)
+        self.film = np.repeat(np.arange(len(films)), [len(film) for film in films])
 
     @property
     def seconds(self) -> np.ndarray | None:
