@@ -36,6 +36,7 @@ from bkind3d_lite.workflows.pose_cameras import blind
 ROOT = Path(__file__).parents[1]
 HUMAN = bundled("data_samples") / "human"
 SEEDS = (0, 1, 2)
+LEAST = 0.1  # confidence of a reading that is used; 0: all
 LEGS = [
     (f"{s}_{a}", f"{s}_{b}")
     for s in ("left", "right")
@@ -49,7 +50,7 @@ def human(part: str, full: Path | None) -> tuple[CameraRig, Poses2D, torch.Tenso
     clip = open_clip(HUMAN / part)
     if full is None:
         people = read_people(HUMAN / part / "poses2d.npz")
-        poses = people.chosen(torch.zeros(people.px.shape[:2], dtype=torch.long)).sure()
+        poses = people.chosen(torch.zeros(people.px.shape[:2], dtype=torch.long)).sure(LEAST)
     else:
         names = [
             n for n in ORDERS["mediapipe"] if n in read_people(HUMAN / part / "poses2d.npz").names
@@ -59,7 +60,7 @@ def human(part: str, full: Path | None) -> tuple[CameraRig, Poses2D, torch.Tenso
         frames = torch.from_numpy(np.load(full)[f"{part}_frames"])
         seen = torch.where(marks[..., 2] > 0, marks[..., 2], 0.0)
         px = torch.where(seen[..., None] > 0, marks[..., :2] + 0.5, torch.nan)
-        poses = Poses2D(px, seen, tuple(names), clip.rig.names, frames).sure()
+        poses = Poses2D(px, seen, tuple(names), clip.rig.names, frames).sure(LEAST)
     joints = [clip.skeleton.names.index(name) for name in poses.names]
     return clip.rig, poses, clip.truth[poses.frames][:, joints]
 
@@ -114,7 +115,7 @@ def person_cameras(folder: Path) -> list[Row]:
     """OpenPose of a real person, in every order of three cameras."""
     rig = _as_filmed(load_calibration(folder / "calibration.toml"))
     people = read_people(folder / "pose", "body_25b")
-    walker = moving_person(people).ordered(rig.names).sure()
+    walker = moving_person(people).ordered(rig.names).sure(LEAST)
     ends = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "nose", "neck", "top")
     names = [name for name in walker.names if name.split("_")[-1] in ends]
     walker, pairs, rows, turns = walker.joints(names), left_right_pairs(names), [], []
