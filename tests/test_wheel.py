@@ -102,6 +102,52 @@ def test_it_says_what_it_is(wheel):
     assert set(said.get_all("Provides-Extra")) >= {"lab", "io", "nwb", "logs", "test", "site"}
 
 
+@pytest.fixture
+def alone(tmp_path) -> Path:
+    """A lesson's beginning, alone in an empty folder: setup, imports and first data."""
+    lesson = nbformat.read(ROOT / "notebooks" / "01_cameras.ipynb", as_version=4)
+    lesson.cells = lesson.cells[:4]
+    place = tmp_path / "far" / "away"  # where nothing lies above it, either
+    place.mkdir(parents=True)
+    nbformat.write(lesson, place / "lesson.ipynb")
+    return place / "lesson.ipynb"
+
+
+def code(lesson: Path) -> str:
+    """The code of a lesson as one script."""
+    cells = nbformat.read(lesson, as_version=4).cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+
+
+def test_a_lesson_alone_finds_package_and_samples(elsewhere, alone):
+    """No clone, no samples beside it: they are where the package is."""
+    scripts, _ = elsewhere
+    asked = "\nprint(clip.name, len(clip), open_clip.__module__, samples('rat'))"
+    said = called(scripts / "python", "-c", code(alone) + asked, cwd=alone.parent)
+    assert "bundled" in said and "rat" in said.splitlines()[-1]
+
+
+def test_a_lesson_alone_installs_the_wheel_beside_it(wheel, elsewhere, alone):
+    """Into an environment without the package, and without a network; the setup cell says so."""
+    scripts, _ = elsewhere
+    home = alone.parent / "bare"
+    called(sys.executable, "-m", "venv", "--without-pip", home, cwd=alone.parent)
+    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own = Path(called(python, "-c", where, cwd=home).strip())
+    lent = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
+    (own / "zz_borrowed.pth").write_text("\n".join(lent) + "\n", encoding="utf-8")
+    missing = subprocess.run(
+        [str(python), "-c", code(alone)], cwd=alone.parent, capture_output=True, encoding="utf-8",
+        env={k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "BKIND3D_LITE")},
+    )  # fmt: skip
+    assert missing.returncode and "put its wheel beside this notebook" in missing.stderr
+    shutil.copy(wheel, alone.parent)
+    offline = "import os; os.environ['PIP_NO_INDEX'] = '1'\n"
+    said = called(python, "-c", f"{offline}{code(alone)}\nprint(len(clip))", cwd=alone.parent)
+    assert "installing" in said and int(said.splitlines()[-1]) > 0
+
+
 def test_the_new_environment_sees_the_wheel_not_the_clone(elsewhere):
     scripts, work = elsewhere
     asked = "import bkind3d_lite as b, sys; print(b.__file__); print(*sys.path, sep='\\n')"
@@ -168,47 +214,3 @@ def test_help_doctor_and_copied_lessons(short):
     assert lessons == sorted(p.name for p in (ROOT / "notebooks").glob("*.ipynb"))
     called(scripts / "bkind3d", "doctor", "data_samples/rat/test", cwd=work / "course")
     assert "<html" in (work / "course" / "doctor_test.html").read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def alone(tmp_path) -> Path:
-    """A lesson's beginning, alone in an empty folder: setup, imports and first data."""
-    lesson = nbformat.read(ROOT / "notebooks" / "01_cameras.ipynb", as_version=4)
-    lesson.cells = lesson.cells[:4]
-    nbformat.write(lesson, tmp_path / "lesson.ipynb")
-    return tmp_path / "lesson.ipynb"
-
-
-def code(lesson: Path) -> str:
-    """The code of a lesson as one script."""
-    cells = nbformat.read(lesson, as_version=4).cells
-    return "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-
-
-def test_a_lesson_alone_finds_package_and_samples(elsewhere, alone):
-    """No clone, no samples beside it: they are where the package is."""
-    scripts, _ = elsewhere
-    asked = "\nprint(clip.name, len(clip), open_clip.__module__, samples('rat'))"
-    said = called(scripts / "python", "-c", code(alone) + asked, cwd=alone.parent)
-    assert "bundled" in said and "rat" in said.splitlines()[-1]
-
-
-def test_a_lesson_alone_installs_the_wheel_beside_it(wheel, elsewhere, alone):
-    """Into an environment without the package, and without a network; the setup cell says so."""
-    scripts, _ = elsewhere
-    home = alone.parent / "bare"
-    called(sys.executable, "-m", "venv", "--without-pip", home, cwd=alone.parent)
-    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
-    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    own = Path(called(python, "-c", where, cwd=home).strip())
-    lent = [p for p in sys.path if Path(p).name in ("site-packages", "dist-packages")]
-    (own / "zz_borrowed.pth").write_text("\n".join(lent) + "\n", encoding="utf-8")
-    missing = subprocess.run(
-        [str(python), "-c", code(alone)], cwd=alone.parent, capture_output=True, encoding="utf-8",
-        env={k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "BKIND3D_LITE")},
-    )  # fmt: skip
-    assert missing.returncode and "put its wheel beside this notebook" in missing.stderr
-    shutil.copy(wheel, alone.parent)
-    offline = "import os; os.environ['PIP_NO_INDEX'] = '1'\n"
-    said = called(python, "-c", f"{offline}{code(alone)}\nprint(len(clip))", cwd=alone.parent)
-    assert "installing" in said and int(said.splitlines()[-1]) > 0

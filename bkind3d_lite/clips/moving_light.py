@@ -41,10 +41,12 @@ def lit(shade: Tensor) -> Tensor:
     Returns:
         (n, H, W) in [0, 1].
     """
+    k = max(shade.shape[-2:]) // NARROW // 2 * 2 + 1
+    if k < 3:  # in so small an image nothing is broad
+        return torch.zeros_like(shade)
     brighter = shade.clamp(0.2, 5.0).log()
     blurred = F.avg_pool2d(brighter, 3, 1, 1, count_include_pad=False)
     steep = _with_edges_alone(blurred)
-    k = max(shade.shape[-2:]) // NARROW // 2 * 2 + 1
     above = brighter.clamp(min=0)
     broad = largest(-largest(-above, k), k)
     share = torch.minimum(broad, blurred - steep).clamp(min=0) / above.clamp(min=0.02)

@@ -309,7 +309,7 @@ def knobs(
     changes: list[dict[str, Any]] = [
         {"decode_per_view": True},
         {"checkpointing": True},
-        {"batch": recipe.data.batch // 2},
+        {"batch": max(1, recipe.data.batch // 2)},
         {"voxels": recipe.volume.voxels // 2},
         {"image_wh": (W // 2, H // 2)},
         {"views_per_step": max(2, views // 2)},
