@@ -50,7 +50,7 @@ def region(
     return (low + high) / 2, float(margin * ((high - low).max() + width / 32))
 
 
-def animal_length(survey: Survey, rig: CameraRig, samples: int = 60) -> float:
+def animal_length(survey: Survey, rig: CameraRig, samples: int = 30) -> float:
     """How long the animal is when it stretches, without labels.
 
     Twice the distance from the middle of its visual hull within which 98 of 100 of the hull's
