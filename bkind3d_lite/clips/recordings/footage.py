@@ -219,12 +219,32 @@ class JoinedVideos:
         Returns:
             (stop - start, H, W, 3) uint8 RGB.
         """
-        out = []
-        for video, end in zip(self.videos, self.ends):
-            begin = end - len(video)
-            if start < end and stop > begin:
-                out.append(video.read(int(max(start - begin, 0)), int(min(stop, end) - begin), wh))
-        return np.concatenate(out)
+        return read_across(self.videos, self.ends, (start, stop), wh)
+
+
+def read_across(
+    films: Sequence[Footage],
+    ends: Sequence[int] | np.ndarray,
+    frames: tuple[int, int],
+    wh: tuple[int, int] | None,
+) -> np.ndarray:
+    """Frames of films that follow one another, across their borders.
+
+    Args:
+        films: one after the other.
+        ends: one behind the last frame of each, counted from the first film's first.
+        frames: the first, and one behind the last.
+        wh: (W, H) in pixels; None: as recorded.
+
+    Returns:
+        (n, H, W, 3) uint8 RGB.
+    """
+    parts, (start, stop) = [], frames
+    for film, end in zip(films, ends):
+        begin = end - len(film)
+        if start < end and stop > begin:
+            parts.append(film.read(int(max(start - begin, 0)), int(min(stop, end) - begin), wh))
+    return np.concatenate(parts)
 
 
 def one_of_each(paths: Sequence[Path]) -> Sequence[Path]:

@@ -27,6 +27,7 @@ from .footage import (
     footage_of,
     in_folder,
     last_number,
+    read_across,
 )
 
 BOX = ("video", "frame", "x", "y", "w", "h")  # columns of boxes.csv
@@ -156,13 +157,7 @@ class Films:
         Returns:
             (stop - start, H, W, 3) uint8 RGB.
         """
-        parts = []
-        for film, end in zip(self.films, self.ends):
-            begin = end - len(film)
-            if start < end and stop > begin:
-                inner = int(max(start - begin, 0)), int(min(stop, end) - begin)
-                parts.append(film.read(*inner, wh))
-        return np.concatenate(parts)
+        return read_across(self.films, self.ends, (start, stop), wh)
 
     def parts(self) -> dict[str, slice]:
         """The frames of each film, by its name."""
