@@ -1,26 +1,73 @@
 """The README's pictures, from the shipped checkpoints and the same functions that draw the report.
 
-    python tools/make_stills.py
+    python tools/make_stills.py [rat] [human]
 
-Writes docs/images/<clip>_overlay.jpg and docs/images/<clip>_skeleton.png (held-out frames).
+Writes docs/images/<clip>_overlay.jpg, <clip>_skeleton.png and, of the rat, rat_film.webp (views
+and skeleton, moving), all of held-out frames.
 """
 
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from matplotlib import pyplot as plt
 from PIL import Image
 
+from bkind3d_lite.clips import MultiViewClip, Track
 from bkind3d_lite.files import write_atomically
 from bkind3d_lite.training import load, track
 from bkind3d_lite.viz import closeups
+from bkind3d_lite.viz.colours import GREY, skeleton_colours
+from bkind3d_lite.viz.films import track_extent
+from bkind3d_lite.viz.plots import boxed, pose
 from bkind3d_lite.viz.report_page import stills
 from bkind3d_lite.workflows.quickstart import QUICK_RECIPES, opened, shipped
 
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
 MOMENTS = {"rat": (60, 130, 250), "human": (100, 260, 420)}
+FILMED = {"rat": range(20, 260, 3)}  # frames of the held-out part
+VIEW = 210  # pixels of a view; two by two of them, and the skeleton as high as both
+
+
+def posed(clip: MultiViewClip, found: Track, t: int, turn: float) -> np.ndarray:
+    """The skeleton found, in colour, about the true one in grey: an RGB image.
+
+    Args:
+        clip: with truth.
+        found: its track.
+        t: the frame.
+        turn: from where it is looked at, degrees.
+
+    Returns:
+        (2 VIEW, 2 VIEW, 3) uint8.
+    """
+    figure = plt.figure(figsize=(4.2, 4.2), dpi=2 * VIEW / 4.2)
+    ax = figure.add_axes((-0.04, -0.02, 1.06, 1.06), projection="3d")
+    bones, joints = clip.skeleton.edges if clip.skeleton else (), clip.truth[t]
+    pose(ax, joints, bones, [GREY] * len(joints), 1.2, 6)
+    pose(ax, found.world[t], found.skeleton.edges, skeleton_colours(found.skeleton), 2.5, 30)
+    boxed(ax, (joints.amax(0) + joints.amin(0)) / 2, 0.55 * track_extent(found), found.unit)
+    ax.set_box_aspect((1, 1, 1), zoom=1.12)
+    ax.view_init(22, turn)
+    ax.set(xlabel="", ylabel="", zlabel="", xticklabels=[], yticklabels=[], zticklabels=[])
+    figure.canvas.draw()
+    picture = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    plt.close(figure)
+    return picture
+
+
+def film(clip: MultiViewClip, found: Track, times: Sequence[int]) -> Iterator[Image.Image]:
+    """Four views, cut about the keypoints that are drawn in, and the skeleton beside them."""
+    for n, t in enumerate(times):
+        pairs = [closeups(clip, found, [t], views=two, pixels=VIEW) for two in ([0, 1], [2, 3])]
+        beside = posed(clip, found, t, -60 + 50 * np.sin(2 * np.pi * n / len(times)))
+        yield Image.fromarray(np.concatenate([np.concatenate(pairs), beside], 1))
 
 
 def main() -> None:
-    for clip in QUICK_RECIPES:
+    for clip in sys.argv[1:] or QUICK_RECIPES:
         if not shipped(clip).is_file():
             print(f"no {shipped(clip)}: train it with tools/train_sample_checkpoint.py")
             continue
@@ -28,19 +75,22 @@ def main() -> None:
         part = opened(clip)[1]
         found = track(model, recipe, part.clip, part.survey)
         times = MOMENTS[clip]
-        folder = Path(__file__).parents[1] / "docs" / "images"
         image = Image.fromarray(closeups(part.clip, found, times[:2], views=[0, 1, 2, 3]))
         image.thumbnail((1000, 700))
-        write_atomically(folder / f"{clip}_overlay.jpg", lambda p: image.save(p, quality=85))
+        write_atomically(IMAGES / f"{clip}_overlay.jpg", lambda p: image.save(p, quality=85))
         figure = stills(found, times, part.clip.truth, part.clip.skeleton)
         write_atomically(
-            folder / f"{clip}_skeleton.png",
+            IMAGES / f"{clip}_skeleton.png",
             lambda p: figure.savefig(p, dpi=90, bbox_inches="tight"),
         )
-        print(
-            f"wrote {folder}/{clip}_*.png; mean confidence "
-            f"{float(torch.mean(found.confidence)):.2f}"
-        )
+        print(f"{clip}: mean confidence {float(torch.mean(found.confidence)):.2f}")
+        if clip in FILMED:
+            first, *rest = film(part.clip, found, FILMED[clip])
+            style = dict(format="WEBP", save_all=True, duration=80, loop=0, quality=50, method=4)
+            path = write_atomically(
+                IMAGES / f"{clip}_film.webp", lambda p: first.save(p, append_images=rest, **style)
+            )
+            print(f"{path}: {len(rest) + 1} frames, {path.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":
