@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from bkind3d_lite.clips import MultiViewClip, Survey, open_clip
 from bkind3d_lite.clips.heading import Heading, wrapped
-from bkind3d_lite.clips.heading_finder import find_heading, teach_look
+from bkind3d_lite.clips.heading_finder import angles, find_heading, lesson, spoken, teach_look
 from bkind3d_lite.clips.hull_motion import HullMotion, hull_motion
-from bkind3d_lite.clips.look import Look
+from bkind3d_lite.clips.look import Look, added_up, held_out
 from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.files import write_atomically
 
@@ -91,6 +93,29 @@ def judged(found: Heading, truth: Truth) -> dict[str, float | str]:
     }
 
 
+def folds(look: Look, films: Sequence[Watched]) -> dict[str, float | int]:
+    """How sure the look is where it errs: windows of walking judged by the networks that were not
+    taught with them, and by them alone, as if the animal stood."""
+    right, sure, half = [], [], math.pi / 2
+    for clip, its_survey, motion in films:
+        heading = find_heading(clip, its_survey, motion=motion)
+        walk = lesson(clip, its_survey, heading, float(look.side))
+        said, _ = added_up(look.scale * held_out(look, walk), walk.time)
+        chance = spoken(said).softmax(-1)
+        best = angles()[chance.argmax(-1)]
+        sure.append((chance * (wrapped(angles() - best[:, None]).abs() < half)).sum(-1))
+        right.append(wrapped(best).abs() < half)
+    good, sure = torch.cat(right), torch.cat(sure)
+    ranks = (sure[good][:, None] > sure[~good]).float().mean()
+    return {
+        "windows": len(good),
+        "wrong": int((~good).sum()),
+        "sure where right": float(sure[good].mean()),
+        "sure where wrong": float(sure[~good].mean()),
+        "a right one is surer than a wrong one": float(ranks),
+    }
+
+
 def row(name: str, by: str, values: dict[str, float | str]) -> dict[str, float | str]:
     said = "  ".join(f"{v:8.2f}" if isinstance(v, float) else f"{v!s:>13}" for v in values.values())
     print(f"{name:18s} {by:22s} {said}", flush=True)
@@ -102,6 +127,8 @@ def taught(*films: Watched) -> Look | None:
     look = teach_look([(c, s, find_heading(c, s, motion=m)) for c, s, m in films])
     scale = float("nan") if look is None else float(look.scale)
     print(f"look taught in {time.process_time() - start:.0f} CPU s, scale {scale:.2f}")
+    if look is not None:
+        print("  of walking it was not taught:", json.dumps(folds(look, films)), flush=True)
     return look
 
 

@@ -42,7 +42,7 @@ from bkind3d_lite.training.checkpoints import save
 from bkind3d_lite.training.loop import Run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
-from heading import by_hand, same_moments
+from heading import by_hand, folds, same_moments
 from heading import judged as judged_heading
 from real import left_out, still, unlabelled
 from real_recordings import arranged
@@ -65,8 +65,9 @@ def recordings(data: Path, folder: Path) -> dict[str, SurveyedClip]:
     return {name: SurveyedClip(clip, survey(clip)) for name, clip in clips.items()}
 
 
-def oriented(parts: dict[str, SurveyedClip], films: Sequence[str]) -> tuple[dict, Look]:
-    """Every recording with its heading, by a look that the films' walk taught."""
+def oriented(parts: dict[str, SurveyedClip], films: Sequence[str]) -> tuple[dict, Look, dict]:
+    """Every recording with its heading, by a look that the films' walk taught; and how sure that
+    look is of walking it was not taught."""
     motion = {name: hull_motion(part.clip, part.survey) for name, part in parts.items()}
     by_motion = {
         name: find_heading(part.clip, part.survey, motion=motion[name])
@@ -78,7 +79,8 @@ def oriented(parts: dict[str, SurveyedClip], films: Sequence[str]) -> tuple[dict
         heading = find_heading(part.clip, part.survey, look, motion[name])
         print(f"  {name}: {heading}", flush=True)
         turned[name] = SurveyedClip(part.clip, replace(part.survey, heading=heading))
-    return turned, look
+    walks = [(parts[n].clip, parts[n].survey, motion[n]) for n in films]
+    return turned, look, folds(look, walks)
 
 
 def in_turn(pairs: Sequence[Iterator[Batch]]) -> Iterator[Batch]:
@@ -186,10 +188,11 @@ def main() -> None:
         plain = recordings(given.data, Path(folder))
         for films in given.films:
             print(films, flush=True)
-            parts, look = oriented(plain, FILMS[films])
+            parts, look, unseen = oriented(plain, FILMS[films])
             labels, first = Labels(parts), parts[FILMS[films][0]]
             recipe = placed(altered(QUICK, given.set), first.clip.rig, first.survey)
-            rows = {"heading": sign(parts), "centre and offset": labels.template(False)}
+            rows = {"heading": sign(parts), "walking not taught": unseen}
+            rows |= {"centre and offset": labels.template(False)}
             rows["rigid template"] = labels.template(True)
             for seed in given.seeds:
                 run = begin(recipe, first.clip, seed)

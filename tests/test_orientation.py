@@ -13,8 +13,9 @@ from bkind3d_lite.clips.heading import rotated
 from bkind3d_lite.clips.heading_finder import find_heading
 from bkind3d_lite.clips.rig_checks import vertical_is_z
 from bkind3d_lite.clips.survey import survey
-from bkind3d_lite.model.losses import steadiness
-from bkind3d_lite.recipes import QUICK, RECIPES
+from bkind3d_lite.model import build
+from bkind3d_lite.model.losses import separation, steadiness
+from bkind3d_lite.recipes import PAPER_RAT7M, QUICK, RECIPES, variant
 from bkind3d_lite.training.checkpoints import load, resume, save
 from bkind3d_lite.training.orientation import oriented
 
@@ -180,3 +181,58 @@ def test_a_light_checkpoint_holds_the_look_in_half_precision(walk, tmp_path):
     assert torch.equal(light.scale, look.scale)
     for name, value in look.state_dict().items():
         assert_close(light.state_dict()[name], value, rtol=1e-3, atol=1e-6)
+
+
+PAPER = dict(
+    backbone="small", encoder_width=8, channels=4, image_wh=(32, 32), side=900.0, centre=(0, 0, 0),
+    voxels=8, v2v_levels=1, v2v_front=3, v2v_full=False, pyramid=False, v2v_width=4, keypoints=4,
+    decoder_widths=(8, 8, 4), perceptual="random", warmup=1, gaps=(0.2,), precision="float32",
+)  # fmt: skip
+
+
+def plain_step(model, objective, batch, step):
+    """Equation 4 on a volume that stands in the room, term by term."""
+    terms, out = objective.recipe.losses, model(batch, objective.judge(batch))
+    loss = objective.explain(batch, out.recon) if out.explained is None else out.explained
+    worlds = [out.now.world, out.later.world]
+    stretch = objective.length(torch.cat(worlds), model.edges.pairs, model.edges.weights)
+    if step < terms.warmup:
+        return loss
+    apart = separation(torch.cat(worlds), terms.separate_sigma * objective.side)
+    return loss + terms.separate * apart + terms.length * stretch
+
+
+@pytest.mark.parametrize("changes", [{}, dict(decode_per_view=False, checkpointing=False)])
+def test_the_papers_training_is_what_plain_code_does_to_the_last_bit(walk, changes):
+    """Whoever knows a heading: pairs by their seed, one cube in the room, equation 4, SGD."""
+    clip, its_survey = walk
+    recipe = PAPER_RAT7M.with_(**PAPER, **changes)
+    run = begin(recipe, clip, seed=2)
+    steps = zip(range(3), train(run, batches(run, clip, its_survey)))
+    found = [sum(step.losses.values()) for _, step in steps]
+    model, objective = build(run.recipe, seed=2)
+    model.train(), objective.train()
+    rates = ((model.parameter_groups()[0], 1e-3, 1e-4), (model.parameter_groups()[1], 0.512, 0.0))
+    groups = [dict(params=p, lr=rate, weight_decay=decay) for p, rate, decay in rates]
+    optimizer, gap = torch.optim.SGD(groups, momentum=0.9), round(0.2 * clip.fps)
+    for step, loss in enumerate(found):
+        random = torch.Generator().manual_seed(2 * 1_000_003 + step)
+        torch.randint(1, (), generator=random)  # which gap
+        t = torch.multinomial(torch.ones(len(clip) - gap), 1, True, generator=random)
+        ours = plain_step(model, objective, clip.batch(t, gap, (32, 32)), step)
+        assert ours.item() == pytest.approx(loss, rel=1e-6)
+        optimizer.zero_grad()
+        ours.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        for group, (_, rate, _) in zip(optimizer.param_groups, rates):
+            fall = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / 195_000))
+            group["lr"] = rate * fall * ((step + 1) / 20)
+        optimizer.step()
+    ours, theirs = model.state_dict(), run.model.state_dict()
+    assert [k for k in theirs if not torch.equal(ours[k], theirs[k])] == []
+
+
+def test_no_recipe_of_the_paper_asks_for_a_survey_or_a_turn():
+    papers = [recipe for name, recipe in RECIPES.items() if name.startswith("paper-")]
+    assert len(papers) == 20 and variant(PAPER_RAT7M, "points") in papers
+    assert not any(recipe.surveyed or recipe.volume.turn for recipe in papers)

@@ -303,25 +303,50 @@ def log_likelihood(vector: Tensor, angle: Tensor, wrong: float = WRONG) -> Tenso
 
 
 @torch.no_grad()
+def held_out(look: Look, lesson: Lesson) -> Tensor:
+    """What the network says of each moment that was not taught with it: a judgement of the look.
+
+    Args:
+        look: taught by this lesson, among others.
+        lesson: walking frames.
+
+    Returns:
+        (n, 2) vectors, not scaled, summed over the views; the truth is at angle 0.
+    """
+    n, V = lesson.crops.shape[:2]
+    crops = lesson.crops.flatten(0, 1).split(256)
+    votes = torch.cat([look.votes(some.float()) for some in crops], 1)
+    own = votes.unflatten(1, (n, V))[lesson.fold, torch.arange(n)]  # (n, V, 2)
+    return turned(own, -lesson.relative).sum(1)
+
+
 def _calibrated(look: Look, lessons: list[Lesson]) -> float:
     """The factor on kappa that makes walking likeliest which a network was not taught."""
-    off, time = [], []
-    for i, lesson in enumerate(lessons):
-        n, V = lesson.crops.shape[:2]
-        votes = torch.cat(
-            [look.votes(some.float()) for some in lesson.crops.flatten(0, 1).split(256)], 1
-        )
-        held_out = votes.unflatten(1, (n, V))[lesson.fold, torch.arange(n)]  # (n, V, 2)
-        off.append(turned(held_out, -lesson.relative).sum(1))  # the truth is at angle 0
-        time.append(lesson.time + 1e8 * i)
+    off = [held_out(look, lesson) for lesson in lessons]
+    time = [lesson.time + 1e8 * i for i, lesson in enumerate(lessons)]
     return calibrated(torch.cat(off), torch.cat(time), torch.logspace(-2, 0.3, 60))
+
+
+def added_up(vector: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+    """Evidence of windows of `ADDED_UP` s, as a path adds it up: moments follow each other.
+
+    Args:
+        vector: (n, 2) von Mises vectors.
+        time: (n,) seconds.
+
+    Returns:
+        Sums (W, 2) of one vector every 0.1 s, and how many were given for each window (W,).
+    """
+    _, window = torch.unique((time.double() / ADDED_UP).long(), return_inverse=True)
+    size = torch.bincount(window).float()
+    total = torch.zeros(len(size), 2).index_add_(0, window, vector) / size[:, None]
+    return total * ADDED_UP / 0.1, size
 
 
 def calibrated(vector: Tensor, time: Tensor, scales: Tensor) -> float:
     """The factor on von Mises vectors that makes the truth likeliest, which is at angle 0.
 
-    Their sum over `ADDED_UP` s is judged, as a path adds them up: moments follow each other, so
-    that their evidence is not independent.
+    Their sum over `ADDED_UP` s is judged: their evidence is not independent.
 
     Args:
         vector: (n, 2).
@@ -331,10 +356,7 @@ def calibrated(vector: Tensor, time: Tensor, scales: Tensor) -> float:
     Returns:
         One of `scales`, or 0.
     """
-    _, window = torch.unique((time.double() / ADDED_UP).long(), return_inverse=True)
-    size = torch.bincount(window).float()
-    total = torch.zeros(len(size), 2).index_add_(0, window, vector) / size[:, None]
-    total = total * ADDED_UP / 0.1
+    total, size = added_up(vector, time)
     straight = torch.zeros(len(size))
     likely = torch.stack([(size * log_likelihood(s * total, straight)).sum() for s in scales])
     best = int(likely.argmax())
