@@ -1,5 +1,7 @@
 """Behaviour: the published network to the number, windows, estimator, features and scores."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -187,6 +189,23 @@ def test_the_body_s_frame_knows_neither_place_nor_turn(track):
     assert_close(torch.from_numpy(flat)[:, 2::3].mean(1), torch.zeros(20), atol=1e-3, rtol=0)
 
 
+def test_a_tail_that_swings_does_not_turn_the_body():
+    """All points tell the turn, each by how steady it is; an image keeps its shape."""
+    random = torch.Generator().manual_seed(1)
+    shape = torch.tensor([[-20.0, -8], [-20, 8], [0, -9], [0, 9], [25, 0], [-60, 0]])
+    points = shape.repeat(80, 1, 1)
+    points[:, 5, 1] += 40 * torch.sin(torch.arange(80) * 0.9)
+    turn = torch.arange(80) * 0.3
+    matrix = torch.stack([turn.cos(), -turn.sin(), turn.sin(), turn.cos()], -1).view(80, 2, 2)
+    px = points @ matrix.mT + 150 + 20 * torch.rand(80, 1, 2, generator=random)
+    names = tuple("abcdef")
+    image = Track2D(px, torch.ones(80, 6), Skeleton(names, ()), fps=30.0, wh=(400, 200))
+    rows = 400 * PoseFeatures(frame="body").fitted([image]).rows(image).reshape(80, 6, 2)
+    steady = rows[:, :5] - rows[:, :5].mean(1, keepdims=True)
+    apart = np.linalg.norm(steady - steady.mean(0), axis=-1)
+    assert apart.max() < 1.5 and np.ptp(rows[:, 5, 1]) > 60
+
+
 def test_the_centroid_alone_knows_no_pose(track):
     other = Track(track.world.flip(1), track.confidence, track.skeleton, 30.0)
     rows = [PoseFeatures(frame="centroid").rows(t) for t in (track, other)]
@@ -274,3 +293,20 @@ def test_predictions_that_do_not_fit_are_named():
         score_behaviour([np.zeros(2, int)], [np.zeros((2, 2))], NAMES)
     with pytest.raises(ValueError, match="no frame of the test part"):
         score_behaviour([np.array([-1])], [np.zeros((1, 3))], NAMES)
+
+
+# ---- rendered acts -------------------------------------------------------------------------------
+def test_a_deck_chooses_which_acts_are_done(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "tools"))
+    from render.plan import Habits, bouts
+
+    acts = {"rear": (4, 0.5, 1.0), "groom": (2, 0.5, 1.0), "sniff": (2, 0.5, 1.0)}
+    habits = Habits(1.0, (0.1, 0.2), (0.5, 1.0), acts, nimble=1.0, ramp=0.2)
+    dealt = habits.dealt({"groom": 1, "sniff": 1})
+    assert habits.dealt(None) is habits
+    _, levels, _ = bouts(dealt, 1200, 30, np.random.default_rng(0))
+    assert not levels["rear"].any()
+    begun = [np.sum(np.diff((levels[n] > 0.5).astype(int)) == 1) for n in ("groom", "sniff")]
+    assert min(begun) > 5 and abs(begun[0] - begun[1]) <= 1
+    with pytest.raises(ValueError, match="no act is named dance; known: rear, groom, sniff"):
+        habits.dealt({"dance": 1})

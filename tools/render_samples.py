@@ -5,6 +5,8 @@
     MUJOCO_GL=osmesa python tools/render_samples.py --clip rat --workers 2
     MUJOCO_GL=egl python tools/render_samples.py --clip rat --part train --frames 10000 --size 512 \
         --seed 5 --out /tmp/long                                      # a clip for benchmarks
+    python tools/render_samples.py --clip rat --part train --dry --seed 5 --frames 9000 \
+        --deck rear=1 groom=1 sniff=1 look=1 --out /tmp/acts          # many bouts of some acts
 
 Beside each part's videos lie truth.npz and acts.npz (names (A,), levels (T, A)), what it does.
 
@@ -74,11 +76,11 @@ def write_acts(path, acts):
     os.replace(draft, path)
 
 
-def animate(clip, part, seed, frames):
+def animate(clip, part, seed, frames, deck):
     """The clip's model and the poses (T, nq) and acts of one part."""
     model = clip.scene(64).compile()
     rng = np.random.default_rng([seed, PARTS.index(part), len(clip.name)])
-    return model, *clip.animate(model, frames, rng)
+    return model, *clip.animate(model, frames, rng, deck)
 
 
 def main():
@@ -91,9 +93,9 @@ def main():
         write_calibration(folder / "calibration.toml", cameras)
         for part in args.part:
             frames = args.frames or clip.seconds[part] * clip.fps
-            model, poses, acts = animate(clip, part, args.seed, frames)
+            model, poses, acts = animate(clip, part, args.seed, frames, args.deck)
             poses = poses[:: args.every]
-            acts = {name: level[:: args.every] for name, level in acts.items()}
+            acts = {n: x[:: args.every] for n, x in acts.items() if done(n, args.deck)}
             write_truth(folder / part / "truth.npz", clip, model, poses, args.every)
             write_acts(folder / part / "acts.npz", acts)
             shares = ", ".join(f"{name} {np.mean(level > 0.5):.0%}" for name, level in acts.items())
@@ -110,6 +112,11 @@ def main():
         render(jobs, args.workers)
     images = sum(len(job[3]) for job in jobs)
     print(f"{images} images in {time.time() - start:.0f} s")
+
+
+def done(name, deck):
+    """Whether an act is among those to do; all are without a deck, and walking always is."""
+    return deck is None or name == "walk" or deck.get(name, 0) > 0
 
 
 def render(jobs, workers):
@@ -135,6 +142,8 @@ def arguments():
     parser.add_argument("--frames", type=int, help="per part (default: the samples' lengths)")
     every = "film every so many frames (default 1)"
     parser.add_argument("--every", type=int, default=1, help=every)
+    deck = "cards of the acts to do, instead of all: rear=1 groom=2"
+    parser.add_argument("--deck", nargs="+", metavar="ACT=CARDS", help=deck)
     parser.add_argument("--cameras", type=int, nargs="+", help="numbers from 1 (default: all)")
     parser.add_argument("--size", type=int, default=256, help="pixels, width and height")
     parser.add_argument("--seed", type=int, default=1)
@@ -143,7 +152,10 @@ def arguments():
         "--out", type=Path, default=Path(__file__).resolve().parents[1] / "data_samples"
     )
     parser.add_argument("--dry", action="store_true", help="truth, acts and calibration only")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.deck:
+        args.deck = {name: int(cards) for name, _, cards in (x.partition("=") for x in args.deck)}
+    return args
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,56 @@ from ..clips.tracks import Track
 Frame = Literal["room", "body", "centroid"]
 FRAMES = ("room", "body", "centroid")
 FEATURES = ("keypoints", "confidence", "covariance")  # what a row may hold
+ROUNDS = 10  # of turning all frames onto their mean shape
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The keypoints' shape on average over the ground: all of them together tell the turn.
+
+    Attributes:
+        arms: (K,) complex, from the shape's middle, weighted: how much each keypoint has to say. A
+            tail that swings has little.
+    """
+
+    arms: Tensor
+
+    @classmethod
+    def of(cls, offset: Tensor) -> Figure:
+        """Frames turned onto their mean (generalized Procrustes), again and again.
+
+        Args:
+            offset: (T, K) complex, over the ground from the keypoints' mean; NaN: not known.
+
+        Returns:
+            Their figure; it begins with the two keypoints that are farthest apart along x.
+        """
+        apart = (offset[:, :, None] - offset[:, None]).abs().nanmean(0).nan_to_num()
+        i, j = divmod(int(apart.argmax()), apart.shape[1])
+        turn = torch.angle((offset[:, j] - offset[:, i]).nan_to_num())
+        share = torch.full_like(apart[0], 1 / len(apart))
+        for _ in range(ROUNDS):
+            home = offset * torch.exp(-1j * turn)[:, None]
+            shape = torch.view_as_complex(torch.view_as_real(home).nanmean(0)).nan_to_num()
+            away = home - shape
+            away = away - (share * away).nan_to_num().sum(1, keepdim=True)
+            loose = away.abs().square().nanmean(0)
+            weight = (1 / (loose + 0.1 * loose.nanmean() + 1e-12)).nan_to_num()
+            share = weight / weight.sum()
+            figure = cls(share * (shape - (share * shape).sum()))
+            turn = figure.turn(offset)
+        return figure
+
+    def turn(self, offset: Tensor) -> Tensor:
+        """How far every frame is turned from the figure.
+
+        Args:
+            offset: (T, K) complex, as of `of`.
+
+        Returns:
+            (T,) radians.
+        """
+        return torch.angle((offset * self.arms.conj()).nan_to_num().sum(1))
 
 
 @dataclass(frozen=True)
@@ -24,17 +74,16 @@ class PoseFeatures:
     Attributes:
         parts: some of `FEATURES`, in this order; keypoints are always there.
         frame: where the coordinates are counted from. room: the image, or the world (as B-KinD
-            does); body: the keypoints' mean, turned so that the pair of keypoints which lies
-            farthest apart points the same way; centroid: nothing but that mean, which is the
-            baseline that every claim about poses must beat.
+            does); body: the keypoints' mean, turned onto a figure; centroid: nothing but that mean,
+            which is the baseline that every claim about poses must beat.
         height: in space and in frame body, keep the height above the ground.
-        pair: the two keypoints that tell the turn; None: `fitted` finds them.
+        figure: the shape that tells the turn; None: `fitted` finds it.
     """
 
     parts: tuple[str, ...] = ("keypoints",)
     frame: Frame = "room"
     height: bool = True
-    pair: tuple[int, int] | None = None
+    figure: Figure | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if odd := [part for part in self.parts if part not in FEATURES]:
@@ -43,20 +92,18 @@ class PoseFeatures:
             raise ValueError(f"frame = {self.frame!r}; expected {', '.join(FRAMES)}")
 
     def fitted(self, tracks: list[Track] | list[Track2D]) -> PoseFeatures:
-        """The features with the pair of keypoints that is farthest apart on average.
+        """The features with the figure that the keypoints make on average.
 
         Args:
             tracks: of the training part.
 
         Returns:
-            Features that turn every track by the same pair.
+            Features that turn every track onto the same figure.
         """
-        if self.frame != "body" or self.pair is not None:
+        if self.frame != "body" or self.figure is not None:
             return self
-        ground = torch.cat([_points(track)[..., :2] for track in tracks])
-        apart = (ground[:, :, None] - ground[:, None]).norm(dim=-1).nanmean(0)
-        i, j = divmod(int(apart.argmax()), apart.shape[1])
-        return PoseFeatures(self.parts, self.frame, height=self.height, pair=(i, j))
+        offset = torch.cat([_offsets(self._points(track)) for track in tracks])
+        return replace(self, figure=Figure.of(offset))
 
     def rows(self, track: Track | Track2D) -> np.ndarray:
         """A track as rows.
@@ -70,8 +117,7 @@ class PoseFeatures:
         Raises:
             ValueError: the track holds no covariance, or the turn is not fitted.
         """
-        points = _points(track)
-        columns = [self._placed(points).flatten(1)]
+        columns = [self._placed(self._points(track)).flatten(1)]
         if self.frame == "centroid":
             return torch.cat(columns, 1).nan_to_num().numpy().astype(np.float32)
         if "confidence" in self.parts:
@@ -80,6 +126,16 @@ class PoseFeatures:
             columns.append(_spread(track).flatten(1))
         return torch.cat(columns, 1).nan_to_num().numpy().astype(np.float32)
 
+    def _points(self, track: Track | Track2D) -> Tensor:
+        """(T, K, 3) in the world's unit, or (T, K, 2) as shares of the image's width and height.
+
+        What is turned keeps its shape: of the longer side alone.
+        """
+        if isinstance(track, Track):
+            return track.world
+        side = max(track.wh) if self.frame == "body" else track.px.new_tensor(track.wh)
+        return track.px / side
+
     def _placed(self, points: Tensor) -> Tensor:
         """Points (T, K, D) in the frame that was chosen; of the centroid (T, 1, D)."""
         middle = points.nanmean(1, keepdim=True)
@@ -87,27 +143,23 @@ class PoseFeatures:
             return points
         if self.frame == "centroid":
             return middle
-        if self.pair is None:
+        if self.figure is None:
             raise ValueError(
                 "features in the body's frame are fitted first: PoseFeatures(...).fitted(tracks)"
             )
-        i, j = self.pair
-        along = torch.nan_to_num(points[:, j, :2] - points[:, i, :2])
-        angle = torch.atan2(along[:, 1], along[:, 0])
-        c, s = angle.cos()[:, None], angle.sin()[:, None]
-        x, y = (points[..., :2] - middle[..., :2]).unbind(-1)
-        turned = torch.stack([c * x + s * y, c * y - s * x], -1)
+        offset = _offsets(points)
+        home = offset * torch.exp(-1j * self.figure.turn(offset))[:, None]
+        turned = torch.view_as_real(home).to(points.dtype)
         if points.shape[-1] == 2:
             return turned
         z = points[..., 2:] if self.height else points[..., 2:] - middle[..., 2:]
         return torch.cat([turned, z], -1)
 
 
-def _points(track: Track | Track2D) -> Tensor:
-    """(T, K, 3) in the world's unit, or (T, K, 2) as shares of the image's width and height."""
-    if isinstance(track, Track2D):
-        return track.px / track.px.new_tensor(track.wh)
-    return track.world
+def _offsets(points: Tensor) -> Tensor:
+    """(T, K) complex, over the ground or in the image, from the keypoints' mean."""
+    flat = points[..., :2] - points[..., :2].nanmean(1, keepdim=True)
+    return torch.view_as_complex(flat.double().contiguous())
 
 
 def _spread(track: Track | Track2D) -> Tensor:

@@ -10,7 +10,21 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, precision_recall_curve
 
+from ..tasks.behaviour_scores import OTHER
 from .colours import palette
+
+
+def class_colours(names: Sequence[str]) -> list[str]:
+    """A colour for each class; `other`, when nothing of interest happens, is grey.
+
+    Args:
+        names: of the classes.
+
+    Returns:
+        They, as hexadecimal numbers.
+    """
+    bright = iter(palette(len(names)))
+    return ["#bbbbbb" if name == OTHER else next(bright) for name in names]
 
 
 def behaviour_figure(width: float = 8.0, height: float = 3.0) -> tuple[Figure, Axes]:
@@ -42,7 +56,7 @@ def precision_recall(
         `ax`.
     """
     known = labels >= 0
-    for c, (name, colour) in enumerate(zip(names, palette(len(names)))):
+    for c, (name, colour) in enumerate(zip(names, class_colours(names))):
         if (labels[known] == c).any():
             precision, recall, _ = precision_recall_curve(labels[known] == c, shares[known, c])
             ax.plot(recall, precision, color=colour, label=name, drawstyle="steps-post")
@@ -69,13 +83,13 @@ def ethogram(
     picture = np.full((len(rows), longest), -1)
     for strip, (_, labels) in zip(picture, rows):
         strip[: len(labels)] = labels
-    colours = ListedColormap(["#ffffff", *palette(len(names))])
+    colours = ListedColormap(["#ffffff", *class_colours(names)])
     extent = (0.0, longest / fps, len(rows) - 0.5, -0.5)
     style = dict(aspect="auto", interpolation="nearest", cmap=colours, extent=extent)
     ax.imshow(picture, vmin=-1.5, vmax=len(names) - 0.5, **style)  # type: ignore[arg-type]
     ax.set_yticks(range(len(rows)), [title for title, _ in rows])
     ax.set_xlabel("seconds")
-    for name, colour in zip(names, palette(len(names))):
+    for name, colour in zip(names, class_colours(names)):
         ax.plot([], [], "s", color=colour, label=name)
     ax.legend(fontsize=8, ncols=min(6, len(names)), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax

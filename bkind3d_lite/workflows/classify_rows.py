@@ -114,6 +114,43 @@ def _mixed(labels: list[np.ndarray], seed: int) -> list[np.ndarray]:
     return np.split(whole, np.cumsum([len(y) for y in labels])[:-1])
 
 
+def heads_of(rows: Sequence[ClassifyRow]) -> list[str]:
+    """Heads of the table's columns.
+
+    Args:
+        rows: of one run.
+
+    Returns:
+        They; `voted` only where some sequences voted.
+    """
+    voted = ["voted"] * any(s.voted is not None for row in rows for s in row.scores)
+    common = ["features", "mean AP", "95 % of the first seed", "macro F1", "top 5", *voted]
+    return [*common, *rows[0].scores[0].names]
+
+
+def cells_of(row: ClassifyRow, heads: Sequence[str]) -> list[str]:
+    """A row of the table.
+
+    Args:
+        row: to be told.
+        heads: of `heads_of`.
+
+    Returns:
+        A text for each head: mean average precision (with its spread over seeds), the first seed's
+        interval, macro F1, top 5, the share of sequences whose class was voted right, and the
+        average precision of each class.
+    """
+    means = np.array([s.mean for s in row.scores])
+    spread = f" ± {means.std(ddof=1):.3f}" if len(means) > 1 else ""
+    low, high = row.scores[0].interval
+    keys = ("macro_f1", "top5", *(["voted"] if "voted" in heads else []))
+    over_seeds = [tuple(getattr(s, key) for s in row.scores) for key in keys]
+    over_seeds += zip(*(s.average_precision for s in row.scores))
+    known = [[v for v in values if v is not None] for values in over_seeds]
+    told = [f"{np.mean(values):.3f}" if values else "not there" for values in known]
+    return [row.name, f"{means.mean():.3f}{spread}", f"{low:.3f} to {high:.3f}", *told]
+
+
 def table_of(rows: Sequence[ClassifyRow]) -> str:
     """The rows as a Markdown table.
 
@@ -121,21 +158,8 @@ def table_of(rows: Sequence[ClassifyRow]) -> str:
         rows: of one run.
 
     Returns:
-        Mean average precision (with its spread over seeds and the first seed's interval), macro F1,
-        top 5, and the average precision of each class.
+        The table.
     """
-    names = rows[0].scores[0].names
-    lines = [f"| features | mean AP | 95 % | macro F1 | top 5 | {' | '.join(names)} |"]
-    lines.append("|---" * (5 + len(names)) + "|")
-    for row in rows:
-        means = np.array([s.mean for s in row.scores])
-        spread = f" ± {means.std(ddof=1):.3f}" if len(means) > 1 else ""
-        low, high = row.scores[0].interval
-        f1, top5 = (np.mean([getattr(s, k) for s in row.scores]) for k in ("macro_f1", "top5"))
-        cells = [row.name, f"{means.mean():.3f}{spread}", f"{low:.3f} to {high:.3f}"]
-        cells += [f"{f1:.3f}", f"{top5:.3f}"]
-        for c in range(len(names)):
-            values = [v for s in row.scores if (v := s.average_precision[c]) is not None]
-            cells.append(f"{np.mean(values):.3f}" if values else "not there")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    heads = heads_of(rows)
+    lines = [heads, ["---"] * len(heads), *(cells_of(row, heads) for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

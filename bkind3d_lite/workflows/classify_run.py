@@ -139,7 +139,8 @@ def _baselines(
         return rows
     alone, without = PoseFeatures(frame="centroid"), PoseFeatures(frame="body")
     rows.append(classified("centroid alone", alone, parts, made))
-    rows.append(classified("centroid removed", without, parts, made))
+    if features.frame != "body":
+        rows.append(classified("centroid removed", without, parts, made))
     return rows
 
 

@@ -29,7 +29,7 @@ class Clip:
     length: Callable  # (positions of the neutral pose by name) -> body length, mm
     scene: Callable  # side (px) -> MjSpec
     cameras: Callable  # size (px) -> list of Camera
-    animate: Callable  # model, frames, rng -> poses (T, nq), acts {name: (T,)}
+    animate: Callable  # model, frames, rng, deck -> poses (T, nq), acts {name: (T,)}
     looks: dict  # camera name -> Look
     crf: int
 

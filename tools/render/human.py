@@ -116,9 +116,9 @@ LOOKS = {
 }
 
 
-def animate(model, frames, rng):
-    """Poses (T, nq) and the acts' levels."""
-    plan = best_plan(HABITS, frames, FPS, rng)
+def animate(model, frames, rng, deck=None):
+    """Poses (T, nq) and the acts' levels; `deck`: cards of some acts instead of all."""
+    plan = best_plan(HABITS.dealt(deck), frames, FPS, rng)
     steps = footfalls(plan, GAIT, FPS)
     person = Person(model, plan, wander(frames, rng))
     poses = [person.pose(plan, steps, t) for t in range(frames)]

@@ -1,6 +1,6 @@
 """What the animal does when: a walk through the arena with acts in between, and its footfalls."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -18,6 +18,14 @@ class Habits:
     acts: dict  # name -> (cards in the deck, shortest, longest)
     nimble: float  # fastest turn, rad/s
     ramp: float  # s to start or end an act
+
+    def dealt(self, deck):
+        """The same habits with other cards in the deck: {name: cards}; None: these."""
+        if deck is None:
+            return self
+        if odd := set(deck) - set(self.acts):
+            raise ValueError(f"no act is named {', '.join(odd)}; known: {', '.join(self.acts)}")
+        return replace(self, acts={n: (deck.get(n, 0), *a[1:]) for n, a in self.acts.items()})
 
 
 @dataclass(frozen=True)
