@@ -19,7 +19,7 @@ ROUNDS = 10  # of turning all frames onto their mean shape
 
 
 @dataclass(frozen=True)
-class Figure:
+class BodyFigure:
     """The keypoints' shape on average over the ground: all of them together tell the turn.
 
     Attributes:
@@ -30,7 +30,7 @@ class Figure:
     arms: Tensor
 
     @classmethod
-    def of(cls, offset: Tensor) -> Figure:
+    def of(cls, offset: Tensor) -> BodyFigure:
         """Frames turned onto their mean (generalized Procrustes), again and again.
 
         Args:
@@ -83,7 +83,7 @@ class PoseFeatures:
     parts: tuple[str, ...] = ("keypoints",)
     frame: Frame = "room"
     height: bool = True
-    figure: Figure | None = field(default=None, repr=False, compare=False)
+    figure: BodyFigure | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if odd := [part for part in self.parts if part not in FEATURES]:
@@ -103,7 +103,7 @@ class PoseFeatures:
         if self.frame != "body" or self.figure is not None:
             return self
         offset = torch.cat([_offsets(self._points(track)) for track in tracks])
-        return replace(self, figure=Figure.of(offset))
+        return replace(self, figure=BodyFigure.of(offset))
 
     def rows(self, track: Track | Track2D) -> np.ndarray:
         """A track as rows.
