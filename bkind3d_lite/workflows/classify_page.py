@@ -11,7 +11,7 @@ import numpy as np
 from ..files import write_atomically
 from ..viz.behaviour_plots import behaviour_figure, confusion, ethogram, precision_recall
 from ..viz.report_page import PAGE_STYLE, embedded
-from .classify_rows import ClassifyRow, LabelledPart, cells_of, heads_of
+from .classify_rows import ClassifyRow, LabelledPart, row_cells, row_heads
 
 MOST_STRIPS = 6  # test recordings whose strips are drawn
 LEAD = (
@@ -67,9 +67,9 @@ def write_behaviour_page(
 
 
 def _table(rows: Sequence[ClassifyRow]) -> str:
-    heads = heads_of(rows)
+    heads = row_heads(rows)
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
-    body = "".join(f"<tr>{_line(cells_of(row, heads))}</tr>" for row in rows)
+    body = "".join(f"<tr>{_line(row_cells(row, heads))}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

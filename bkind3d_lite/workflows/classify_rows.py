@@ -114,7 +114,7 @@ def _mixed(labels: list[np.ndarray], seed: int) -> list[np.ndarray]:
     return np.split(whole, np.cumsum([len(y) for y in labels])[:-1])
 
 
-def heads_of(rows: Sequence[ClassifyRow]) -> list[str]:
+def row_heads(rows: Sequence[ClassifyRow]) -> list[str]:
     """Heads of the table's columns.
 
     Args:
@@ -128,12 +128,12 @@ def heads_of(rows: Sequence[ClassifyRow]) -> list[str]:
     return [*common, *rows[0].scores[0].names]
 
 
-def cells_of(row: ClassifyRow, heads: Sequence[str]) -> list[str]:
+def row_cells(row: ClassifyRow, heads: Sequence[str]) -> list[str]:
     """A row of the table.
 
     Args:
         row: to be told.
-        heads: of `heads_of`.
+        heads: of `row_heads`.
 
     Returns:
         A text for each head: mean average precision (with its spread over seeds), the first seed's
@@ -160,6 +160,6 @@ def table_of(rows: Sequence[ClassifyRow]) -> str:
     Returns:
         The table.
     """
-    heads = heads_of(rows)
-    lines = [heads, ["---"] * len(heads), *(cells_of(row, heads) for row in rows)]
+    heads = row_heads(rows)
+    lines = [heads, ["---"] * len(heads), *(row_cells(row, heads) for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
