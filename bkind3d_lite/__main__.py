@@ -54,19 +54,31 @@ def _train(given: Namespace) -> None:
 
 
 def _track(given: Namespace) -> None:
+    from .workflows.shard_run import track_shards
     from .workflows.track_run import track_folder
 
-    track = track_folder(
-        given.checkpoint,
-        given.clip,
-        given.out,
-        device=given.device,
-        turns=given.turns,
-        edits=given.edits,
-        **opening(given),
-    )
-    page = "skeleton.html" if hasattr(track, "world") else "keypoints.html"
-    print(f"wrote keypoints.csv, keypoints.npz, {page} and overlay.mp4 to {given.out}")
+    how = dict(device=given.device, turns=given.turns, edits=given.edits, **opening(given))
+    sharded = dict(frames=given.frames, chunk=given.chunk, look=given.look)
+    verb: Any = track_folder
+    if any(sharded.values()):
+        verb, how = track_shards, {**sharded, **how}
+    _print_track(verb(given.checkpoint, given.clip, given.out, **how), given.out)
+
+
+def _print_track(track: object, out: str) -> None:
+    if track is not None:
+        page = "skeleton.html" if hasattr(track, "world") else "keypoints.html"
+        print(f"wrote keypoints.csv, keypoints.npz, {page} and overlay.mp4 to {out}")
+
+
+def _merge(given: Namespace) -> None:
+    from .workflows.shard_run import merge_shards
+
+    track = merge_shards(given.folder, film=not given.tables, edits=given.edits)
+    if given.tables:
+        print(f"wrote keypoints.csv and keypoints.npz to {given.folder}")
+    else:
+        _print_track(track, given.folder)
 
 
 def _evaluate(given: Namespace) -> None:
@@ -247,6 +259,7 @@ CALLS = {
     "quickstart": _quickstart,
     "train": _train,
     "track": _track,
+    "merge": _merge,
     "evaluate": _evaluate,
     "doctor": _doctor,
     "cameras": _cameras,

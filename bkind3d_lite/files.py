@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import hashlib
 import io
 import os
 import tempfile
@@ -79,6 +80,23 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def file_hash(path: str | Path, digits: int = 16) -> str:
+    """A fingerprint of a file's bytes, all of them.
+
+    Args:
+        path: the file.
+        digits: how many hexadecimal ones.
+
+    Returns:
+        The first digits of its SHA-256.
+    """
+    told = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            told.update(block)
+    return told.hexdigest()[:digits]
 
 
 def text_of(path: str | Path) -> str:

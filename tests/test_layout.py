@@ -35,8 +35,8 @@ STREET = {
         "frame_cache", "heading", "tracks", "image_tracks", "moving_light", "foreground",
         "extent", "sampling", "clip",
         "pseudo_labels", "single_view", "exports", "synthetic", "background", "survey",
-        "hull_motion", "look", "heading_finder", "calibration_faults", "hull_agreement",
-        "rig_checks", "recording_checks", "label_checks",
+        "survey_files", "hull_motion", "look", "heading_finder", "calibration_faults",
+        "hull_agreement", "rig_checks", "recording_checks", "label_checks",
     ],
     "evaluation": ["regressors", "errors", "pose_scores", "body_bound", "protocol", "image_scores"],
     "tasks": [
@@ -59,7 +59,8 @@ STREET = {
         "run_images", "paper_figures", "behaviour_plots",
     ],
     "workflows": [
-        "usage", "arguments", "recommend", "doctor", "doctor_page", "track_run", "evaluate_run",
+        "usage", "arguments", "recommend", "doctor", "doctor_page", "track_run", "shards",
+        "shard_run", "evaluate_run",
         "logbook", "train_run", "quickstart", "pose_cameras", "label_run", "student_run",
         "classify_rows", "classify_page", "classify_run", "zoo",
     ],

@@ -134,9 +134,21 @@ def drawn_skeleton(model: Discoverer, world: Tensor) -> Skeleton:
     Returns:
         Names and edges.
     """
-    pairs, some = model.edges.pairs.cpu(), world[:: max(1, len(world) // 100)]
-    weights = model.edges.weights.detach().cpu()
-    length = lengths(some, pairs).mean(0)
+    return skeleton_among(model.edges.pairs.cpu(), model.edges.weights.detach().cpu(), world)
+
+
+def skeleton_among(pairs: Tensor, weights: Tensor, world: Tensor) -> Skeleton:
+    """As `drawn_skeleton`, where the model itself is not at hand.
+
+    Args:
+        pairs: (E, 2) keypoints.
+        weights: (E,) how strongly each pair is drawn.
+        world: (T, K, 2 or 3) keypoints.
+
+    Returns:
+        Names and edges.
+    """
+    length = lengths(world[:: max(1, len(world) // 100)], pairs).mean(0)
     return strongest_edges(pairs, weights, world.shape[1], length=length)
 
 

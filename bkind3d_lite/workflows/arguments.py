@@ -76,11 +76,19 @@ def _track(verb: ArgumentParser) -> None:
     verb.add_argument("--checkpoint", required=True, help=_CHECKPOINT)
     verb.add_argument("--clip", required=True, help=_CLIP)
     verb.add_argument("--out", required=True, help="output folder")
+    add_sharding(verb)
     add_opening(verb)
     turns = "average over so many turns of the volume (default 1)"
     verb.add_argument("--turns", type=whole_number(Range(1, 360)), default=1, help=turns)
     _edits(verb)
     _device(verb)
+
+
+def _merge(verb: ArgumentParser) -> None:
+    verb.add_argument("folder", help="of a track in shards: --out of `track --frames`")
+    tables = "write keypoints.csv and keypoints.npz alone; the recording is not opened"
+    verb.add_argument("--tables", action="store_true", help=tables)
+    _edits(verb)
 
 
 def _evaluate(verb: ArgumentParser) -> None:
@@ -269,6 +277,21 @@ def add_opening(verb: ArgumentParser) -> None:
     add("--memory", type=any_number(Range(0.1, 1e6)), default=4.0, metavar="GB", help=memory)
 
 
+def add_sharding(verb: ArgumentParser) -> None:
+    """Which frames are tracked, in which pieces.
+
+    Args:
+        verb: the parser that gets these arguments.
+    """
+    add = verb.add_argument
+    some = "track these alone, into one shard or several; `merge` joins the shards"
+    add("--frames", metavar="FROM:TO", help=some)
+    chunk = "in shards of so many minutes, each written whole; what is done is skipped"
+    add("--chunk", type=ABOVE_0, metavar="MINUTES", help=chunk)
+    look = "only look at the session (background, scale, heading), for shards to come"
+    add("--look", action="store_true", help=look)
+
+
 def add_poses(verb: ArgumentParser, name: str) -> None:
     """Where 2D poses lie and what their files do not say.
 
@@ -349,6 +372,7 @@ VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
         _track,
         "keypoints of a clip with a trained checkpoint: tables, film, 3D page",
     ),
+    "merge": (_merge, "join the shards of a track; refuses gaps, overlaps and mixed checkpoints"),
     "evaluate": (
         _evaluate,
         "score a checkpoint: regression fitted on --train, errors on --test, beside the baselines",

@@ -65,12 +65,36 @@ def open_surveyed(
     Returns:
         The clip, with its survey where the recipe asks.
     """
-    clip = open_clip(folder, **how)
+    clip = sized_for(open_clip(folder, **how), header)
+    return SurveyedClip(clip, survey_clip(clip, thumbs=False) if recipe.surveyed else None)
+
+
+def sized_for(clip: MultiViewClip, header: Mapping[str, Any] | None) -> MultiViewClip:
+    """The clip decoded no larger than the network has seen, if the shape of its image is the same.
+
+    Args:
+        clip: as it was opened.
+        header: of the checkpoint.
+
+    Returns:
+        The same, or a smaller one.
+    """
     whole = clip.rig.wh
     w, h = (header or {}).get("clip", {}).get("size", whole)
-    if w < whole[0] and abs(w * whole[1] / (whole[0] * h) - 1) < 0.02:
-        clip = clip.resized((w, h))
-    return SurveyedClip(clip, survey_clip(clip, thumbs=False) if recipe.surveyed else None)
+    alike = w < whole[0] and abs(w * whole[1] / (whole[0] * h) - 1) < 0.02
+    return clip.resized((w, h)) if alike else clip
+
+
+def say_moved(clip: MultiViewClip, header: Mapping[str, Any]) -> None:
+    """Log what the clip's rig and the one that a checkpoint was trained with do not share.
+
+    Args:
+        clip: that is tracked.
+        header: of the checkpoint.
+    """
+    moved = differences(header.get("clip", {}), clip, skip=("frames", "fps", "offsets"))
+    if moved:
+        log.warning(MOVED, "; ".join(moved))
 
 
 def track_folder(
@@ -106,9 +130,7 @@ def track_folder(
         model, recipe, header = load(checkpoint_in(checkpoint), device=device, tracking=True)
         log.info("looking at %s ...", clip)
         part = open_surveyed(clip, recipe, header, **how)
-        moved = differences(header.get("clip", {}), part.clip, skip=("frames", "fps", "offsets"))
-        if moved:
-            log.warning(MOVED, "; ".join(moved))
+        say_moved(part.clip, header)
         if not part.clip.rig.calibrated:
             flat = track_images(model, recipe, part.clip, part.survey)[0]
         else:

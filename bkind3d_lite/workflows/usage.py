@@ -18,9 +18,9 @@ EXAMPLES = {
     ),
     "track": (
         "track --checkpoint runs/mine --clip recordings/tuesday --out tracks/tuesday",
-        "track --checkpoint runs/mine --clip recordings/tuesday --turns 4 --edits names.toml "
-        "--out tracks/tuesday",
+        "track --checkpoint runs/mine --clip recordings/tuesday --chunk 10 --out tracks/tuesday",
     ),
+    "merge": ("merge tracks/tuesday", "merge tracks/tuesday --tables --edits names.toml"),
     "evaluate": (
         "evaluate --checkpoint runs/mine --train recordings/a --test recordings/b --out scores",
         "evaluate --checkpoint model.safetensors --train a --test b --memory 8 --out scores",
