@@ -59,7 +59,8 @@ STREET = {
         "run_images", "paper_figures", "behaviour_plots",
     ],
     "workflows": [
-        "usage", "arguments", "recommend", "doctor", "doctor_page", "track_run", "shards",
+        "usage", "session_arguments", "arguments", "recommend", "doctor", "doctor_page",
+        "track_run", "shards",
         "shard_run", "evaluate_run",
         "logbook", "train_run", "quickstart", "pose_cameras", "label_run", "student_run",
         "classify_rows", "classify_page", "classify_run", "zoo",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..recipes.ranges import Range
+from .session_arguments import SESSION_VERBS, add_edits, add_sharding
 from .usage import Usage, any_number, examples, whole_number
 
 _CLIP = "folder with one video per camera and a calibration, or one camera's video"
@@ -80,15 +81,8 @@ def _track(verb: ArgumentParser) -> None:
     add_opening(verb)
     turns = "average over so many turns of the volume (default 1)"
     verb.add_argument("--turns", type=whole_number(Range(1, 360)), default=1, help=turns)
-    _edits(verb)
+    add_edits(verb)
     _device(verb)
-
-
-def _merge(verb: ArgumentParser) -> None:
-    verb.add_argument("folder", help="of a track in shards: --out of `track --frames`")
-    tables = "write keypoints.csv and keypoints.npz alone; the recording is not opened"
-    verb.add_argument("--tables", action="store_true", help=tables)
-    _edits(verb)
 
 
 def _evaluate(verb: ArgumentParser) -> None:
@@ -182,7 +176,7 @@ def _export(verb: ArgumentParser) -> None:
     verb.add_argument(
         "--unit", help="of the track, where its calibration named none: mm, cm, m, in"
     )
-    _edits(verb)
+    add_edits(verb)
 
 
 def _classify(verb: ArgumentParser) -> None:
@@ -219,7 +213,7 @@ def _figures(verb: ArgumentParser) -> None:
     verb.add_argument("--out", default="figures", help="output folder")
     losses = "losses.csv for the curves (default: the one beside the checkpoint)"
     verb.add_argument("--losses", help=losses)
-    _edits(verb)
+    add_edits(verb)
 
 
 def _notebooks(verb: ArgumentParser) -> None:
@@ -277,21 +271,6 @@ def add_opening(verb: ArgumentParser) -> None:
     add("--memory", type=any_number(Range(0.1, 1e6)), default=4.0, metavar="GB", help=memory)
 
 
-def add_sharding(verb: ArgumentParser) -> None:
-    """Which frames are tracked, in which pieces.
-
-    Args:
-        verb: the parser that gets these arguments.
-    """
-    add = verb.add_argument
-    some = "track these alone, into one shard or several; `merge` joins the shards"
-    add("--frames", metavar="FROM:TO", help=some)
-    chunk = "in shards of so many minutes, each written whole; what is done is skipped"
-    add("--chunk", type=ABOVE_0, metavar="MINUTES", help=chunk)
-    look = "only look at the session (background, scale, heading), for shards to come"
-    add("--look", action="store_true", help=look)
-
-
 def add_poses(verb: ArgumentParser, name: str) -> None:
     """Where 2D poses lie and what their files do not say.
 
@@ -345,14 +324,6 @@ def _words(verb: ArgumentParser, name: str, metavar: str, purpose: str) -> None:
     verb.add_argument(name, nargs="+", action="extend", default=[], metavar=metavar, help=purpose)
 
 
-def _edits(verb: ArgumentParser) -> None:
-    verb.add_argument(
-        "--edits",
-        help="names, colours, merged and muted keypoints, as the skeleton editor saves them "
-        "(.toml or .json)",
-    )
-
-
 def _device(verb: ArgumentParser) -> None:
     verb.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default auto)")
 
@@ -372,7 +343,7 @@ VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
         _track,
         "keypoints of a clip with a trained checkpoint: tables, film, 3D page",
     ),
-    "merge": (_merge, "join the shards of a track; refuses gaps, overlaps and mixed checkpoints"),
+    **SESSION_VERBS,
     "evaluate": (
         _evaluate,
         "score a checkpoint: regression fitted on --train, errors on --test, beside the baselines",

@@ -40,7 +40,7 @@ from .track_run import checkpoint_in, say_moved, sized_for, write_image_track, w
 log = logging.getLogger(__name__)
 SESSION = "session.npz"
 WHOLE = 8  # frame sets at a time: pieces of a multiple of it are computed as the whole is
-FRAMES = "--frames {}: expected FROM:TO within the recording's {} frames, for example 0:{}"
+NO_FRAMES = "--frames {}: expected FROM:TO within the recording's {} frames, for example 0:{}"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _wanted(clip: MultiViewClip, frames: str | None, chunk: float | None) -> lis
     match, end = re.fullmatch(r"(\d*):(\d*)", frames or ":", re.ASCII), len(clip)
     begin, stop = (int(match[1] or 0), int(match[2] or end)) if match else (0, 0)
     if not begin < stop <= end:
-        raise ValueError(FRAMES.format(frames, end, end))
+        raise ValueError(NO_FRAMES.format(frames, end, end))
     return pieces_of(begin, stop, None if chunk is None else frames_of(chunk, clip.fps))
 
 

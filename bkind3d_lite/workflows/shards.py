@@ -147,7 +147,8 @@ def read_shard(path: str | Path) -> Shard:
         raise ValueError(f"{path}: a damaged shard ({error}); {_again(Path(path))}") from error
     if own != arrays_hash(arrays):
         raise ValueError(f"{path}: a damaged shard (its fingerprint differs); {_again(Path(path))}")
-    return Shard(first, stop, stamp, {n: torch.from_numpy(v) for n, v in arrays.items()})
+    rows = {name: torch.from_numpy(value) for name, value in arrays.items()}
+    return Shard(first, stop, stamp=stamp, rows=rows)
 
 
 def _again(path: Path) -> str:
