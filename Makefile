@@ -4,7 +4,7 @@
 # make accuracy    the method, its siblings and the point bottleneck trained under one small budget, as a table (minutes)
 # make bench       time and memory at the paper's size and of the presets, beside their floors (minutes), build/bench/speed.json
 # make gpu         the same on a GPU that is lent for minutes, CPU and GPU beside each other, a training (8 minutes), build/gpu/gpu.json
-# make notebooks   executes the fourteen lessons into build/notebooks
+# make notebooks   executes the fifteen lessons into build/notebooks
 # make site        the course as executed, the guides and the API as pages that need no network, build/site/index.html
 PYTHON ?= python3
 CLIP ?= rat

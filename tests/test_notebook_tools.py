@@ -137,8 +137,12 @@ def test_a_good_lesson_has_no_problems(tmp_path):
             "silences warnings",
         ),
         (
-            lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "\n".join("1" * 16), "assert 1"),
-            "16 lines, at most 15",
+            lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "\n".join("1" * 19), "assert 1"),
+            "19 lines, at most 18",
+        ),
+        (
+            lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", f"'{94 * 'x'}'", "assert 1"),
+            "96 columns, at most 95",
         ),
         (
             lesson("a = ...\ncheck(a)", "b = ...\ncheck(b)", "1 +", "assert 1"),
@@ -177,6 +181,16 @@ def test_run_executes_writes_copies_and_pages(tmp_path, capsys):
         scripts == ["plotly.min.js"] and (tmp_path / "out" / "plotly.min.js").stat().st_size > 1e6
     )
     assert "Plotly.newPlot" in page and len(executed) < 50_000
+
+
+def test_an_answer_stays_folded_on_a_page(tmp_path):
+    nb = nbformat.reads(lesson(), 4)
+    answer = "<details><summary>Answer</summary>\n\nIt is *two*.\n</details>"
+    nb.cells.insert(1, nbformat.v4.new_markdown_cell(answer, id="answer"))
+    notebook_pages.page(nb, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    inside = text.partition("<summary>Answer</summary>")[2].partition("</details>")[0]
+    assert "It is <em>two</em>." in inside
 
 
 def test_a_widget_becomes_its_picture():

@@ -8,7 +8,7 @@ import torch
 
 from bkind3d_lite.clips import Skeleton, Track
 from bkind3d_lite.viz import drawn_frames, movie, palette
-from bkind3d_lite.viz.skeleton_edits import Editing, load_editing
+from bkind3d_lite.viz.skeleton_edits import Editing, editing_path, load_editing
 
 CHOICE = Editing({"k0": "snout", "k3": "tail"}, {"k0": "#FF0000"}, (("k1", "k2"),), ("k4",))
 
@@ -31,6 +31,16 @@ def test_it_comes_back_from_its_file(kind, tmp_path):
     assert load_editing(Editing().save(tmp_path / f"none.{kind}")) == Editing()
 
 
+def test_each_training_has_choices_of_its_own(tmp_path):
+    """The same weights, the same file; a training step, another."""
+    model = torch.nn.Linear(3, 2)
+    before = editing_path(tmp_path, model)
+    assert before == editing_path(tmp_path, model) and before.parent == tmp_path
+    with torch.no_grad():
+        model.weight[0, 0] += 1e-3
+    assert editing_path(tmp_path, model) != before
+
+
 def test_no_choice_changes_nothing(track):
     same = Editing().applied(track)
     assert (
@@ -42,7 +52,7 @@ def test_no_choice_changes_nothing(track):
 
 def test_merged_is_the_mean_by_confidence_and_edges_follow(track):
     made = CHOICE.applied(track)
-    assert made.skeleton.names == ("snout", "k1", "tail")
+    assert made.skeleton.names == ("snout", "k1", "tail") and CHOICE.gone == {"k2", "k4"}
     assert made.skeleton.edges == ((0, 1), (1, 2))  # 1-2 fell into itself, 3-4 went with k4
     assert made.skeleton.colours[0] == "#ff0000" and made.skeleton.colours[1:] == tuple(
         palette(5)[k] for k in (1, 3)

@@ -73,6 +73,30 @@ def test_the_editor_keeps_its_choices_in_a_file(track, tmp_path):
     assert widgets.skeleton_editor(track, tmp_path / "editing.toml").editing == box.editing
 
 
+def test_the_editor_shows_who_a_keypoint_is(track, clip, tmp_path):
+    box = widgets.skeleton_editor(track, tmp_path / "editing.toml", clip)
+    (who,) = (w for w in box.children if hasattr(w, "format"))
+    first = who.value
+    assert bytes(first[:2]) == b"\xff\xd8"  # a JPEG
+    named(box, "keypoint").value = "tail"
+    assert who.value != first
+
+
+def test_a_chosen_recording_stays_chosen(tmp_path, monkeypatch):
+    """After Run All and after a restart; a folder that is gone is not offered again."""
+    monkeypatch.delenv("BKIND3D_CLIP", raising=False)
+    kept, mine = tmp_path / "recording.txt", tmp_path / "mine"
+    mine.mkdir()
+    box = widgets.recording_chooser("example", kept)
+    assert box.value == "example" and not kept.exists()
+    box.value = str(mine)
+    assert widgets.recording_chooser("example", kept).value == str(mine)
+    mine.rmdir()
+    assert widgets.recording_chooser("example", kept).value == "example"
+    monkeypatch.setenv("BKIND3D_CLIP", "other")
+    assert widgets.recording_chooser("example", kept).value == "other"
+
+
 def test_a_bad_choice_is_said_and_not_kept(track, tmp_path):
     box = widgets.skeleton_editor(track, tmp_path / "editing.json")
     named(box, "keypoint").value = "tail"

@@ -5,7 +5,7 @@ Alone, and against the calibration. None where a question cannot be asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -158,7 +158,7 @@ def check_motion(clip: MultiViewClip, survey: Survey) -> Check:
         A warning if it hardly moves, or the gap at which the change of the foreground has come to
         two thirds of its most.
     """
-    changes = _foreground_changes(clip, survey)
+    changes = foreground_changes(clip, survey)
     if not changes:
         finding = f"{len(clip.starts)} stretches, none longer than {_gaps(clip)[0]} frames"
         remedy = "keep all frames when you extract them"
@@ -172,7 +172,7 @@ def check_motion(clip: MultiViewClip, survey: Survey) -> Check:
             "and mix gaps"
         )
         return Check("motion", WARN, finding, remedy=remedy)
-    enough = next(gap for gap, share in changes.items() if share >= 2 / 3 * most)
+    enough = telling_gap(changes)
     remedy = f"a gap of about {enough / clip.fps:.2g} s ({enough} frames)"
     return Check("motion", PASS, finding, remedy=remedy)
 
@@ -183,14 +183,35 @@ def _gaps(clip: MultiViewClip) -> list[int]:
     return sorted({max(1, round(clip.fps * s)) for s in GAPS} & set(short)) or [1]
 
 
-def _foreground_changes(clip: MultiViewClip, survey: Survey) -> dict[int, float]:
-    """Median share of the foreground that changes after each gap that fits into a stretch."""
+def foreground_changes(clip: MultiViewClip, survey: Survey) -> dict[int, float]:
+    """How much of the animal's silhouette changes, by the gap between now and later.
+
+    Args:
+        clip: what is looked at.
+        survey: of the clip.
+
+    Returns:
+        Frames of each gap that fits into a stretch -> median share of the foreground.
+    """
     changes = {}
     for gap in _gaps(clip):
         whole = clip.unbroken(gap) > 0
         if whole.any():
             changes[gap] = float(survey.motion_energy(gap)[whole].median())
     return changes
+
+
+def telling_gap(changes: Mapping[int, float]) -> int:
+    """The shortest gap that shows two thirds of the most that ever changes.
+
+    Args:
+        changes: by gap, as `foreground_changes` gives them.
+
+    Returns:
+        Frames.
+    """
+    most = max(changes.values())
+    return next(gap for gap, share in changes.items() if share >= 2 / 3 * most)
 
 
 # ---- the views together --------------------------------------------------------------------------

@@ -75,7 +75,8 @@ def page(nb: NotebookNode, path: Path) -> None:
                     validate=False,
                     auto_play=False,
                 )
-    text, _ = HTMLExporter(embed_images=True).from_notebook_node(nb)
+    # no embed_images: for it nbconvert closes each open tag, and a folded answer lies open
+    text, _ = HTMLExporter().from_notebook_node(nb)
     _write(path, text)
     script = path.with_name("plotly.min.js")
     if not script.is_file():

@@ -28,7 +28,7 @@ from .notebook_pages import freeze_widgets, page
 from .sandbox import python_of
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-CELLS, LINES, KILOBYTES, EXECUTED_MB = 30, 15, 60, 4.0  # at most
+CELLS, LINES, COLUMNS, KILOBYTES, EXECUTED_MB = 30, 18, 95, 60, 4.0  # at most
 WALL = 3  # times the CPU seconds a notebook may take on the wall, where others work, too
 TIME_LIMITS = {"08_training": 300.0}  # real training, in its short form
 
@@ -113,6 +113,8 @@ def _cell_problems(cell: NotebookNode) -> list[str]:
     lines = source.count("\n") + 1
     if lines > LINES:
         found.append(f"{lines} lines, at most {LINES}")
+    if (columns := max(map(len, source.split("\n")))) > COLUMNS:  # the page would scroll sideways
+        found.append(f"{columns} columns, at most {COLUMNS}")
     try:
         tree = ast.parse(code_of(cell))
     except SyntaxError as error:

@@ -5,7 +5,7 @@
 """
 
 from .colours import keypoint_colours, palette
-from .films import closeups, drawn_frames, filmstrip, overlay_video
+from .films import closeups, drawn_frames, filmstrip, keypoint_crops, overlay_video
 from .overlays import mosaic, overlay, stroke
 from .player import movie, movie_in_image
 from .plots import loss_curves, strip, top_view
@@ -20,6 +20,7 @@ __all__ = [
     "filmstrip",
     "heading_arrow",
     "keypoint_colours",
+    "keypoint_crops",
     "loss_curves",
     "mosaic",
     "movie",

@@ -33,7 +33,7 @@ class Board:
             board.draw(step)
 
     Every step's losses are kept in `rows`. At most every `seconds` the figure is drawn anew and, in
-    a notebook, shown in place of the last one.
+    a notebook, shown in place of the cell's last one; another cell gets a figure of its own.
 
     Args:
         run: the training.
@@ -56,7 +56,8 @@ class Board:
         self.rows: list[dict[str, float]] = []
         self._begun: tuple[float, int] | None = None  # time and number of the first step noted
         self._drawn: float | None = None  # time of the last figure
-        self._handle: Any = None  # of what the notebook shows
+        self._cell: int | None = None  # number of the notebook's cell that shows it
+        self._handle: Any = None  # of what it shows
 
     def draw(self, step: Step, health: Signals | None = None, force: bool = False) -> Figure | None:
         """Take note of a step; if it is time, or the last step, draw.
@@ -180,11 +181,11 @@ class Board:
         ax.set_title("keypoints in space", fontsize=10)
 
     def _show(self, figure: Figure) -> None:
-        """In place of the last one, if there is a notebook to show it in."""
-        if get_ipython() is None:
+        """In place of the cell's last one, if there is a notebook to show it in."""
+        if (shell := get_ipython()) is None:
             return
-        if self._handle is None:
-            self._handle = display(figure, display_id=True)
+        if self._handle is None or self._cell != shell.execution_count:
+            self._handle, self._cell = display(figure, display_id=True), shell.execution_count
         else:
             self._handle.update(figure)
 

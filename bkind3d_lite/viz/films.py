@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,38 @@ def closeups(
             )
         )
     return np.concatenate(sheets)
+
+
+def keypoint_crops(
+    clip: MultiViewClip, track: Track, keypoint: int, count: int = 6, pixels: int = 140
+) -> np.ndarray:
+    """Who is this keypoint? Moments in which it is sure, each by another camera, cut about it.
+
+    The clip's moments are parted into `count` stretches; of each the surest one is shown, in the
+    next view that has the point in the picture.
+
+    Args:
+        clip: what is shown.
+        track: a row for each frame of the clip.
+        keypoint: its number.
+        count: of the pictures.
+        pixels: width of each.
+
+    Returns:
+        One row as an RGB image.
+    """
+    sure = track.confidence[:, keypoint] * track.world[:, keypoint].isfinite().all(-1)
+    parts = torch.arange(len(sure)).tensor_split(min(count, len(sure)))
+    times = [int(part[sure[part].argmax()]) for part in parts]
+    one = replace(track, world=track.world[:, [keypoint]].nan_to_num())
+    colour, side, tiles = skeleton_colours(track.skeleton)[keypoint], 0.5 * track_extent(track), []
+    for n, t in enumerate(times):
+        seen = (clip.rig.ndc_from_world(one.world[t]).abs() < 1).all(-1)[:, 0].nonzero()[:, 0]
+        view = int(seen[n % len(seen)]) if len(seen) else n % clip.rig.views
+        image, near = cutouts(clip, one, t, t, views=[view], side=side, pixels=pixels)
+        ndc = near.ndc_from_world(one.world[t][None])[0]
+        tiles.append(overlay(image, ndc, (), [colour], frame=t, names=near.names, scale=1))
+    return np.concatenate(tiles, 1)
 
 
 # ---- small, for a page ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from ..model.discoverer import Discoverer
 from ..model.edges import strongest_edges
 from ..model.lifts import Keypoints
 from ..model.losses import lengths
+from .overlays import mosaic
 
 
 def heat(values: Tensor, most: float | None = None, colours: str = "magma") -> np.ndarray:
@@ -40,6 +41,23 @@ def heat_images(maps: Tensor) -> Tensor:
         (V, h, w, 3) uint8.
     """
     return torch.from_numpy(heat(maps))
+
+
+def channel_sheet(maps: Tensor, columns: int = 8, width: int = 96) -> np.ndarray:
+    """Channels side by side, each from its own least to its own most.
+
+    Args:
+        maps: (C, h, w).
+        columns: of the sheet.
+        width: of a channel in pixels, about; small maps keep their cells visible.
+
+    Returns:
+        One RGB image.
+    """
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    grow = max(1, width // maps.shape[-1])
+    tiles = heat((maps - low) / (high - low + 1e-6), 1.0)
+    return mosaic([tile.repeat(grow, 0).repeat(grow, 1) for tile in tiles], columns)
 
 
 def flattened(maps: Tensor) -> np.ndarray:

@@ -234,6 +234,21 @@ def mosaic(tiles: Sequence[np.ndarray], columns: int | None = None) -> np.ndarra
     return sheet
 
 
+def jpeg(image: np.ndarray, quality: int = 78) -> bytes:
+    """An image as a file's content.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        quality: of the JPEG, to 95.
+
+    Returns:
+        The bytes.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
+
+
 def data_uri(image: np.ndarray, quality: int = 78) -> str:
     """An image inside an address: pages and Plotly figures carry it along.
 
@@ -244,6 +259,4 @@ def data_uri(image: np.ndarray, quality: int = 78) -> str:
     Returns:
         `data:image/jpeg;base64,...`.
     """
-    buffer = io.BytesIO()
-    Image.fromarray(np.asarray(image)).save(buffer, "JPEG", quality=quality, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, quality)).decode()

@@ -5,6 +5,7 @@ Names, colours, which of them are one and which are none.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 import tomli_w
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..clips.image_tracks import Track2D
 from ..clips.tracks import Skeleton, Track
@@ -83,7 +84,7 @@ class Editing:
         """
         old = list(track.skeleton.names)
         self._check(old)
-        rest = [name for name in old if name not in self._gone()]
+        rest = [name for name in old if name not in self.gone]
         names = tuple(self.names.get(name, name) for name in rest)
         if twice := sorted(n for n in set(names) if names.count(n) > 1):
             raise ValueError(f"two keypoints of one name after editing: {twice}")
@@ -100,8 +101,9 @@ class Editing:
         edges, colours = _joined(track.skeleton.edges, members), self._colours(track.skeleton, rest)
         return replace(track, skeleton=Skeleton(names, edges, colours), **new)
 
-    def _gone(self) -> set[str]:
-        """Keypoints that are muted or merged into another."""
+    @property
+    def gone(self) -> set[str]:
+        """Keypoints that the edited track has no more: muted, or merged into another."""
         return set(self.mute) | {n for group in self.merge for n in group[1:]}
 
     def _check(self, old: list[str]) -> None:
@@ -116,7 +118,7 @@ class Editing:
                 f"merge = {self.merge}: a group has two members or more, "
                 "and no keypoint is in two groups"
             )
-        if len(self._gone()) == len(old):
+        if len(self.gone) == len(old):
             raise ValueError("the editing leaves no keypoint; mute fewer")
         for name, colour in self.colours.items():
             if not re.fullmatch("#[0-9a-fA-F]{6}", colour):
@@ -156,6 +158,25 @@ def _mean(values: Tensor, points: Tensor, confidence: Tensor, group: list[int]) 
     share = share.view(*share.shape, *[1] * (values.ndim - 2))
     mean = (share * values[:, group].nan_to_num()).sum(1)
     return mean.nan_to_num() if values.ndim == 2 else mean
+
+
+def editing_path(folder: str | Path, model: nn.Module) -> Path:
+    """Where choices about the keypoints of a trained model are kept.
+
+    Another training has other keypoints, even where they are called the same: it gets another
+    file, and the choices about the old ones are neither applied to it nor lost.
+
+    Args:
+        folder: of the results.
+        model: that found the keypoints.
+
+    Returns:
+        `folder/editing-XXXXXXXX.toml`, after the model's weights.
+    """
+    weights = hashlib.sha256()
+    for name, values in sorted(model.state_dict().items()):
+        weights.update(name.encode() + values.detach().cpu().numpy().tobytes())
+    return Path(folder) / f"editing-{weights.hexdigest()[:8]}.toml"
 
 
 def load_editing(path: str | Path) -> Editing:

@@ -171,7 +171,7 @@ def _files(clip: MultiViewClip, whole: MultiViewClip) -> Check:
         cameras += f", {len(whole.starts)} stretches"
     finding = (
         f"{cameras} ({', '.join(rig.names)}), {len(whole)} frames at "
-        f"{clip.fps:g} fps{looked}, {'; '.join([f'{sizes} px', *other, *turned])}"
+        f"{whole.fps:g} fps{looked}, {'; '.join([f'{sizes} px', *other, *turned])}"
     )
     return Check("files", PASS, finding)
 

@@ -1,6 +1,7 @@
 """Exercises: the table behind the course lab, one file per lesson, in the lessons' order."""
 
 from . import (
+    basics,
     behaviour,
     cameras,
     clips,
@@ -19,6 +20,7 @@ from . import (
 from .entry import Dice, Exercise, Mistake
 
 LESSON_MODULES = (
+    basics,
     tour,
     cameras,
     clips,

@@ -8,7 +8,7 @@ Each function does the expensive half once and returns a plain function that dra
 `widgets` puts sliders on the same functions.
 """
 
-from ..model_images import flattened, heat, heat_images
+from ..model_images import channel_sheet, flattened, heat, heat_images
 from .edge_drawing import drawing
 from .frame_gaps import gaps
 from .heading_view import from_above
@@ -17,6 +17,7 @@ from .loss_pulls import pulls
 from .volume_votes import placing, spots, votes
 
 __all__ = [
+    "channel_sheet",
     "drawing",
     "edited",
     "flattened",

@@ -18,7 +18,11 @@ FRUSTUM = ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1))
 
 
 def rig_traces(
-    rig: CameraRig, depth: float | None = None, images: Tensor | None = None, colour: str = GREY
+    rig: CameraRig,
+    depth: float | None = None,
+    images: Tensor | None = None,
+    colour: str = GREY,
+    name: str = "cameras",
 ) -> list:
     """Frusta of the cameras, with their names.
 
@@ -27,6 +31,7 @@ def rig_traces(
         depth: of a frustum, world units (default: 12 % of the rig's radius, 28 % with images).
         images: (V, H, W, 3) uint8, put on the far side of each frustum, coarsely.
         colour: as #rrggbb.
+        name: in the legend.
 
     Returns:
         Traces: all frusta, all names, and a picture per image.
@@ -37,7 +42,7 @@ def rig_traces(
     corners = _at_depth(rig, torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]]), depth)
     points = torch.cat([centres[:, None], corners], 1).flatten(0, 1)
     edges = [(5 * v + i, 5 * v + j) for v in range(rig.views) for i, j in FRUSTUM]
-    frusta = outline(points, edges, "cameras", colour, legendgroup="cameras")
+    frusta = outline(points, edges, name, colour, legendgroup=name)
     labels = go.Scatter3d(
         **moving(centres, range(rig.views)),
         mode="text",
@@ -45,8 +50,8 @@ def rig_traces(
         textposition="top center",
         textfont=dict(color=colour),
         hoverinfo="text",
-        name="camera names",
-        legendgroup="cameras",
+        name=f"names of {name}",
+        legendgroup=name,
         showlegend=False,
     )
     shown = [] if images is None else list(images)

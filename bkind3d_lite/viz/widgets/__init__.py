@@ -13,6 +13,7 @@ from .questions import (
     heading_explorer,
     keypoints_kept,
     losses_on_off,
+    recording_chooser,
     views_on_off,
     volume_placer,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "keypoints_kept",
     "losses_on_off",
     "real",
+    "recording_chooser",
     "several",
     "skeleton_editor",
     "views_on_off",

@@ -7,14 +7,19 @@ from pathlib import Path
 
 import ipywidgets as ipw
 
+from ...clips.clip import MultiViewClip
 from ...clips.tracks import Track
 from .. import interactive
 from ..colours import skeleton_colours
+from ..films import keypoint_crops
+from ..overlays import jpeg
 from ..skeleton_edits import Editing, load_editing
 from .shell import WIDE, Screen, in_rows, integer, one_of
 
 
-def skeleton_editor(track: Track, path: str | Path = "editing.toml") -> ipw.VBox:
+def skeleton_editor(
+    track: Track, path: str | Path = "editing.toml", clip: MultiViewClip | None = None
+) -> ipw.VBox:
     """Name, recolour, mute and merge keypoints.
 
     Begins with what `path` holds, if it is there. Exports use it by
@@ -23,17 +28,19 @@ def skeleton_editor(track: Track, path: str | Path = "editing.toml") -> ipw.VBox
     Args:
         track: as it came.
         path: where the button `save` writes the `Editing`.
+        clip: whose frames the track's rows are: pictures tell who the chosen keypoint is.
 
     Returns:
         A box; `.editing` is the one shown, `.screen` its `Screen`.
     """
-    return _Editor(track, Path(path)).box
+    return _Editor(track, Path(path), clip).box
 
 
 class _Editor:
     """The widgets of the editor and what they do."""
 
-    def __init__(self, track: Track, path: Path):
+    def __init__(self, track: Track, path: Path, clip: MultiViewClip | None = None):
+        self.track, self.clip, self.who = track, clip, ipw.Image(format="jpeg")
         self.path, self.names = path, track.skeleton.names
         self.usual = dict(zip(self.names, skeleton_colours(track.skeleton)))
         self.draw, self.busy = interactive.edited(track), False
@@ -48,7 +55,8 @@ class _Editor:
         self.screen = Screen(self.draw(editing))
         choices = [self.name, self.colour, self.mute, self.into, self.frame]
         row = in_rows([self.point, *choices, self.button])
-        self.box = ipw.VBox([row, self.note, self.screen.widget])
+        pictures = [] if clip is None else [self.who]
+        self.box = ipw.VBox([row, self.note, *pictures, self.screen.widget])
         self.box.editing, self.box.screen = editing, self.screen
         self.point.observe(self.load, "value")
         for widget in choices:
@@ -63,6 +71,8 @@ class _Editor:
         self.name.value, self.mute.value = editing.names.get(k, k), k in editing.mute
         self.colour.value = editing.colours.get(k, self.usual[k])
         self.into.value = next((group[0] for group in editing.merge if k in group[1:]), "-")
+        if self.clip is not None:
+            self.who.value = jpeg(keypoint_crops(self.clip, self.track, self.names.index(k)))
         self.busy = False
 
     def edited(self) -> Editing:

@@ -1,8 +1,10 @@
-"""Seven questions with sliders: what moves, where the volume stands, who votes, what is drawn..."""
+"""Eight questions with sliders: what moves, where the volume stands, who votes, what is drawn..."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import ipywidgets as ipw
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from ...cameras import CameraRig
 from ...clips.clip import Batch, MultiViewClip
 from ...clips.tracks import Skeleton, Track
+from ...files import text_of, write_atomically
 from ...model.discoverer import Discoverer
 from ...model.objective import Objective
 from ...volumes import Grid, overlap
@@ -167,3 +170,26 @@ def keypoints_kept(
         keypoints=integer("keypoints kept", K, 1, K),
         time=integer("frame", 0, 0, T - 1),
     )
+
+
+def recording_chooser(example: str | Path, kept: str | Path) -> ipw.Combobox:
+    """Which recording? The choice is kept: running all cells again does not take it back.
+
+    Args:
+        example: chosen where nobody has chosen yet, and where the choice is gone.
+        kept: a file for the choice; the environment variable BKIND3D_CLIP goes before it.
+
+    Returns:
+        A line for a folder, which offers those below this one that hold a calibration.
+    """
+    kept = Path(kept)
+    last = text_of(kept).strip() if kept.is_file() else ""
+    wish = os.environ.get("BKIND3D_CLIP") or (last if Path(last).is_dir() else "")
+    offered = sorted(str(path.parent) for path in Path().rglob("calibration.*"))
+    box = ipw.Combobox(value=wish or str(example), options=offered, description="recording", **WIDE)
+
+    def keep(change: Mapping[str, str]) -> None:
+        write_atomically(kept, lambda file: file.write_text(change["new"], encoding="utf-8"))
+
+    box.observe(keep, "value")
+    return box
