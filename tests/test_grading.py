@@ -3,19 +3,23 @@
 import csv
 import json
 import os
-import re
 import time
 from pathlib import Path
 
 import pytest
 
 from bkind3d_lite.__main__ import main
-from bkind3d_lite.lab import grading
+from bkind3d_lite.lab import gradebook
 from bkind3d_lite.lab.checks import FAILED, PASSED, WAITING
+from bkind3d_lite.lab.exercises import EXERCISES
+from bkind3d_lite.lab.fence import TRUST, fence_here
+from bkind3d_lite.lab.grading import Terms, expected, grade_notebook
+from bkind3d_lite.lab.submissions import submission_of
 
 GOOD = "def fuse(volume):\n    return (volume.softmax(0) * volume).sum(0)\ncheck(fuse)"
 ALSO = "def soft_argmax(logits, points):\n    return logits.softmax(0) @ points\ncheck(soft_argmax)"
 SETUP = "import torch\nfrom bkind3d_lite.lab import check"
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LIMIT = 15.0  # of a student's own time; nothing here takes a tenth of it
 
 
@@ -39,17 +43,16 @@ def notebook(path: Path, *sources: str) -> Path:
 
 
 @pytest.fixture
-def graded(tmp_path, monkeypatch):
-    """`graded(cells...)` -> {exercise: (state, message)}.
-
-    Only the exercises that are in the notebook are expected.
-    """
-    monkeypatch.setattr(grading, "LESSONS", tmp_path / "none")
+def graded(tmp_path):
+    """`graded(cells...)` -> {exercise: (state, message)}, without those that are not there."""
 
     def grade(*sources, limit=LIMIT):
+        path = notebook(tmp_path / "student.ipynb", *sources)
+        asked = submission_of(path)
         return {
-            r.name: (r.state, r.message)
-            for r in grading.grade_notebook(notebook(tmp_path / "student.ipynb", *sources), limit)
+            g.result.name: (g.result.state, g.result.message)
+            for g in grade_notebook(path, Terms(limit, fence=fence_here(trust=True)))
+            if g.result.name in asked.variables or g.result.name in asked.broken
         }
 
     return grade
@@ -68,14 +71,6 @@ def test_right_wrong_and_untouched(graded):
     )
     assert found["soft_argmax"][0] == FAILED and "hard argmax" in found["soft_argmax"][1]
     assert found["unproject"][0] == WAITING
-
-
-def test_an_answer_under_another_name_is_found_by_its_check(tmp_path):
-    cell = GOOD.replace("fuse(volume)", "mine(volume)").replace(
-        "check(fuse)", "check(mine, 'fuse')\nn = 105\ncheck(n, name='pairs_of_fifteen')"
-    )
-    (step,) = [step for step in grading.steps(notebook(tmp_path / "a.ipynb", cell)) if step.names]
-    assert step.names == {"fuse": "mine", "pairs_of_fifteen": "n"} and "check" not in step.source
 
 
 def test_forged_words_are_not_believed(graded):
@@ -136,7 +131,7 @@ def test_cells_that_crash_or_do_not_parse(graded):
         GOOD,
         "%matplotlib inline\n!ls",
         "def soft_argmax(logits, points)\n    return 1\ncheck(soft_argmax)",
-        "x = 1 / 0\ndef unproject(maps, ndc):\n    return maps\ncheck(unproject)",
+        "@(1 / 0)\ndef unproject(maps, ndc):\n    return maps\ncheck(unproject)",
     )
     assert found["fuse"][0] == PASSED  # calls and loops between the definitions are not run at all
     assert (
@@ -157,14 +152,9 @@ def test_cells_that_crash_or_do_not_parse(graded):
 )
 def test_sources_made_to_break_a_parser_break_nothing(tmp_path, source):
     """The grader parses before it asks: whatever comes of it is a state of that cell."""
-    found = grading.steps(
-        notebook(
-            tmp_path / "a.ipynb",
-            f"def fuse(volume):\n    return volume\n{source}\ncheck(fuse)",
-            ALSO,
-        )
-    )
-    assert {name for step in found for name in step.names} == {"fuse", "soft_argmax"}
+    cell = f"def fuse(volume):\n    return volume\n{source}\ncheck(fuse)"
+    found = submission_of(notebook(tmp_path / "a.ipynb", cell, ALSO))
+    assert {*found.variables, *found.broken} == {"fuse", "soft_argmax"}
 
 
 def test_an_imported_answer_is_no_answer(graded):
@@ -174,7 +164,7 @@ def test_an_imported_answer_is_no_answer(graded):
         wrong,
         "from bkind3d_lite.volumes import fuse",
     )
-    assert found.keys() == {"fuse"} and found["fuse"][0] == FAILED
+    assert "soft_argmax" not in found and found["fuse"][0] == FAILED
 
 
 def test_secrets_and_files_stay_out_of_reach(graded, tmp_path, monkeypatch):
@@ -196,95 +186,101 @@ def test_secrets_and_files_stay_out_of_reach(graded, tmp_path, monkeypatch):
     not Path("/proc/self/environ").exists(),
     reason="offspring that left its group is found by /proc: Linux only",
 )
-def test_offspring_is_ended(graded, tmp_path):
-    note = tmp_path / "pid"
+def test_offspring_is_ended(graded):
+    """A child that leaves the group, and loses the mark in its environment."""
+    lasting = "import time; time.sleep(654.321)"
     fork = (
-        "def fuse(volume):\n    import os, time\n    if os.fork() == 0:\n        os.setsid()\n"
-        f"        open({str(note)!r}, 'w').write(str(os.getpid()))\n        time.sleep(600)\n"
-        f"    while not os.path.exists({str(note)!r}): time.sleep(0.05)\n"
-        "    time.sleep(0.2)\n    os._exit(0)\ncheck(fuse)"
+        "def fuse(volume):\n    import os, subprocess, sys, time\n"
+        f"    command = [sys.executable, '-c', {lasting!r}]\n"
+        "    subprocess.Popen(command, start_new_session=True, env={})\n"
+        "    time.sleep(0.3)\n    os._exit(0)\ncheck(fuse)"
     )
     assert graded(fork)["fuse"][0] == FAILED
-    number = int(note.read_text())
     for _ in range(50):
-        if (
-            not Path(f"/proc/{number}").exists()
-            or "State:\tZ" in Path(f"/proc/{number}/status").read_text()
-        ):
+        if not _processes(b"time.sleep(654.321)"):
             return
         time.sleep(0.1)
-    os.kill(number, 9)
+    for number in _processes(b"time.sleep(654.321)"):
+        os.kill(number, 9)
     pytest.fail("a forked process outlived its notebook")
 
 
-def test_a_deleted_exercise_is_missed(tmp_path, monkeypatch):
-    notebook(tmp_path / "03_volumes.ipynb", GOOD, ALSO)
-    monkeypatch.setattr(grading, "LESSONS", tmp_path)
-    assert (
-        grading.expected(["soft_argmax"]) == ["fuse", "soft_argmax"] and grading.expected([]) == []
-    )
+def _processes(word: bytes) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        found += [int(entry.name)] if word in command and b"pytest" not in command else []
+    return found
 
 
-def test_a_folder_becomes_a_table(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(grading, "LESSONS", tmp_path / "none")
+def test_a_deleted_exercise_is_missed():
+    lesson = ["voxel_centres", "soft_argmax", "fuse"]
+    assert sorted(expected(["soft_argmax"])) == sorted(lesson) and expected([]) == []
+    assert sorted(expected([], ["03_volumes"])) == sorted(lesson)
+    assert sorted(expected(["unproject"])) == sorted([*lesson, "unproject"])
+
+
+def test_the_lessons_ask_all_that_is_not_spare():
+    asked = {
+        name: path.stem
+        for path in NOTEBOOKS.glob("*.ipynb")
+        for name in submission_of(path).variables
+    }
+    assert asked == {name: e.lesson for name, e in EXERCISES.items() if not e.spare}
+
+
+def test_a_folder_becomes_tables(tmp_path):
     folder = tmp_path / "class"
-    folder.mkdir()
+    (folder / "Bo Li_77_assignsubmission_file").mkdir(parents=True)
     notebook(folder / "ada.ipynb", GOOD, ALSO)
     notebook(folder / "=bad.ipynb", "def fuse(volume):\n    import os; os._exit(0)\ncheck(fuse)")
     (folder / "broken.ipynb").write_text("{")
-    (folder / "empty.ipynb").write_text('{"cells": []}')
+    (folder / "Bo Li_77_assignsubmission_file" / "empty.ipynb").write_text('{"cells": []}')
     (folder / "void.ipynb").symlink_to("/dev/zero")
-    assert (
-        main(
-            ["lab", "grade", str(folder), "--out", str(tmp_path / "out.csv"), "--limit", str(LIMIT)]
-        )
-        == 0
-    )
-    rows = list(csv.DictReader(open(tmp_path / "out.csv", encoding="utf-8", newline="")))
-    assert list(rows[0]) == ["student", "exercise", "state", "message", "total"]
-    assert [(r["student"], r["exercise"], r["state"], r["total"]) for r in rows] == [
-        ("'=bad.ipynb", "fuse", FAILED, "0/1"),
-        ("ada.ipynb", "fuse", PASSED, "2/2"),
-        ("ada.ipynb", "soft_argmax", PASSED, "2/2"),
-        ("broken.ipynb", "", FAILED, "0/0"),
-        ("empty.ipynb", "", WAITING, "0/0"),
-        ("void.ipynb", "", FAILED, "0/0"),
+    words = ["lab", "grade", str(folder), "--out", str(tmp_path / "out.csv"), "--jobs", "2"]
+    words += ["--points", "fuse=3", "--due", "2020-01-01T00:00", "--limit", str(LIMIT), "--trust"]
+    words += ["--canvas", "Lab 3", "--moodle", "--similar", "--feedback", str(tmp_path / "pages")]
+    assert main(words) == 0
+    rows = table(tmp_path / "out.csv")
+    assert list(rows[0]) == gradebook.LONG_HEAD
+    rows = [r for r in rows if r["state"] != WAITING or not r["exercise"]]
+    assert [(r["student"], r["exercise"], r["state"], r["points"], r["total"]) for r in rows] == [
+        ("'=bad.ipynb", "fuse", FAILED, "0", "0/3"),
+        ("Bo Li_77_assignsubmission_file/empty.ipynb", "", WAITING, "0", "0/0"),
+        ("ada.ipynb", "fuse", PASSED, "3", "2/3"),
+        ("ada.ipynb", "soft_argmax", PASSED, "1", "2/3"),
+        ("broken.ipynb", "", FAILED, "0", "0/0"),
+        ("void.ipynb", "", FAILED, "0", "0/0"),
     ]
+    students = {r["student"]: r for r in table(tmp_path / "out_students.csv")}
+    ada = students["ada.ipynb"]
+    assert (ada["fuse"], ada["voxel_centres"], ada["points"], ada["of"]) == ("3", "0", "4", "5")
+    assert float(ada["hours late"]) > 24
+    assert table(tmp_path / "out_moodle.csv")[1]["Identifier"] == "Participant 77"
+    assert table(tmp_path / "out_canvas.csv")[2]["Lab 3"] == "4"
+    assert "4 of 5 points" in (tmp_path / "pages" / "ada.html").read_text(encoding="utf-8")
     assert not list(tmp_path.glob("*.tmp*"))
 
 
-def test_a_lesson_as_handed_out_and_as_solved(tmp_path):
-    """The real notebook with its stubs, then with the answers of docs/teaching.md instead."""
-    lesson = grading.LESSONS / "03_volumes.ipynb"
-    if not lesson.is_file():
-        pytest.skip("lesson 03 is not here")
-    assert {r.state for r in grading.grade_notebook(lesson, LIMIT)} == {WAITING}
-    teaching = (grading.LESSONS.parent / "docs" / "teaching.md").read_text(encoding="utf-8")
-    block = re.search(r"<summary>03_volumes</summary>\n\n```python\n(.*?)```", teaching, re.S)[1]
-    answers = {
-        source.split("(")[0].removeprefix("def "): source for source in block.strip().split("\n\n")
-    }
-    book = json.loads(lesson.read_text(encoding="utf-8"))
-    asked = {name: held for step in grading.steps(lesson) for name, held in step.names.items()}
-    for cell in book["cells"]:
-        for name, held in asked.items():
-            if f"def {held}(" in "".join(cell["source"]) and "exercise" in cell["metadata"].get(
-                "tags", []
-            ):
-                cell["source"] = (
-                    answers[name].replace(f"def {name}(", f"def {held}(")
-                    + f"\n\ncheck({held}, {name!r})"
-                )
-    (tmp_path / "solved.ipynb").write_text(json.dumps(book), encoding="utf-8")
-    found = grading.grade_notebook(tmp_path / "solved.ipynb", LIMIT)
-    assert len(found) >= 2 and {r.state for r in found} == {PASSED}, found
+def table(path: Path) -> list[dict]:
+    return list(csv.DictReader(open(path, encoding="utf-8", newline="")))
+
+
+def test_without_a_fence_grading_refuses(monkeypatch):
+    monkeypatch.setattr("bkind3d_lite.lab.fence.fences", list)
+    with pytest.raises(ValueError, match="--trust"):
+        fence_here()
+    assert fence_here(trust=True) == TRUST
 
 
 def test_an_empty_folder_is_said(tmp_path, capsys):
-    assert main(["lab", "grade", str(tmp_path)]) == 1
+    assert main(["lab", "grade", str(tmp_path), "--trust"]) == 1
     assert "no notebooks" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["lab", "grade", str(tmp_path), "--limit", "0"])
     assert "--limit: 0: expected a number above 0" in capsys.readouterr().err
     with pytest.raises(ValueError, match="limit = 0"):
-        grading.grade(tmp_path, tmp_path / "grades.csv", 0)
+        gradebook.grade(tmp_path, tmp_path / "grades.csv", Terms(0, fence=TRUST))

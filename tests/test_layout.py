@@ -59,13 +59,17 @@ STREET = {
         "run_images", "paper_figures", "behaviour_plots",
     ],
     "workflows": [
-        "usage", "session_arguments", "arguments", "recommend", "doctor", "doctor_page",
+        "usage", "lab_arguments", "session_arguments", "arguments",
+        "recommend", "doctor", "doctor_page",
         "track_run", "shards",
         "shard_run", "evaluate_run",
         "logbook", "train_run", "quickstart", "pose_cameras", "label_run", "student_run",
         "classify_rows", "classify_page", "classify_run", "zoo",
     ],
-    "lab": ["exercises", "sandbox", "checks", "grading", "notebook_pages", "notebook_tools"],
+    "lab": [
+        "exercises", "cage", "sandbox", "checks", "nursery", "fence", "submissions", "suspicion",
+        "grading", "gradebook", "feedback", "similarity", "notebook_pages", "notebook_tools", "desk",
+    ],
 }  # fmt: skip
 ORDER = list(STREET)
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))

@@ -1,6 +1,5 @@
 """The lessons: clean, small, whole; and the tool that keeps them so."""
 
-import ast
 import inspect
 import json
 import re
@@ -14,8 +13,8 @@ from bkind3d_lite.__main__ import main
 from bkind3d_lite.files import bundled
 from bkind3d_lite.lab import notebook_pages, notebook_tools
 from bkind3d_lite.lab.exercises import EXERCISES
-from bkind3d_lite.lab.grading import steps
 from bkind3d_lite.lab.notebook_tools import cleaned, problems, run, tags_of
+from bkind3d_lite.lab.submissions import submission_of
 
 LESSONS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 OPENING = "# 99 Nothing\n\nWhat is one and one?\n\n- you can add\n\n30 minutes"
@@ -52,22 +51,22 @@ def test_a_lesson_keeps_the_rules(path):
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 def test_a_lessons_exercises_are_in_the_table(path):
     """Each exercise cell asks for one of this lesson; its stub takes what the table says."""
-    asked = [step for step in steps(path) if step.names]
-    assert len(asked) == sum("exercise" in tags_of(cell) for cell in nbformat.read(path, 4).cells)
-    for step in asked:
-        stubs = {
-            node.name: [x.arg for x in node.args.args]
-            for node in ast.parse(step.source).body
-            if isinstance(node, ast.FunctionDef)
-        }
-        for name, held in step.names.items():
-            exercise = EXERCISES[name]
-            assert exercise.lesson == path.stem, name
-            taken = list(inspect.signature(exercise.reference).parameters)
-            assert exercise.is_value or stubs[held] == taken, name
-            assert exercise.is_value or all(re.search(rf"\b{x}\b", exercise.task) for x in taken), (
-                name
-            )
+    asked = submission_of(path)
+    tagged = {i for i, cell in enumerate(code_cells(path)) if "exercise" in tags_of(cell)}
+    assert {s.cell for s in asked.statements if s.checks} == tagged == asked.tagged
+    for name, held in asked.variables.items():
+        exercise = EXERCISES[name]
+        assert exercise.lesson == path.stem, name
+        if exercise.is_value:
+            continue
+        taken = list(inspect.signature(exercise.reference).parameters)
+        (stub,) = [s.node for s in asked.statements if s.cell in tagged and held in s.binds]
+        assert [x.arg for x in stub.args.args] == taken, name
+        assert all(re.search(rf"\b{x}\b", exercise.task) for x in taken), name
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
 
 
 # ---- the tool ------------------------------------------------------------------------------------

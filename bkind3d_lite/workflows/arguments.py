@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..recipes.ranges import Range
+from .lab_arguments import add_lab
 from .session_arguments import SESSION_VERBS, add_edits, add_sharding
-from .usage import Usage, any_number, examples, whole_number
+from .usage import ABOVE_0, COUNT, SEED, Usage, any_number, examples, whole_number
 
 _CLIP = "folder with one video per camera and a calibration, or one camera's video"
-COUNT, SEED, ABOVE_0 = (
-    whole_number(Range(1)),
-    whole_number(Range(0)),
-    any_number(Range(0, above=True)),
-)
 _CHECKPOINT = "a .safetensors file, or a run's folder"
 
 
@@ -235,16 +231,6 @@ def _notebooks(verb: ArgumentParser) -> None:
     parser.add_argument("--timeout", type=ABOVE_0, help=seconds)
 
 
-def _lab(verb: ArgumentParser) -> None:
-    grade = verb.add_subparsers(dest="task", required=True).add_parser(
-        "grade", help="check every notebook's exercises, write a table"
-    )
-    grade.add_argument("folder", help="one .ipynb per student")
-    grade.add_argument("--out", default="grades.csv", help="the table (CSV)")
-    seconds = "seconds for each process (default: 60)"
-    grade.add_argument("--limit", type=ABOVE_0, default=60.0, help=seconds)
-
-
 # ---- what several share --------------------------------------------------------------------------
 def add_opening(verb: ArgumentParser) -> None:
     """How a recording is opened; `opening` reads it.
@@ -379,5 +365,8 @@ VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
         _notebooks,
         "copy the lessons into a folder of your own; for authors: clean, check or execute them",
     ),
-    "lab": (_lab, "for teachers: grade a folder of student notebooks"),
+    "lab": (
+        add_lab,
+        "for teachers: grade notebooks, make the key, a release for students, an otter export",
+    ),
 }

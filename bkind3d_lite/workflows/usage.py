@@ -55,7 +55,7 @@ EXAMPLES = {
     ),
     "zoo": ("zoo", "zoo --folder my/checkpoints"),
     "notebooks": ("notebooks copy course", "notebooks run --html notebooks/03_volumes.ipynb"),
-    "lab": ("lab grade handed_in", "lab grade handed_in --out grades.csv --limit 120"),
+    "lab": ("lab grade handed_in --jobs 2", "lab grade handed_in --due 2026-12-01T18:00 --late 10"),
 }
 
 
@@ -136,3 +136,10 @@ def _checked(kind: Callable[[str], float], name: str, word: str, allowed: Range)
     if value not in allowed:
         raise ArgumentTypeError(f"{word}: expected {name} {allowed}")
     return value
+
+
+COUNT, SEED, ABOVE_0 = (
+    whole_number(Range(1)),
+    whole_number(Range(0)),
+    any_number(Range(0, above=True)),
+)

@@ -159,6 +159,7 @@ EXERCISES = (
     Exercise(
         name="cam_from_world",
         lesson=LESSON,
+        spare=True,
         task=(
             "cam_from_world(points (P, 3), R (3, 3), t (3)) -> (P, 3): "
             "X_cam = R X_world + t, for every row of points"
@@ -211,6 +212,7 @@ EXERCISES = (
     Exercise(
         name="distort_radial",
         lesson=LESSON,
+        spare=True,
         task=(
             "distort_radial(flat (P, 2), k1, k2) -> (P, 2): "
             "multiply each point by 1 + k1 r^2 + k2 r^4, r its distance from 0"
@@ -240,6 +242,7 @@ EXERCISES = (
     Exercise(
         name="ray_direction",
         lesson=LESSON,
+        spare=True,
         task=(
             "ray_direction(px (P, 2), K (3, 3), R (3, 3)) -> (P, 3): "
             "unit vectors in the world from the camera through each pixel"
@@ -266,6 +269,7 @@ EXERCISES = (
     Exercise(
         name="camera_centre",
         lesson=LESSON,
+        spare=True,
         task=(
             "camera_centre(R (3, 3), t (3)) -> (3): "
             "the camera's place in the world, the point with R C + t = 0"

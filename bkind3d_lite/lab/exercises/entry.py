@@ -60,6 +60,7 @@ class Exercise:
     tolerance: float = 1e-4  # of the largest expected number
     cases: int = 20
     scaled: bool = False  # the answer is defined up to a common factor
+    spare: bool = False  # in no lesson: for homework or an exam
 
     @property
     def is_value(self) -> bool:

@@ -59,6 +59,7 @@ EXERCISES = (
     Exercise(
         name="conv_size",
         lesson=LESSON,
+        spare=True,
         task="conv_size(size, kernel, stride, padding) -> int: width of a convolution's output",
         reference=_conv_size,
         make=_sizes,

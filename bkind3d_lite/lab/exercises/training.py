@@ -106,6 +106,7 @@ EXERCISES = (
     Exercise(
         name="running_average",
         lesson=LESSON,
+        spare=True,
         task=(
             "running_average(values (T), decay) -> (T): average_t = decay x average_(t-1) "
             "+ (1 - decay) x value_t, beginning with the first value"

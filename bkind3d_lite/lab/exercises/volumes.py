@@ -69,6 +69,7 @@ EXERCISES = (
     Exercise(
         name="unproject",
         lesson=LESSON,
+        spare=True,
         task=(
             "unproject(maps (V, C, h, w), ndc (V, P, 2)) -> (V, C, P): "
             "bilinear samples of each view's maps at the projected points"

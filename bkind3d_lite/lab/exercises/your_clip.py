@@ -99,6 +99,7 @@ EXERCISES = (
     Exercise(
         name="on_body_share",
         lesson=LESSON,
+        spare=True,
         task=(
             "on_body_share(distance (T, K), body_length) -> number: "
             "share of all keypoints within 0.15 body lengths of a bone"
