@@ -68,7 +68,8 @@ STREET = {
     ],
     "lab": [
         "exercises", "cage", "sandbox", "checks", "nursery", "fence", "submissions", "suspicion",
-        "grading", "gradebook", "feedback", "similarity", "notebook_pages", "notebook_tools", "desk",
+        "grading", "gradebook", "feedback", "similarity", "notebook_pages", "notebook_tools",
+        "desk",
     ],
 }  # fmt: skip
 ORDER = list(STREET)

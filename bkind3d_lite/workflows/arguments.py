@@ -367,6 +367,6 @@ VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     ),
     "lab": (
         add_lab,
-        "for teachers: grade notebooks, make the key, a release for students, an otter export",
+        "for teachers: grade a folder of student notebooks",
     ),
 }
