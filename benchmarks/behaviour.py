@@ -1,67 +1,102 @@
-"""Behaviour: what the true joints of rendered clips tell of what the animal does, beside baselines.
+"""Behaviour: what the true joints of rendered clips tell of what the animal does, beside baselines,
+and what keypoints do that nobody labelled.
 
-    MUJOCO_GL=osmesa python tools/render_samples.py --clip rat --part train --dry --every 3 \
-        --frames 6000 --seed 5 --out acts/5        # and another seed to test on
+    for seed in 5 8; do MUJOCO_GL=osmesa python tools/render_samples.py --clip rat --part train \
+        --deck rear=1 groom=1 sniff=1 look=1 --every 3 --frames 9000 --seed $seed --out acts/$seed \
+        --dry; done
     python benchmarks/behaviour.py --train acts/5/rat/train --test acts/8/rat/train
 
 Folders hold truth.npz and acts.npz, of other seeds than the bundled clips, whose few bouts prove
 nothing. With `--bouts` it only counts how often each act begins. Joints are read as they are,
-and with noise of the size of a tracker's.
+and with noise of the size of a tracker's. With films (without `--dry`; `--bare` is faster) and
+`--checkpoint` the folders are tracked, and the keypoints read in the joints' place.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from bkind3d_lite.clips import Skeleton, Track
-from bkind3d_lite.tasks import BehaviourClassifier, PoseFeatures, read_acts
+from bkind3d_lite.clips.exports import read_track
+from bkind3d_lite.tasks import Acts, BehaviourClassifier, PoseFeatures, read_acts
+from bkind3d_lite.training import tracking
+from bkind3d_lite.training.checkpoints import load
+from bkind3d_lite.training.orientation import oriented_part
 from bkind3d_lite.workflows.classify_rows import ClassifyRow, LabelledPart, classified, table_of
 from bkind3d_lite.workflows.classify_run import alike
+from bkind3d_lite.workflows.track_run import open_surveyed
+
+Parts = tuple[list[LabelledPart], list[LabelledPart]]
 
 
 def true_part(folder: Path, noise: float, only: str) -> LabelledPart:
     """The true joints of a rendered folder as a labelled track; noise in the unit of the truth."""
-    begin, end = (float(x) for x in only.split(":"))
     with np.load(folder / "truth.npz") as truth:
         names = tuple(str(n) for n in truth["names"])
         edges = tuple((int(a), int(b)) for a, b in truth["edges"])
         world, fps = torch.from_numpy(truth["positions"]), float(truth["fps"])
-    acts = read_acts(folder / "acts.npz")
-    rows = slice(int(begin * len(world)), int(end * len(world)))
     world = world + noise * torch.randn(world.shape, generator=torch.Generator().manual_seed(0))
-    track = Track(world[rows], torch.ones(world[rows].shape[:2]), Skeleton(names, edges), fps)
-    acts = type(acts)(acts.names, acts.labels[rows])
-    return LabelledPart(f"{folder.parents[1].name}", acts, fps, track=track)
+    return cut(folder, Track(world, torch.ones(world.shape[:2]), Skeleton(names, edges), fps), only)
+
+
+def found_part(
+    folder: Path, checkpoint: Path, cameras: list[str] | None, only: str
+) -> LabelledPart:
+    """What a checkpoint finds in a rendered folder's films; tracked once."""
+    kept = folder / "keypoints.npz"
+    if not kept.is_file():
+        model, recipe, header = load(checkpoint, tracking=True)
+        part = oriented_part(model, open_surveyed(folder, recipe, header, cameras=cameras))
+        print(f"{folder}: {part.survey.heading}", flush=True)
+        tracking.track(model, recipe, part.clip, part.survey).save(kept)
+    return cut(folder, read_track(kept), only)
+
+
+def cut(folder: Path, track: Track, only: str) -> LabelledPart:
+    """A stretch of a labelled track; `only`: FROM:TO, shares of its length."""
+    begin, end = (round(float(x) * len(track.world)) for x in only.split(":"))
+    acts, rows = read_acts(folder / "acts.npz"), slice(begin, end)
+    fields = dict(world=track.world[rows], confidence=track.confidence[rows])
+    if track.covariance is not None:
+        fields["covariance"] = track.covariance[rows]
+    track = Track(**fields, skeleton=track.skeleton, fps=track.fps)
+    acts = Acts(acts.names, acts.labels[rows])
+    return LabelledPart(folder.parents[1].name, acts, track.fps, track=track)
+
+
+def both_parts(args: argparse.Namespace, read: Callable[[Path, str], LabelledPart]) -> Parts:
+    """What is learned from and what is scored, numbered alike."""
+    train = [read(folder, args.train_share) for folder in args.train]
+    test = [read(folder, args.test_share) for folder in args.test]
+    return alike(train, test)[:2]
 
 
 def measured(args: argparse.Namespace) -> list[ClassifyRow]:
     """All rows of the table."""
-    rows = []
-    for noise in (0.0, args.noise):
-        parts = [
-            [true_part(folder, noise, only) for folder in folders]
-            for folders, only in ((args.train, args.train_share), (args.test, args.test_share))
-        ]
-        train, test, _ = alike(*parts)
-        how = dict(epochs=args.epochs, batch=64)
-        made = [
-            BehaviourClassifier.in_seconds(args.seconds, train[0].fps, seed=seed, **how)
-            for seed in args.seeds
-        ]
-        words = f"true joints{f' + {noise:g} mm' if noise else ''}"
-        both = (train, test)
-        rows.append(classified(f"{words}, body", PoseFeatures(frame="body"), both, made))
-        if not noise:
-            flat = PoseFeatures(frame="body", height=False)
-            rows.append(classified(f"{words}, body, no height", flat, both, made))
-            rows.append(classified("centroid alone", PoseFeatures(frame="centroid"), both, made))
-            body = PoseFeatures(frame="body")
-            rows.append(classified("shuffled labels", body, both, made[:1], shuffled=True))
-    return rows
+    true = both_parts(args, lambda folder, only: true_part(folder, 0.0, only))
+    noisy = both_parts(args, lambda folder, only: true_part(folder, args.noise, only))
+    fps, how = true[0][0].fps, dict(epochs=args.epochs, batch=64)
+    made = [BehaviourClassifier.in_seconds(args.seconds, fps, seed=s, **how) for s in args.seeds]
+    body, alone = PoseFeatures(frame="body"), PoseFeatures(frame="centroid")
+    flat = PoseFeatures(frame="body", height=False)
+    asked = [("true joints, body", body, true), ("true joints, body, no height", flat, true)]
+    asked += [(f"true joints + {args.noise:g} mm, body", body, noisy)]
+    asked += [("true centroid alone", alone, true)]
+    if args.checkpoint:
+        found = both_parts(args, lambda *a: found_part(a[0], args.checkpoint, args.cameras, a[1]))
+        parts = ("keypoints", "confidence", "covariance")
+        for n in (1, 2, 3):
+            asked += [
+                (f"discovered {' + '.join(parts[:n])}", PoseFeatures(parts[:n], "body"), found)
+            ]
+        asked += [("discovered centroid alone", alone, found)]
+    rows = [classified(name, features, both, made) for name, features, both in asked]
+    return [*rows, classified("shuffled labels", body, true, made[:1], shuffled=True)]
 
 
 def main() -> None:
@@ -72,8 +107,10 @@ def main() -> None:
     parser.add_argument("--test-share", default="0:1")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--noise", type=float, default=20.0, help="mm")
+    parser.add_argument("--checkpoint", type=Path, help="also track the films with this")
+    parser.add_argument("--cameras", nargs="+", help="names of those that were filmed")
     parser.add_argument("--bouts", action="store_true")
     args = parser.parse_args()
     for name, folders in (("train", args.train), ("test", args.test)):

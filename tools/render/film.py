@@ -30,14 +30,20 @@ def compile_scene(clip, cameras):
 
 
 class Eye:
-    """One camera: pose in, image (H, W, 3) uint8 out."""
+    """One camera: pose in, image (H, W, 3) uint8 out.
 
-    def __init__(self, clip, cameras, index):
+    bare: without shadows and reflections, four times faster.
+    """
+
+    def __init__(self, clip, cameras, index, bare=False):
         self.camera, self.look = cameras[index], clip.looks[cameras[index].name]
         self.model, lenses = compile_scene(clip, cameras)
         self.lens = lenses[index]
         self.data = mujoco.MjData(self.model)
         self.renderer = mujoco.Renderer(self.model, self.lens.side, self.lens.side)
+        if bare:
+            for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+                self.renderer.scene.flags[flag] = 0
         self.option = mujoco.MjvOption()
         self.option.geomgroup[:] = [group in SHOWN for group in range(6)]
         self.option.sitegroup[:] = 0
@@ -69,13 +75,13 @@ def vignette(size):
     return (1 - 0.10 * (x * x + y * y))[..., None].astype(np.float32)
 
 
-def shoot(clip, size, index, poses, seed, path, every=1):
+def shoot(clip, size, index, poses, seed, path, every=1, bare=False):
     """Film all poses (T, nq) with one camera into an H.264 file, written atomically.
 
     They are every so many frames of the clip's rate.
     """
     cameras = clip.cameras(size)
-    eye = Eye(clip, cameras, index)
+    eye = Eye(clip, cameras, index, bare)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.part.mp4")
