@@ -20,27 +20,24 @@ from pathlib import Path
 import torch
 
 from bkind3d_lite.clips import MultiViewClip, open_clip
+from bkind3d_lite.clips.lessons import box_side
+from bkind3d_lite.clips.occlusion import occluders_of
 from bkind3d_lite.clips.pseudo_labels import PseudoLabels, pseudo_labels
 from bkind3d_lite.evaluation import aligned_mpjpe, n_mpjpe
 from bkind3d_lite.evaluation.pose_scores import PoseStructure, pck
 from bkind3d_lite.files import bundled, write_atomically
 from bkind3d_lite.poses2d import Poses2D, read_people
-from bkind3d_lite.recipes import EncoderRecipe
-from bkind3d_lite.students.occlusion import Occluders, blobs
-from bkind3d_lite.students.pictures import Augment, Pictures, labelled_pictures
+from bkind3d_lite.recipes import STUDENT
 from bkind3d_lite.students.refiner import PoseRefiner
-from bkind3d_lite.students.student import (
-    Schooling,
-    StudentRecipe,
-    begin_schooling,
-    recite,
-    save_student,
-    teach_student,
-)
+from bkind3d_lite.students.student import all_pictures, in_camera, recite
+from bkind3d_lite.training import checkpoints
+from bkind3d_lite.training.loop import Run, batches, begin, train
+from bkind3d_lite.training.prefetch import prefetch
 
 OUT = Path(__file__).parents[1] / "build" / "bench"
 HUMAN = bundled("data_samples") / "human"
 SETTINGS = ("truth", "stretch", "marks", "robust", "plain", "found", "unseen", "occluded")
+UNSEEN = {"unseen": (("cam1", "cam2", "cam3"), [3])}  # cameras that teach, views that are asked
 EVERY = slice(0, 3000, 30)  # the moments of poses2d.npz
 OTHERS = slice(15, 3000, 30)  # moments between them, for the refinement unit
 
@@ -63,10 +60,10 @@ def labels_of(clip: MultiViewClip, setting: str, seed: int) -> PseudoLabels:
     return pseudo_labels(clip, None, how, times=times).joints(poses.names)
 
 
-def asked(clip: MultiViewClip, times: slice, views: list[int] | None = None) -> Pictures:
-    """Pictures with the truth of the detector's joints."""
-    labels = pseudo_labels(clip, None, "truth", times=times).joints(detected("test").names)
-    return labelled_pictures(clip, labels, views)
+def asked(clip: MultiViewClip, times: slice) -> MultiViewClip:
+    """The clip with the truth of the detector's joints at some times."""
+    truth = pseudo_labels(clip, None, "truth", times=times)
+    return truth.joints(detected("test").names).of(clip)
 
 
 def scores(said: torch.Tensor, truth: torch.Tensor, pss: dict[int, PoseStructure]) -> dict:
@@ -82,48 +79,58 @@ def scores(said: torch.Tensor, truth: torch.Tensor, pss: dict[int, PoseStructure
     return row | {f"pss{k}": p.score(*with_root) for k, p in pss.items()}
 
 
-def run(setting: str, seed: int, steps: int) -> list[dict]:
+def student_of(setting: str, seed: int, steps: int) -> tuple[Run, MultiViewClip]:
+    """The student of a setting, and what it was taught."""
+    clip = open_clip(HUMAN / "train")
+    taught = labels_of(clip, setting, seed).of(clip)
+    teachers = UNSEEN[setting][0] if setting in UNSEEN else None
+    occlude = "blobs" if setting == "occluded" else None
+    recipe = STUDENT.with_(steps=steps, encoder_width=16, occlude=occlude, taught_by=teachers)
+    run = begin(recipe, taught, seed)
+    for step in train(run, prefetch(batches(run, taught, None))):
+        if step.index >= steps:
+            break
+    checkpoints.save(run, OUT / f"student_{setting}_{seed}.safetensors", whole=False)
+    return run, taught
+
+
+def examined(setting: str, seed: int, steps: int) -> list[dict]:
     """Teach one student, ask it, refine what it says."""
-    train, test = (open_clip(HUMAN / part) for part in ("train", "test"))
-    views = [0, 1, 2] if setting == "unseen" else None
-    taught = labelled_pictures(train, labels_of(train, setting, seed), views)
-    recipe = StudentRecipe(steps=steps, encoder=EncoderRecipe(encoder_width=16))
-    lesson, begin = begin_schooling(recipe, taught, seed), time.process_time()
-    occluders = Occluders(blobs())
-    change = Augment(occlude=occluders if setting == "occluded" else None)
-    for _ in teach_student(lesson, taught, change):
-        pass
-    seconds = time.process_time() - begin
-    save_student(lesson, OUT / f"student_{setting}_{seed}.safetensors")
-    quiz = asked(test, slice(0, 1000, 8), [3] if setting == "unseen" else None)
-    truth = quiz.in_camera()
-    known = asked(train, EVERY).in_camera()
+    start = time.process_time()
+    run, taught = student_of(setting, seed, steps)
+    row = dict(setting=setting, seed=seed, steps=steps, seconds=time.process_time() - start)
+    train_part, test = open_clip(HUMAN / "train"), open_clip(HUMAN / "test")
+    quiz = asked(test, slice(0, 1000, 8))
+    picks = all_pictures(quiz, UNSEEN[setting][1] if setting in UNSEEN else None)
+    truth = in_camera(quiz, picks)
+    every = asked(train_part, EVERY)
+    known = in_camera(every, all_pictures(every))
     padded = torch.cat([torch.zeros(len(known), 1, 3), known], 1)
     pss = {k: PoseStructure(k).fit(padded) for k in (50, 100)}
-    said = recite(lesson.student, quiz, quiz.side)
-    hidden = recite(lesson.student, quiz, quiz.side, change=Augment(colour=0, occlude=occluders))
-    row = dict(setting=setting, seed=seed, steps=steps, seconds=seconds)
+    said = recite(run.model, run.recipe, quiz, picks)
+    hidden = recite(run.model, run.recipe, quiz, picks, occlude=occluders_of("blobs"))
     rows = [
         row | scores(said, truth, pss),
         row | dict(setting=f"{setting}, asked occluded") | scores(hidden, truth, pss),
         row | dict(setting="mean pose") | scores(known.mean(0).expand_as(truth), truth, pss),
     ]
     if setting in ("truth", "robust", "found"):
-        rows += [row | r | scores(x, truth, pss) for r, x in refined(lesson, train, taught, said)]
+        rows += [row | r | scores(x, truth, pss) for r, x in refined(run, train_part, taught, said)]
     return rows
 
 
-def refined(lesson: Schooling, train: MultiViewClip, taught: Pictures, said: torch.Tensor) -> list:
+def refined(run: Run, part: MultiViewClip, taught: MultiViewClip, said: torch.Tensor) -> list:
     """The student's poses after a refinement unit taught by truth, and by labels alone."""
-    between = asked(train, OTHERS)
-    before = recite(lesson.student, between, between.side)
-    unit = PoseRefiner(256, epochs=100, seed=lesson.seed).fit(before, between.in_camera())
-    blind = PoseRefiner(256, epochs=60, seed=lesson.seed).denoise(
-        taught.in_camera() * (between.side / taught.side)
-    )
+    between = asked(part, OTHERS)
+    picks = all_pictures(between)
+    before, after = recite(run.model, run.recipe, between, picks), in_camera(between, picks)
+    unit = PoseRefiner(256, epochs=100, seed=run.seed).fit(before, after)
+    labels = in_camera(taught, all_pictures(taught))
+    factor = box_side(between) / box_side(taught)  # from the labels' unit
+    blind = PoseRefiner(256, epochs=60, seed=run.seed).denoise(labels * factor)
     return [
-        (dict(setting="refined by truth of other moments"), unit.predict(said)),
-        (dict(setting="refined by labels alone"), blind.predict(said)),
+        (dict(refined="by truth of other moments"), unit.predict(said)),
+        (dict(refined="by labels alone"), blind.predict(said)),
     ]
 
 
@@ -135,7 +142,7 @@ def main() -> None:
     given = parser.parse_args()
     path = OUT / "students.json"
     for setting in given.settings:
-        rows = run(setting, given.seed, given.steps)
+        rows = examined(setting, given.seed, given.steps)
         rows = (json.loads(path.read_text()) if path.is_file() else []) + rows
         write_atomically(path, lambda file: file.write_text(json.dumps(rows, indent=1)))
     for row in json.loads(path.read_text()):

@@ -62,6 +62,8 @@ def _track(given: Namespace) -> None:
     verb: Any = track_folder
     if any(sharded.values()):
         verb, how = track_shards, {**sharded, **how}
+    elif given.box:
+        how["box"] = given.box
     _print_track(verb(given.checkpoint, given.clip, given.out, **how), given.out)
 
 
@@ -150,16 +152,20 @@ def _pseudo(given: Namespace) -> None:
 def _student(given: Namespace) -> None:
     from .workflows.student_run import teach_folder
 
+    words = [f"image_wh=[{given.size}, {given.size}]"] if given.size else []
+    words += [f"taught_by={given.views}"] if given.views else []
+    words += [f"{key}={value}" for key in ("occlude", "after") if (value := getattr(given, key))]
     teach_folder(
         given.clip,
         given.labels,
         given.out,
+        recipe=given.recipe,
+        sets=[*given.set, *words],
         test=given.test,
-        views=given.views,
         steps=given.steps,
-        size=given.size,
-        occlude=given.occlude,
+        resume=given.resume,
         seed=given.seed,
+        device=given.device,
         **opening(given),
     )
 
@@ -300,7 +306,7 @@ def _messages() -> Iterator[None]:
 
 def _stopped(given: Namespace) -> str:
     """What a Ctrl-C that nobody has taken care of says."""
-    if given.verb not in ("quickstart", "train"):
+    if given.verb not in ("quickstart", "train", "student"):
         return "stopped"
     return (
         f"stopped; the last checkpoint, if there is one, is in {given.out}: continue with --resume"

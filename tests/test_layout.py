@@ -34,9 +34,9 @@ STREET = {
         "video_headers", "video_index", "display", "camera_footage", "videos", "recordings",
         "frame_cache", "heading", "tracks", "image_tracks", "moving_light", "foreground",
         "extent", "sampling", "clip",
-        "pseudo_labels", "single_view", "exports", "synthetic", "background", "survey",
-        "survey_files", "hull_motion", "look", "heading_finder", "calibration_faults",
-        "hull_agreement", "rig_checks", "recording_checks", "label_checks",
+        "pseudo_labels", "occlusion", "lessons", "exports", "synthetic", "background", "survey",
+        "survey_files", "single_view", "hull_motion", "look", "heading_finder",
+        "calibration_faults", "hull_agreement", "rig_checks", "recording_checks", "label_checks",
     ],
     "evaluation": ["regressors", "errors", "pose_scores", "body_bound", "protocol", "image_scores"],
     "tasks": [
@@ -45,14 +45,14 @@ STREET = {
     ],
     "model": [
         "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks", "networks",
-        "keypoints", "lifts", "edges", "perceptual", "losses", "discoverer", "objective", "builder",
+        "keypoints", "lifts", "integral", "edges", "perceptual", "losses", "discoverer", "objective", "builder",
     ],
     "training": [
         "precision", "prefetch", "orientation", "loop", "tracking", "image_tracking",
         "checkpoints", "memory_planner",
         "diagnostics",
     ],
-    "students": ["pictures", "mpii", "occlusion", "student", "refiner"],
+    "students": ["mpii", "student", "refiner"],
     "viz": [
         "colours", "arrows", "overlays", "films", "plots", "model_images", "skeleton_edits",
         "traces", "scenes", "player", "interactive", "widgets", "dashboard", "report_page",

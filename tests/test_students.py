@@ -1,4 +1,4 @@
-"""Students: labels move with their picture, and what is taught is learned."""
+"""Students: labels move with their picture, and what is taught is learned, as every run is."""
 
 import json
 from dataclasses import replace
@@ -7,138 +7,148 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from bkind3d_lite.__main__ import main
-from bkind3d_lite.clips.clip import open_clip
-from bkind3d_lite.clips.pseudo_labels import PseudoLabels
+from bkind3d_lite.clips.clip import SurveyedClip, open_clip
+from bkind3d_lite.clips.lessons import (
+    DRAWS,
+    UNCHANGED,
+    box_side,
+    fitted_to_labels,
+    labelled_batch,
+    lesson_batches,
+    one_each,
+    taught_times,
+    turned_cameras,
+)
+from bkind3d_lite.clips.occlusion import Occluders, blobs, occluders_of, voc_objects
+from bkind3d_lite.clips.pseudo_labels import PseudoLabels, load_labels, pseudo_labels
+from bkind3d_lite.clips.single_view import body_boxes, one_view, picture_clip
 from bkind3d_lite.evaluation import n_mpjpe
 from bkind3d_lite.files import bundled
-from bkind3d_lite.recipes import EncoderRecipe
+from bkind3d_lite.model.keypoints import Keypoints
+from bkind3d_lite.model.losses import taught_pose
+from bkind3d_lite.recipes import STUDENT, LessonRecipe
 from bkind3d_lite.students.mpii import (
     FLAT_SIDE,
     MPII_NAMES,
-    mpii_pictures,
+    mpii_clip,
     pckh,
     read_mpii,
     save_mpii,
 )
-from bkind3d_lite.students.occlusion import Occluders, blobs, voc_objects
-from bkind3d_lite.students.pictures import (
-    NO_CHANGE,
-    Augment,
-    cut,
-    labelled_pictures,
-    turned_cameras,
-)
 from bkind3d_lite.students.refiner import PoseRefiner, RefinementUnit
-from bkind3d_lite.students.student import (
-    Student,
-    StudentRecipe,
-    begin_schooling,
-    load_student,
-    recite,
-    save_student,
-    teach_student,
-)
-from bkind3d_lite.workflows.student_run import _score
+from bkind3d_lite.students.student import all_pictures, in_camera, read_poses, recite
+from bkind3d_lite.training import batches, begin, load, save, train
+from bkind3d_lite.training.checkpoints import resume
+from bkind3d_lite.workflows.student_run import examine_student
+from bkind3d_lite.workflows.train_run import fit
 
-SMALL = StudentRecipe(
-    image_wh=(32, 32), depth=4, encoder=EncoderRecipe(encoder_width=8), batch=8, steps=60
-)
+SMALL = STUDENT.with_(image_wh=(32, 32), depth_cells=4, encoder_width=8, batch=8, steps=60)
 
 
 def random(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def drawn(seed=0):
-    return torch.Generator().manual_seed(seed)
+def draws(n, seed=0):
+    return torch.rand(n, DRAWS, generator=torch.Generator().manual_seed(seed))
+
+
+def labels_for(clip):
+    """Its truth as labels."""
+    return PseudoLabels(
+        world=clip.truth,
+        weight=torch.ones(clip.truth.shape[:2]),
+        frames=torch.arange(len(clip)),
+        names=clip.skeleton.names,
+        rig=clip.rig,
+        source={},
+    )
 
 
 @pytest.fixture(scope="module")
 def taught(clip):
-    """The synthetic figure's truth as labels, its pictures of two cameras."""
-    labels = PseudoLabels(
-        world=clip.truth,
-        weight=torch.ones(clip.truth.shape[:2]),
-        frames=torch.arange(len(clip)),
-        names=clip.skeleton.names,
-        rig=clip.rig,
-        source={},
-    )
-    return labelled_pictures(clip, labels, [0, 2])
+    """The synthetic figure, its truth as labels."""
+    return labels_for(clip).of(clip)
+
+
+def advance(run, clip, to):
+    return [step.losses["pose"] for step in train_to(run, clip, to)]
+
+
+def train_to(run, clip, to):
+    for step in train(run, batches(run, clip, None)):
+        yield step
+        if step.index >= to:
+            return
 
 
 # ---- pictures ------------------------------------------------------------------------------------
 def test_each_picture_has_its_own_camera(taught, clip):
-    assert len(taught) == 2 * len(clip) and taught.rig.K.shape == (len(taught), 1, 3, 3)
-    px = taught.rig.px_from_world(taught.world)[len(clip), 0]
-    assert_close(px, clip.rig.px_from_world(clip.truth[0])[2], atol=1e-2, rtol=0)
-    assert_close(taught.frames[len(clip)], torch.as_tensor(clip.frames[0, 2]))
+    rig = one_each(taught.rig, torch.tensor([2, 0, 2]))
+    assert rig.K.shape == (3, 1, 3, 3)
+    px = rig.px_from_world(taught.truth[:3])[:, 0]
+    expected = clip.rig.px_from_world(clip.truth[:3].flatten(0, 1)).unflatten(1, (3, -1))
+    assert_close(px, torch.stack([expected[2, 0], expected[0, 1], expected[2, 2]]))
 
 
-def test_labels_of_too_few_joints_make_no_pictures(clip):
+def test_labels_of_too_few_joints_teach_nothing(clip):
+    labels = labels_for(clip)
     world = torch.full_like(clip.truth, torch.nan)
     world[:, 0] = clip.truth[:, 0]
-    labels = PseudoLabels(
-        world=world,
-        weight=torch.ones(world.shape[:2]),
-        frames=torch.arange(len(clip)),
-        names=clip.skeleton.names,
-        rig=clip.rig,
-        source={},
-    )
     with pytest.raises(ValueError, match="no frame has 70% of its"):
-        labelled_pictures(clip, labels)
+        taught_times(replace(labels, world=world).of(clip))
+    world[5:9] = clip.truth[5:9]
+    assert taught_times(replace(labels, world=world).of(clip)).tolist() == [5, 6, 7, 8]
+    with pytest.raises(ValueError, match="no labels to learn from"):
+        begin(SMALL, replace(clip, truth=None))
 
 
-def test_pictures_that_memory_cannot_hold_are_thinned_evenly(clip, caplog):
-    labels = PseudoLabels(
-        world=clip.truth,
-        weight=torch.ones(clip.truth.shape[:2]),
-        frames=torch.arange(len(clip)),
-        names=clip.skeleton.names,
-        rig=clip.rig,
-        source={},
-    )
-    moment = 2 * np.prod(np.asarray(clip.frames[0, 0]).shape)  # of two views
-    few = labelled_pictures(clip, labels, [0, 2], memory=2 * 3 * int(moment))
-    assert few.times.tolist() == 2 * [0, round((len(clip) - 1) / 2), len(clip) - 1]
-    assert f"3 of {len(clip)} labelled frames are used" in caplog.text
-    assert len(labelled_pictures(clip, labels)) == len(clip) * clip.rig.views
+def test_labels_of_some_cameras_are_of_a_clip_with_these(clip):
+    few = replace(clip, rig=clip.rig.take([3, 1]), frames=clip.frames[:, [3, 1]])
+    assert_close(labels_for(clip).of(few).rig.R, clip.rig.R[[3, 1]])
+    strange = replace(few, rig=replace(few.rig, names=("a", "b")))
+    with pytest.raises(ValueError, match="cameras a, b"):
+        labels_for(clip).of(strange)
 
 
 def dotted(taught, joint=3):
-    """The pictures, black but for a bright spot at one joint."""
-    H, W = taught.frames.shape[1:3]
-    px = taught.rig.px_from_world(taught.world)[:, 0, joint]
+    """The clip, black but for a bright spot at one joint."""
+    H, W = taught.frames.shape[2:4]
+    px = taught.rig.px_from_world(taught.truth[:, joint]).movedim(0, 1)  # (T, V, 2)
     y, x = torch.meshgrid(torch.arange(H) + 0.5, torch.arange(W) + 0.5, indexing="ij")
-    far = (x - px[:, 0, None, None]).square() + (y - px[:, 1, None, None]).square()
+    far = (x - px[..., 0, None, None]).square() + (y - px[..., 1, None, None]).square()
     spot = (255 * (-far / 4).exp()).to(torch.uint8)
-    return replace(taught, frames=spot[..., None].expand(-1, -1, -1, 3).contiguous())
+    return replace(taught, frames=spot[..., None].expand(*spot.shape, 3).contiguous())
 
 
-@pytest.mark.parametrize("change", [NO_CHANGE, Augment(60, 0, 0, 0), Augment(40, 0.3, 0.1, 0)])
+@pytest.mark.parametrize(
+    "change",
+    [UNCHANGED, replace(UNCHANGED, tilt=60.0), LessonRecipe(tilt=40, zoom=0.3, nudge=0.1, tint=0)],
+)
 def test_a_label_moves_with_its_picture(taught, change):
     """What is seen at the joint is seen there after every turn, scale and shift, not square."""
-    crops = cut(dotted(taught), taught.side, (64, 48), change, drawn())
-    mass = crops.images.mean(1)
+    recipe = replace(fitted_to_labels(SMALL.with_(image_wh=(64, 48)), taught), lesson=change)
+    picks = all_pictures(taught, [0, 2])
+    crops = labelled_batch(dotted(taught), picks, recipe, draws(len(picks[0])))
+    mass = crops.now[:, 0].mean(1)
     y, x = torch.meshgrid(torch.arange(48) + 0.5, torch.arange(64) + 0.5, indexing="ij")
     seen = torch.stack([(mass * a).sum((1, 2)) / mass.sum((1, 2)) for a in (x, y)], -1)
-    told = (crops.target[:, 3, :2] + 1) / 2 * torch.tensor([64.0, 48])
+    told = (crops.labels[:, 0, 3, :2] + 1) / 2 * torch.tensor([64.0, 48])
     inside = ((told > 6) & (told < torch.tensor([58.0, 42]))).all(-1)
     assert inside.float().mean() > 0.5
     assert (seen - told)[inside].norm(dim=-1).max() < 1
 
 
 def test_a_turn_about_the_axis_is_a_camera_turned(taught):
-    angle = torch.full((len(taught),), 0.5)
-    px = [
-        rig.px_from_world(taught.world)[:, 0]
-        for rig in (taught.rig, turned_cameras(taught.rig, angle))
-    ]
-    middle = taught.rig.K[:, 0, None, :2, 2]
+    picks = all_pictures(taught, [0, 2])
+    rig, world = one_each(taught.rig, picks[1]), taught.truth[picks[0]]
+    angle = torch.full((len(world),), 0.5)
+    px = [r.px_from_world(world)[:, 0] for r in (rig, turned_cameras(rig, angle))]
+    middle = rig.K[:, 0, None, :2, 2]
     before, after = (x - middle for x in px)
     c, s = np.cos(0.5), np.sin(0.5)
     expected = torch.stack([c * before[..., 0] - s * before[..., 1],
@@ -146,48 +156,167 @@ def test_a_turn_about_the_axis_is_a_camera_turned(taught):
     assert_close(after, expected, atol=0.05, rtol=0)
 
 
-def test_targets_lead_back_to_the_pose(taught):
-    """A student that says the targets is right to the last digit."""
+def oracle(run, monkeypatch):
+    """A student that says the labels."""
 
-    class Oracle(Student):
-        def forward(self, images):
-            crops = cut(self.asked.take(self.part), self.side, (32, 32), NO_CHANGE, drawn())
-            return crops.target, None
+    def said(batch):
+        pose = batch.labels[..., :3]
+        return Keypoints(pose[..., :2], None, torch.ones(pose.shape[:3]), depth=pose[..., 2])
 
-    oracle = Oracle(SMALL, taught.names)
-    oracle.asked, oracle.side, oracle.part = taught, taught.side, torch.arange(10)
-    some = taught.take(torch.arange(10))
-    assert_close(recite(oracle, some, taught.side), some.in_camera(), atol=0.05, rtol=1e-4)
+    monkeypatch.setattr(run.model, "keypoints", said)
+    return run.model
+
+
+def test_labels_lead_back_to_the_pose(taught, monkeypatch):
+    """A student that says the labels is right to the last digit."""
+    run, picks = begin(SMALL, taught), all_pictures(taught, [1])
+    poses = recite(oracle(run, monkeypatch), run.recipe, taught, picks)
+    assert_close(poses, in_camera(taught, picks), atol=0.05, rtol=1e-4)
+
+
+def test_the_box_holds_the_body(taught):
+    recipe = fitted_to_labels(SMALL, taught)
+    assert recipe.keypoints == 8 and recipe.lesson.joints == taught.skeleton.names
+    assert recipe.volume.side == pytest.approx(box_side(taught), rel=1e-3)
+    crops = labelled_batch(taught, all_pictures(taught), recipe)
+    assert (crops.labels[..., :3].abs() < 1).float().mean() > 0.99
+    wide = crops.labels[..., :2].amax(2) - crops.labels[..., :2].amin(2)  # of the joints, in ndc
+    assert_close((2 / wide.amax(-1)).median().item(), recipe.lesson.margin, rtol=0.05, atol=0)
 
 
 # ---- the student ---------------------------------------------------------------------------------
-def test_a_student_learns_resumes_its_draws_and_is_read_back(taught, tmp_path):
-    lesson = begin_schooling(SMALL, taught)
-    again = begin_schooling(SMALL, taught)
-    first = list(teach_student(lesson, taught))
-    assert first[:3] == [loss for loss, _ in zip(teach_student(again, taught), range(3))]
+def test_a_student_learns_and_is_read_back(taught, tmp_path):
+    run = begin(SMALL, taught)
+    first = advance(run, taught, 60)
     assert sum(first[-10:]) < 0.9 * sum(first[:10])
-    student, side = load_student(save_student(lesson, tmp_path / "s.safetensors"))
-    truth, mean = taught.in_camera(), taught.in_camera().mean(0)
-    said = recite(student, taught, side)
-    assert_close(said, recite(lesson.student, taught, side))
-    assert n_mpjpe(said, truth).mean() < n_mpjpe(mean.expand_as(truth), truth).mean()
-    with pytest.raises(FileNotFoundError, match="no student here"):
-        load_student(tmp_path / "none")
-    with pytest.raises(ValueError, match="no student's checkpoint"):
-        load_student(bundled("data_samples") / "checkpoints" / "rat.safetensors")
+    model, recipe, _ = load(save(run, tmp_path / "s.safetensors", whole=False), tracking=True)
+    picks = all_pictures(taught)
+    truth = in_camera(taught, picks)
+    said = recite(model, recipe, taught, picks)
+    assert_close(said, recite(run.model, run.recipe, taught, picks))
+    assert n_mpjpe(said, truth).mean() < n_mpjpe(truth.mean(0).expand_as(truth), truth).mean()
+
+
+def test_a_killed_student_goes_on_to_the_same_digits(taught, tmp_path, monkeypatch):
+    """Killed after its fourth step, two after the last checkpoint; and all that a run keeps."""
+    recipe, part = SMALL.with_(steps=6, occlude="blobs"), SurveyedClip(taught, None)
+    how = dict(checkpoint_every=2, pictures_every=3)
+    fit(begin(recipe, taught, 1), part, tmp_path / "whole", **how)
+    with monkeypatch.context() as patch:
+        patch.setattr("bkind3d_lite.workflows.train_run.save", killed_at(4))
+        with pytest.raises(SystemExit):
+            fit(begin(recipe, taught, 1), part, tmp_path / "killed", **how)
+    fit(resume(tmp_path / "killed" / "checkpoint.safetensors", taught), part, tmp_path / "killed")
+    one, two = (load_file(tmp_path / n / "checkpoint.safetensors") for n in ("whole", "killed"))
+    assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+    tables = [(tmp_path / n / "losses.csv").read_text() for n in ("whole", "killed")]
+    assert tables[0] == tables[1] and tables[0].startswith("step,pose\n1,")
+    sheet = np.asarray(Image.open(tmp_path / "whole" / "pictures" / "step_0000003.jpg"))
+    assert sheet.std() > 10
+
+
+def killed_at(step):
+    def saved(run, path):
+        if run.step >= step:
+            raise SystemExit(137)
+        save(run, path)
+
+    return saved
+
+
+def test_a_student_of_other_labels_is_not_gone_on_with(taught, tmp_path):
+    path = save(begin(SMALL, taught), tmp_path / "s.safetensors")
+    other = replace(taught, truth=taught.truth + 1)
+    with pytest.raises(ValueError, match="labels .* there, .* here"):
+        resume(path, other)
+
+
+def test_ranks_share_the_pictures_of_one_process(taught):
+    recipe = fitted_to_labels(SMALL.with_(batch=6, occlude="blobs"), taught)
+    whole = lesson_batches(taught, recipe, seed=3, start=7)
+    half = recipe.with_(batch=3)
+    parts = [lesson_batches(taught, half, seed=3, start=7, share=(r, 2)) for r in (0, 1)]
+    for _ in range(2):
+        one, (a, b) = next(whole), (next(p) for p in parts)
+        for key in ("index", "now", "labels"):
+            assert torch.equal(torch.cat([getattr(a, key), getattr(b, key)]), getattr(one, key))
+    said = random(6, 1, 8, 3)
+    labels = one.labels * torch.tensor([1.0, 1, 1, 0.5])
+    labels[0, ..., 3] = 0
+    halves = [taught_pose(said[p], labels[p], 0.05) for p in (slice(0, 3), slice(3, 6))]
+    assert_close(sum(halves) / 2, taught_pose(said, labels, 0.05))
 
 
 def test_a_flat_student_does_not_learn_depth(taught):
-    lesson = begin_schooling(replace(SMALL, depth=1, steps=2), taught)
-    crops = cut(taught.take(torch.arange(4)), taught.side, (32, 32), NO_CHANGE, drawn())
-    said, _ = lesson.student(crops.images)
-    assert (said[..., 2] == 0).all()
-    before = next(teach_student(lesson, taught))
-    deep = replace(taught, world=taught.world.clone())
-    assert before == next(
-        teach_student(begin_schooling(replace(SMALL, depth=1, steps=2), taught), deep)
+    recipe = SMALL.with_(depth_cells=1)
+    run, deep = begin(recipe, taught), begin(recipe, taught)
+    crops = next(batches(run, taught, None))
+    assert (run.model(crops).now.depth == 0).all()
+    labels = crops.labels + torch.tensor([0.0, 0, 9, 0])
+    one, two = (
+        next(train(r, iter([replace(crops, labels=x)]))).losses
+        for r, x in ((run, crops.labels), (deep, labels))
     )
+    assert one == two
+
+
+def test_what_learns_from_labels_is_a_student():
+    with pytest.raises(ValueError, match="lift = 'flat', explain = 'labels'"):
+        SMALL.with_(lift="flat")
+    with pytest.raises(ValueError, match="lift = 'integral', explain = 'change'"):
+        SMALL.with_(explain="change")
+
+
+# ---- new pictures --------------------------------------------------------------------------------
+def test_new_pictures_are_read_in_their_box(taught, monkeypatch):
+    """Told only boxes about the joints, an oracle's poses are seen where they are."""
+    run, one = begin(SMALL, taught), one_view(taught, 2)
+    px = one.marks[:, 0]
+    boxes = torch.cat([px.amin(1), px.amax(1) - px.amin(1)], 1)
+    root = taught.truth.nanmean(1, keepdim=True)
+    about = (taught.truth - root) @ taught.rig.R[2].mT
+
+    def ruler(clip, picks, window, wh, angle=None):
+        line = (window.corner, window.corner + window.extent)
+        images = torch.zeros(len(picks[0]), 3, wh[1], wh[0])
+        images[:, :2, 0, 0] = line[0][:, 0]
+        images[:, 0, 0, -1], images[:, 1, -1, 0] = line[1][:, 0].unbind(-1)
+        return images
+
+    def said(batch):  # the joints' places in the crop, by the ruler in it
+        x, y = batch.now[:, 0, 0], batch.now[:, 0, 1]
+        corner = torch.stack([x[:, 0, 0], y[:, 0, 0]], -1)[:, None]
+        far = torch.stack([x[:, 0, -1], y[:, -1, 0]], -1)[:, None]
+        ndc = 2 * (px[batch.index] - corner) / (far - corner) - 1
+        depth = about[batch.index, :, 2] / (run.recipe.volume.side / 2)
+        sure = torch.ones(depth.shape)[:, None]
+        return Keypoints(ndc[:, None], None, sure, depth=depth[:, None])
+
+    monkeypatch.setattr("bkind3d_lite.students.student.cut_turned", ruler)
+    monkeypatch.setattr(run.model, "keypoints", said)
+    flat, pose = read_poses(run.model, run.recipe, one, boxes)
+    assert_close(flat.px, px, atol=1e-2, rtol=0)
+    expected = about[..., [0, 2, 1]] * torch.tensor([1.0, 1, -1])  # z up in the picture
+    assert n_mpjpe(pose.world, expected).mean() < 0.1 * expected.norm(dim=-1).mean()
+
+
+def test_bodies_are_boxed_by_the_foreground(taught):
+    boxes = body_boxes(taught)
+    px = taught.rig.px_from_world(taught.truth.flatten(0, 1)).unflatten(1, taught.truth.shape[:2])
+    middle = (px.amin(2) + px.amax(2)).movedim(0, 1) / 2  # (T, V, 2)
+    off = (boxes[..., :2] + boxes[..., 2:] / 2 - middle).norm(dim=-1)
+    assert off.median() < 4  # of 96 x 64 pixels
+
+
+def test_a_picture_is_a_clip_with_its_box(tmp_path):
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(tmp_path / "a.png")
+    one = picture_clip(tmp_path / "a.png")
+    assert one.boxes.tolist() == [[0, 0, 40, 30]] and one.rig.wh == (40, 30)
+    with pytest.raises(ValueError, match="has no part in a picture of 40 x 30"):
+        picture_clip(tmp_path / "a.png", (50, 0, 5, 5))
+    (tmp_path / "b.png").write_text("no")
+    with pytest.raises(ValueError, match="b.png: not an image"):
+        picture_clip(tmp_path / "b.png")
 
 
 # ---- people marked in single images --------------------------------------------------------------
@@ -215,27 +344,37 @@ def test_mpii_counts_pixels_from_one_and_is_read_back(marked):
 
 def test_marked_people_are_pictures_whose_marks_move_with_them(marked):
     people, _ = marked
-    crops = cut(
-        dotted(mpii_pictures(people, 96), MPII_NAMES.index("left_knee")), FLAT_SIDE, (64, 64),
-        Augment(20, 0.1, 0, 0), drawn(),
-    )  # fmt: skip
-    spot = crops.images.mean(1).flatten(1).argmax(1)
+    knee, pictured = MPII_NAMES.index("left_knee"), mpii_clip(people, 96)
+    recipe = fitted_to_labels(
+        SMALL.with_(image_wh=(64, 64), side=FLAT_SIDE, depth_cells=1), pictured
+    )
+    crops = labelled_batch(
+        dotted(pictured, knee), all_pictures(pictured), recipe, draws(len(pictured))
+    )
+    spot = crops.now[:, 0].mean(1).flatten(1).argmax(1)
     seen = torch.stack([spot % 64, spot // 64], -1) + 0.5
-    told = (crops.target[:, MPII_NAMES.index("left_knee"), :2] + 1) * 32
+    told = (crops.labels[:, 0, knee, :2] + 1) * 32
     assert (seen - told).norm(dim=-1).max() < 1.5
-    assert (crops.target[..., 2] == 0).all()
+    assert (crops.labels[..., 2] == 0).all()
 
 
-def test_a_trunk_learned_in_2d_is_taken_over(marked, taught):
-    pictured = mpii_pictures(marked[0], 64)
-    flat = begin_schooling(replace(SMALL, depth=1, steps=3), pictured, side=FLAT_SIDE)
-    losses = list(teach_student(flat, pictured))
-    assert len(losses) == 3 and np.isfinite(losses).all()
-    deep = begin_schooling(SMALL, taught, after=flat.student)
-    for a, b in zip(
-        deep.student.encoder.trunk.parameters(), flat.student.encoder.trunk.parameters()
-    ):
-        assert_close(a, b)
+def test_a_trunk_learned_in_2d_is_taken_over(marked, tmp_path):
+    pictured = mpii_clip(marked[0], 64)
+    flat = begin(SMALL.with_(depth_cells=1, side=FLAT_SIDE), pictured)
+    assert np.isfinite(advance(flat, pictured, 2)).all()
+    save(flat, tmp_path / "flat" / "checkpoint.safetensors")
+    human, labels = bundled("data_samples") / "human" / "test", tmp_path / "labels.npz"
+    pseudo_labels(open_clip(human), None, "truth", times=slice(0, 3)).save(labels)
+    given = ["student", str(human), "--labels", str(labels), "--out", str(tmp_path / "run")]
+    given += ["--steps", "1", "--size", "32", "--after", str(tmp_path / "flat")]
+    given += ["--set", "encoder_width=8", "learning_rate=1e-9", "weight_decay=0"]
+    assert main(given) == 0
+    trunk = "model.encoder.trunk."
+    one, two = (load_file(tmp_path / n / "checkpoint.safetensors") for n in ("flat", "run"))
+    learned = [k for k in one if k.startswith(trunk) and k.endswith("weight")]
+    assert learned
+    for key in learned:
+        assert_close(two[key], one[key], atol=1e-6, rtol=0)
 
 
 def test_pckh_by_hand():
@@ -262,7 +401,8 @@ def test_a_file_that_is_not_mpii_is_named(tmp_path):
 def test_occluders_cover_a_part_and_the_same_draws_the_same_part():
     images = torch.full((3, 3, 48, 64), 0.5)
     bank = Occluders(blobs(6, 64))
-    once, twice = bank(images, drawn(1)), bank(images, drawn(1))
+    draw = draws(3, 1)[:, 7]
+    once, twice = bank(images, draw), bank(images, draw)
     assert_close(once, twice)
     share = ((once - images).abs() > 0.02).any(1).float().mean((1, 2))
     assert (share > 0).all() and (share < 0.9).all() and (images == 0.5).all()
@@ -287,6 +427,7 @@ def voc(folder, truncated="0"):
 def test_objects_are_cut_out_of_voc(tmp_path):
     voc(tmp_path)
     (patch,) = voc_objects(tmp_path)
+    assert torch.equal(occluders_of(str(tmp_path)).patches[0], patch) and occluders_of(None) is None
     assert patch.shape == (4, 20, 20)
     assert patch[0].min() > 0.8 and patch[1:3].max() < 0.2
     assert patch[3, 10, 10] == 1 and 0.7 < patch[3, 0, 10] < 0.8
@@ -334,31 +475,46 @@ def test_noise_is_taken_off_without_truth():
     assert (unit.predict(noisy) - poses[300:]).norm(dim=-1).mean() < 0.8 * before
 
 
-def test_the_mean_pose_is_of_the_taught_where_units_agree(taught, caplog):
-    caplog.set_level("INFO", "bkind3d_lite")
-    some, rest = taught.take(torch.arange(5)), taught.take(torch.arange(5, len(taught)))
-    student, where = begin_schooling(SMALL, some).student, rest.in_camera()
-    for unit, source in ((some.rig.unit, some), ("ells", rest)):
-        _score(student, some, rest, unit)
-        expected = n_mpjpe(source.in_camera().mean(0).expand_as(where), where).mean()
-        assert f"mean pose  N-MPJPE {expected:7.2f}" in caplog.text
+# ---- the examination -----------------------------------------------------------------------------
+def test_the_mean_pose_is_of_the_taught_where_units_agree(taught, clip, tmp_path):
+    asked, labels = replace(taught, rig=replace(taught.rig, unit="mm")), labels_for(clip)
+    few = replace(labels, world=labels.world[:5], weight=labels.weight[:5], frames=torch.arange(5))
+    run, picks = begin(SMALL, asked), all_pictures(asked)
+    where = in_camera(asked, picks)
+    for unit, mean in (("mm", where.view(4, -1, 8, 3)[:, :5].flatten(0, 1)), ("ells", where)):
+        of = replace(few, rig=replace(clip.rig, unit=unit))
+        examine_student(run, of, asked, tmp_path / "scores.csv")
+        rows = (tmp_path / "scores.csv").read_text().splitlines()
+        expected = n_mpjpe(mean.mean(0).expand_as(where), where).mean()
+        assert rows[2].startswith(f"mean pose,{expected:.3f}"[:-1])
+        assert rows[1].startswith("student,") and rows[1].endswith("the box and the root's depth")
 
 
-# ---- the verb ------------------------------------------------------------------------------------
-def test_the_verb_teaches_and_asks(tmp_path, capsys):
+def test_the_verb_teaches_asks_goes_on_and_is_tracked_with(tmp_path, capsys):
     human = bundled("data_samples") / "human" / "test"
-    labels = tmp_path / "labels.npz"
+    labels, run = tmp_path / "labels.npz", tmp_path / "run"
     given = ["pseudo", str(human), "--how", "truth", "--times", "0:4", "--out", str(labels)]
     assert main(given) == 0
-    given = ["student", str(human), "--labels", str(labels), "--out", str(tmp_path / "run")]
-    given += ["--steps", "2", "--size", "32", "--views", "cam1", "--occlude", "blobs"]
-    assert main(given) == 0
-    assert "4 pictures of 17 joints" in capsys.readouterr().out
-    assert (tmp_path / "run" / "student.safetensors").is_file()
-    assert (tmp_path / "run" / "losses.csv").read_text().startswith("step,pose\n2,")
+    given = ["student", str(human), "--labels", str(labels), "--out", str(run)]
+    more = ["--steps", "2", "--size", "32", "--views", "cam1", "--occlude", "blobs"]
+    assert main([*given, *more, "--set", "encoder_width=8"]) == 0
+    assert (run / "losses.csv").read_text().count("\n") == 3
+    assert main([*given, "--resume", "--steps", "3"]) == 0
+    assert (run / "losses.csv").read_text().count("\n") == 4
     rat = bundled("data_samples") / "rat" / "test"
     assert main([*given, "--test", str(rat), "--out", str(tmp_path / "never")]) == 1
     assert f"--test {rat}: no joint" in capsys.readouterr().err
-    assert not (tmp_path / "never" / "student.safetensors").exists()
-    assert main([*given, "--views", "cam9"]) == 1
-    assert "the labels' cameras are cam1" in capsys.readouterr().err
+    assert not (tmp_path / "never").exists()
+    assert main([*given, "--views", "cam9", "--out", str(tmp_path / "none")]) == 1
+    assert "cam9; the labels' cameras are cam1" in capsys.readouterr().err
+    frame = np.asarray(open_clip(human).frames[0][1])
+    Image.fromarray(frame).save(tmp_path / "photo.png")
+    out, given = tmp_path / "poses", ["track", "--checkpoint", str(run)]
+    box = ["--box", "60", "40", "90", "150"]
+    assert main([*given, "--clip", str(tmp_path / "photo.png"), *box, "--out", str(out)]) == 0
+    names = {"keypoints.csv", "keypoints.npz", "pose3d.csv", "pose3d.npz", "skeleton.html"}
+    assert {p.name for p in out.iterdir()} == names | {"overlay.jpg"}
+    assert "left_wrist_x" in (out / "pose3d.csv").read_text().splitlines()[0]
+    assert load_labels(labels).names[0] == "pelvis"
+    assert main([*given, "--clip", str(human / "cam1.mp4"), *box, "--out", str(out)]) == 1
+    assert "--box is of a single picture" in capsys.readouterr().err

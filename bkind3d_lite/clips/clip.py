@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..cameras import CameraRig
+from ..shapes import digest
 from .foreground import Survey, Window, cut_views, footprint
 from .frame_cache import cached_frames
 from .recordings import Recording, read_recording
@@ -38,6 +40,8 @@ class MultiViewClip:
     scored: Tensor | None = None
     # (T, V, J, 2) where the joints of `truth` were marked, pixels of the rig.
     marks: Tensor | None = None
+    # (T, J) in [0, 1] how far labels that teach are trusted (`PseudoLabels.of`); 0: not at all.
+    trust: Tensor | None = None
     # (T, 4) x, y, width, height of the animal in the one uncalibrated view, pixels of the rig.
     boxes: Tensor | None = None
     numbers: Tensor | None = None  # (T,) of the frames in their recording; None: 0 to T - 1
@@ -67,7 +71,7 @@ class MultiViewClip:
         jumps = (stretch.diff() != 0) | (step > usual) | (step < 1)
         labels: dict[str, Any] = {
             key: None if (value := getattr(self, key)) is None else value[times]
-            for key in ("truth", "scored", "marks", "boxes")
+            for key in ("truth", "scored", "marks", "trust", "boxes")
         }
         frames = self.frames
         return replace(
@@ -150,9 +154,7 @@ class MultiViewClip:
         Returns:
             A clip of that size, or its own.
         """
-        if wh[0] * wh[1] >= self.rig.wh[0] * self.rig.wh[1]:
-            wh = self.rig.wh
-        small = self.resized((wh[0], wh[1]))
+        small = self.resized(min(self.rig.wh, (wh[0], wh[1]), key=math.prod))
         return replace(small, frames=cached_frames(small._films(), folder))
 
     @property
@@ -168,6 +170,7 @@ class MultiViewClip:
             "fps": self.fps,
             "places": places,
             "offsets": {name: n - first for name, n in zip(self.rig.names, begins) if n > first},
+            **({} if self.trust is None else {"labels": digest(self.truth, self.trust)}),
         }
 
     def batch(
@@ -196,9 +199,6 @@ class MultiViewClip:
 
         Returns:
             A batch whose cameras fit its images.
-
-        Raises:
-            ValueError: a crop without a survey.
         """
         views = list(range(self.rig.views)) if views is None else list(views)
         times = torch.as_tensor(times)

@@ -22,9 +22,10 @@ from ..files import write_atomically
 from ..multiview.camera_finder import find_cameras
 from ..multiview.robust import robust_triangulate
 from ..multiview.two_views import median_of_pairs
-from ..poses2d import Poses2D, left_right_pairs
+from ..poses2d import Poses2D, left_right_pairs, person_bones
 from ..poses2d.entry import SURE
 from .clip import MultiViewClip
+from .tracks import Skeleton
 
 HOW = ("robust", "plain", "median", "marks", "truth")
 
@@ -95,20 +96,30 @@ class PseudoLabels:
             clip: that they were made for, of whatever size.
 
         Returns:
-            A clip whose `truth` is NaN where nothing is labelled.
+            A clip whose `truth` is NaN where nothing is labelled, and whose `trust` is the weight.
 
         Raises:
             ValueError: other cameras, or a frame that the clip does not have.
         """
-        if clip.rig.names != self.rig.names or int(self.frames.max()) >= len(clip):
+        strange = set(clip.rig.names) - set(self.rig.names)
+        if strange or int(self.frames.max()) >= len(clip):
             raise ValueError(
                 f"{clip.name}: cameras {', '.join(clip.rig.names)}, {len(clip)} frames; the labels "
                 f"are of {', '.join(self.rig.names)} and reach to frame {int(self.frames.max())}"
             )
+        known = self.world.isfinite().all(-1) & (self.weight > 0)
         truth = torch.full((len(clip), *self.world.shape[1:]), torch.nan)
-        truth[self.frames] = torch.where((self.weight > 0)[..., None], self.world, torch.nan)
+        truth[self.frames] = torch.where(known[..., None], self.world, torch.nan)
+        trust = torch.zeros(truth.shape[:2])
+        trust[self.frames] = torch.where(known, self.weight, 0.0)
+        rig = self.rig.take([self.rig.names.index(name) for name in clip.rig.names])
         return replace(
-            clip, rig=self.rig.resized(clip.rig.wh), truth=truth, skeleton=None, marks=None
+            clip,
+            rig=rig.resized(clip.rig.wh),
+            truth=truth,
+            trust=trust,
+            skeleton=Skeleton(self.names, person_bones(self.names)),
+            marks=None,
         )
 
 

@@ -178,6 +178,8 @@ class Batch:
     turn_later: Tensor | None = None  # (B,) the same for `later`; None: as `turn`
     heading: Tensor | None = None  # (B,) of the animal at `now`, radians, where it is known
     heading_later: Tensor | None = None  # (B,) the same at `later`
+    # (B, V, J, 4) what labels say of `now`: ndc x, y, depth from the centre in half sides, weight
+    labels: Tensor | None = None
 
     def pinned(self) -> Batch:
         """The images in page-locked memory, for a GPU that fetches them."""

@@ -17,6 +17,7 @@ from ..recipes import Recipe
 from ..volumes import overlap
 from .discoverer import Discoverer
 from .edges import EdgeBottleneck, PointBottleneck
+from .integral import Integral
 from .lifts import Depth, Flat, Lift, Triangulated, Volumetric
 from .networks import Decoder, Encoder
 from .objective import Objective
@@ -40,6 +41,8 @@ def placed(recipe: Recipe, rig: CameraRig, survey: Survey | None = None) -> Reci
         ValueError: the animal's length is asked for without a survey, or keypoints in space of a
             camera that is not calibrated.
     """
+    if recipe.lift == "integral":
+        return recipe  # its box is about each picture's root (`lessons.fitted_to_labels`)
     if recipe.lift != "flat":
         world_needed(rig, f"lift = {recipe.lift!r}")
     middle, width = overlap(rig)
@@ -91,13 +94,17 @@ def build_model(recipe: Recipe, seed: int = 0, decoder: bool = True) -> Discover
     """
     torch.manual_seed(seed)
     keypoints, channels = recipe.keypoints, recipe.encoder.channels
-    maps = {"volumetric": channels, "depth": 2 * keypoints}.get(recipe.lift, keypoints)
+    own = {"volumetric": channels, "depth": 2 * keypoints}
+    own["integral"] = keypoints * recipe.lesson.depth_cells
+    maps = own.get(recipe.lift, keypoints)
     again = recipe.compute.checkpointing
     encoder = Encoder(recipe.encoder, 3 + recipe.data.background, maps, recompute=again)
     lift, edges = build_lift(recipe), build_bottleneck(recipe, seed)
     out, drawings = 3 if recipe.losses.explain == "frame" else 1, 2 * edges.drawings
+    decoding = None
     with nullcontext() if decoder else torch.device("meta"):
-        decoding = Decoder(recipe.decoder, encoder.features, drawings=drawings, out=out)
+        if recipe.losses.explain != "labels":
+            decoding = Decoder(recipe.decoder, encoder.features, drawings=drawings, out=out)
     turns = recipe.losses.rotate > 0
     look = Look() if recipe.volume.by_heading else None
     model = Discoverer(encoder, lift, edges=edges, decoder=decoding, rotate=turns, look=look)
@@ -111,7 +118,7 @@ def build_lift(recipe: Recipe) -> Lift:
         recipe: must be `placed`.
 
     Returns:
-        One of the four lifts.
+        One of the five lifts.
 
     Raises:
         ValueError: a loss turns images, which this lift's cameras do not follow.
@@ -133,6 +140,8 @@ def build_lift(recipe: Recipe) -> Lift:
         )
     if recipe.lift == "depth":
         return Depth(volume, keypoints, priors)
+    if recipe.lift == "integral":
+        return Integral(keypoints, recipe.lesson.depth_cells, priors)
     return (Flat if recipe.lift == "flat" else Triangulated)(keypoints, priors)
 
 

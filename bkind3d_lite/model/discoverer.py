@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,8 @@ class Discovery:
         now: keypoints.
         later: keypoints.
         edges: drawings of now and later, (B, V, 1, h, w) per scale; of points (B, V, K, h, w).
-        recon: (B, V, 1, h, w) the change, or (B, V, 3, h, w) the later frame.
+        recon: (B, V, 1, h, w) the change, or (B, V, 3, h, w) the later frame; of a model without a
+            decoder (B, V, 0, H, W), and then there is no drawing, and `later` is now.
         turned: keypoints of the later images after 1, 2, 3 quarter turns, where a loss asks for
             them.
         explained: the reconstruction loss, where it was taken one view at a time (then recon has no
@@ -70,7 +71,7 @@ class Discoverer(nn.Module):
         encoder: images to features and maps.
         lift: decides how maps become keypoints.
         edges: what is drawn of them.
-        decoder: features and drawings to a reconstruction.
+        decoder: features and drawings to a reconstruction; None: labels teach, nothing is drawn.
         rotate: look at the later images in quarter turns, too.
         look: tells the heading of an animal that stands, where the volume turns with it.
     """
@@ -82,7 +83,7 @@ class Discoverer(nn.Module):
         encoder: Encoder,
         lift: Lift,
         edges: EdgeBottleneck | PointBottleneck,
-        decoder: Decoder,
+        decoder: Decoder | None,
         rotate: bool = False,
         look: Look | None = None,
     ):
@@ -146,6 +147,9 @@ class Discoverer(nn.Module):
         Returns:
             The discovery.
         """
+        if self.decoder is None:
+            said = self.keypoints(batch)
+            return Discovery(said, said, edges=([], []), recon=batch.now[:, :, :0])
         B = len(batch.index)
         images = torch.cat(both_moments(batch))
         features, maps = self.encoded(images)
@@ -171,15 +175,16 @@ class Discoverer(nn.Module):
         explain: Callable[[Tensor, int], Tensor] | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Reconstructions of all B V views, and their loss if it is taken view by view."""
-        coarse = self.compute(self.decoder.begin, features, pairs)
+        decoder = cast(Decoder, self.decoder)
+        coarse = self.compute(decoder.begin, features, pairs)
         if explain is None:
-            return self.compute(self.decoder.finish, coarse, pairs), None
+            return self.compute(decoder.finish, coarse, pairs), None
 
         def one(i: int, x: Tensor, *drawings: Tensor) -> tuple[Tensor, Tensor]:
-            recon = self.compute(self.decoder.finish, x, drawings)
+            recon = self.compute(decoder.finish, x, drawings)
             return explain(recon, i), recon
 
-        explained, recon = on_the_spot(one, [coarse, *pairs], self.decoder.second_half())
+        explained, recon = on_the_spot(one, [coarse, *pairs], decoder.second_half())
         return recon, explained
 
     def _turned(self, batch: Batch) -> list[Keypoints]:

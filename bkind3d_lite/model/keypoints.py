@@ -18,6 +18,7 @@ class Keypoints:
         ndc: (B, V, K, 2) in [-1, 1] inside the image.
         world: (B, K, 3); None: the lift knows images alone.
         confidence: (B, V, K) in [0, 1].
+        depth: (B, V, K) of `Integral`, from the root in half sides of the crop.
         votes: what each view said alone: ndc (B, V, K, 2) of `Triangulated`, world (B, V, K, 3) of
             `Depth`.
         entropy: of the heatmaps, (B, K) or (B, V, K), a share of an even map's in [0, 1]; in
@@ -31,6 +32,7 @@ class Keypoints:
     ndc: Tensor
     world: Tensor | None
     confidence: Tensor
+    depth: Tensor | None = None
     votes: Tensor | None = None
     entropy: Tensor | None = None
     covariance: Tensor | None = None

@@ -248,3 +248,22 @@ class EdgeLength(nn.Module):
             return ((now - self.average).abs() * (weights > 0)).sum(-1).mean()
         share = weights.detach() / weights.detach().sum().clamp(min=1e-9)
         return ((now - self.average).square() * share).sum(-1).mean()
+
+
+# ---- from labels ---------------------------------------------------------------------------------
+def taught_pose(said: Tensor, labels: Tensor, beta: float, axes: int = 3) -> Tensor:
+    """Smooth L1 between a pose and its labels, each weighted as far as it is trusted.
+
+    The mean is over all joints, labelled or not, so that ranks weigh their pictures alike.
+
+    Args:
+        said: (B, V, J, 3) ndc x, y, depth in half sides.
+        labels: (B, V, J, 4), the same and the weight.
+        beta: distance below which the loss is quadratic.
+        axes: how many of the three count.
+
+    Returns:
+        A scalar.
+    """
+    off = F.smooth_l1_loss(said, labels[..., :3], reduction="none", beta=beta)
+    return (off * labels[..., 3:])[..., :axes].mean()

@@ -24,6 +24,7 @@ from .losses import (
     reprojection,
     separation,
     steadiness,
+    taught_pose,
 )
 from .perceptual import Perceptual
 
@@ -130,6 +131,8 @@ class Objective(nn.Module):
             ValueError: a term needs what the lift does not give.
         """
         r, both = self.recipe.losses, (out.now, out.later)
+        if r.explain == "labels":
+            return {"pose": self._taught(batch, out.now)}
         losses = {"reconstruct": self._reconstruction(batch, out)}
         if r.length:  # its averages are kept from the first step on
             world = torch.cat(_needed(both, "world", "length"))
@@ -144,6 +147,13 @@ class Objective(nn.Module):
         if r.length:
             losses["length"] = r.length * stretch
         return losses
+
+    def _taught(self, batch: Batch, said: Keypoints) -> Tensor:
+        if batch.labels is None or said.depth is None:
+            raise ValueError("a batch without labels; `lesson_batches` makes those that teach")
+        own = self.recipe.lesson
+        pose = torch.cat([said.ndc, said.depth[..., None]], -1)
+        return taught_pose(pose, batch.labels, own.beta, 3 if own.depth_cells > 1 else 2)
 
     def _reconstruction(self, batch: Batch, out: Discovery) -> Tensor:
         views = out.recon.shape[1] if self.recipe.losses.printed else 1  # equation 1 sums over them

@@ -7,10 +7,18 @@ from pathlib import Path
 
 from .entry import People2D, Poses2D, left_right_pairs, moving_person
 from .json_files import parsed_json, read_coco, read_openpose
-from .orders import ORDERS
+from .orders import ORDERS, person_bones
 from .tables import opened_h5, read_deeplabcut, read_pose_npz, read_sleap
 
-__all__ = ["ORDERS", "People2D", "Poses2D", "left_right_pairs", "moving_person", "read_people"]
+__all__ = [
+    "ORDERS",
+    "People2D",
+    "Poses2D",
+    "person_bones",
+    "left_right_pairs",
+    "moving_person",
+    "read_people",
+]
 
 SUFFIXES = (".json", ".csv", ".h5", ".hdf5")
 

@@ -15,6 +15,10 @@ _TRUNK = (
 _RIGHT_LEG, _LEFT_LEG = (
     " ".join(f"{side}_{part}" for part in ("hip", "knee", "ankle")) for side in ("right", "left")
 )
+_LIMBS = (  # of either side
+    ("hip", "knee"), ("knee", "ankle"), ("ankle", "toe"), ("shoulder", "elbow"), ("elbow", "wrist"),
+    ("wrist", "hand"), ("hip", "shoulder"),
+)  # fmt: skip
 _OWN_ORDER_FACE = "right_eye left_eye right_ear left_ear"
 _HAND = "left_{0} right_{0}"
 _MEDIAPIPE = (
@@ -70,3 +74,19 @@ def order_of(order: str | None, joints: int, where: object) -> tuple[str, ...]:
             f"{where}: {joints} joints, but order {order!r} names {len(set(names))}; {known}"
         )
     return names
+
+
+def person_bones(names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    """What is joined in a person, of joints by this package's words.
+
+    Args:
+        names: of the joints.
+
+    Returns:
+        Pairs of their numbers; (): none of them is known.
+    """
+    pairs = [(f"{side}_{a}", f"{side}_{b}") for side in ("left", "right") for a, b in _LIMBS]
+    pairs += [("left_hip", "right_hip"), ("left_shoulder", "right_shoulder")]
+    pairs += [("neck", "head_top" if "head_top" in names else "nose"), ("thorax", "neck")]
+    number = {name: i for i, name in enumerate(names)}
+    return tuple((number[a], number[b]) for a, b in pairs if a in number and b in number)

@@ -2,6 +2,7 @@
 
 from .presets import (
     BKIND_2D,
+    EPIPOLARPOSE,
     LEAN,
     PAPER_H36M,
     PAPER_RAT7M,
@@ -10,6 +11,7 @@ from .presets import (
     QUICK_HUMAN,
     QUICK_RAT,
     RECIPES,
+    STUDENT,
     VARIANTS,
     variant,
 )
@@ -19,6 +21,7 @@ from .sections import (
     DataRecipe,
     DecoderRecipe,
     EncoderRecipe,
+    LessonRecipe,
     LossRecipe,
     OptimRecipe,
     PriorRecipe,
@@ -31,6 +34,7 @@ from .words import altered, find_recipe, load_recipe, read_recipe, write_recipe
 
 __all__ = [
     "BKIND_2D",
+    "EPIPOLARPOSE",
     "LEAN",
     "PAPER_H36M",
     "PAPER_RAT7M",
@@ -39,12 +43,14 @@ __all__ = [
     "QUICK_HUMAN",
     "QUICK_RAT",
     "RECIPES",
+    "STUDENT",
     "VARIANTS",
     "BottleneckRecipe",
     "ComputeRecipe",
     "DataRecipe",
     "DecoderRecipe",
     "EncoderRecipe",
+    "LessonRecipe",
     "LossRecipe",
     "OptimRecipe",
     "PriorRecipe",

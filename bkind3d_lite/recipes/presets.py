@@ -10,6 +10,7 @@ from .sections import (
     DataRecipe,
     DecoderRecipe,
     EncoderRecipe,
+    LessonRecipe,
     LossRecipe,
     OptimRecipe,
     PriorRecipe,
@@ -147,6 +148,31 @@ QUICK_2D = QUICK.with_(
     steps=900,
 )
 
+# A pose from one image, taught by labels (EpipolarPose, Kocabas et al., CVPR 2019), for minutes of
+# CPU; and at its own size, 140 epochs over some 35 000 labelled moments of four cameras.
+STUDENT = Recipe(
+    "student",
+    lift="integral",
+    data=DataRecipe(image_wh=(96, 96), batch=16),
+    encoder=EncoderRecipe(encoder_width=24),
+    bottleneck=BottleneckRecipe(draw="points"),
+    losses=LossRecipe(explain="labels", perceptual="pixels", separate=0.0, length=0.0, warmup=0),
+    lesson=LessonRecipe(),
+    optim=OptimRecipe(steps=1500, learning_rate=2e-3, grad_clip=1.0),
+    compute=ComputeRecipe(precision="float32"),
+)
+EPIPOLARPOSE = STUDENT.with_(
+    name="epipolarpose",
+    image_wh=(256, 256),
+    batch=32,
+    backbone="resnet50",
+    pretrained=True,
+    depth_cells=64,
+    steps=600_000,
+    learning_rate=1e-3,
+    precision="auto",
+)
+
 # The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base;
 # `variant` applies them.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -196,6 +222,8 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         *PRESETS,
+        STUDENT,
+        EPIPOLARPOSE,
         *(variant(PAPER_H36M, name) for name in VARIANTS),
         *(variant(PAPER_RAT7M, name) for name in VARIANTS),
     )

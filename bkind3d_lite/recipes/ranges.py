@@ -80,6 +80,13 @@ RANGES: dict[str, Range] = {
     "sharpness": POSITIVE,
     "hull": WEIGHT,
     "hull_blur": Range(1, 99, odd=True),
+    "depth_cells": Range(1, 512),
+    "margin": Range(0, 100, above=True),
+    "beta": Range(0, 10, above=True),
+    "tilt": Range(0, 180),
+    "zoom": Range(0, 0.9),
+    "nudge": Range(0, 1),
+    "tint": Range(0, 1),
 }
 
 
@@ -115,20 +122,33 @@ def refuse_outside(values: Mapping[str, Any]) -> None:
 
 
 def refuse_unfit(
-    *, lift: str, voxels: int, v2v_levels: int, near: float | None, far: float | None
+    *,
+    lift: str,
+    explain: str,
+    voxels: int,
+    v2v_levels: int,
+    near: float | None,
+    far: float | None,
 ) -> None:
     """Refuse numbers that do not fit together.
 
     Args:
         lift: from maps to keypoints.
+        explain: what is learned from.
         voxels: per side.
         v2v_levels: halvings of the volume.
         near: the nearest depth that is considered; None: the volume's.
         far: the farthest.
 
     Raises:
-        ValueError: the volume cannot be halved so often, or no depth is left.
+        ValueError: the volume cannot be halved so often, no depth is left, or labels are to teach
+            what discovers, or the other way round.
     """
+    if (lift == "integral") != (explain == "labels"):
+        raise ValueError(
+            f"lift = {lift!r}, explain = {explain!r}; poses from one image (integral) are learned "
+            "from labels, and nothing else is: take the recipe student as it is"
+        )
     if lift == "volumetric" and voxels % (1 << v2v_levels):
         raise ValueError(
             f"voxels = {voxels}; expected a multiple of {1 << v2v_levels}, which can be halved "

@@ -163,7 +163,8 @@ class BottleneckRecipe(Section):
 class LossRecipe(Section):
     """What the drawing must explain, and the weight of each term."""
 
-    explain: Literal["change", "frame"] = "change"  # how the frame changed, or the later frame
+    # how the frame changed, the later frame, or (lift integral) labels that somebody has
+    explain: Literal["change", "frame", "labels"] = "change"
     perceptual: Literal["random", "vgg19", "vgg19-seeded", "pixels"] = "random"
     structure_only: bool = False
     printed: bool = False  # equations 1 and 2 as they are printed: norms, not normalized squares
@@ -183,6 +184,26 @@ class LossRecipe(Section):
     steady: float = adjustable(0.0)  # change of the keypoints' shape from now to later,
     steady_in: Literal["room", "body"] = "room"  # in this frame; body: where a heading is known
     sure: float = adjustable(0.0)  # 1 - confidence: no keypoint may be the mean of several places
+
+
+@dataclass(frozen=True)
+class LessonRecipe(Section):
+    """What labels teach, one image at a time (explain = labels), and how its crop is changed."""
+
+    depth_cells: int = 16  # of a joint's volume along the camera's axis; 1: in the image alone
+    joints: tuple[str, ...] | None = None  # their names; None: the labels'
+    taught_by: tuple[str, ...] | None = None  # cameras whose pictures teach; None: all
+    unit: str | None = None  # of what is learned; None: the labels'
+    # of a crop, in larger sides of the joints' box in the image; None: measured on the labels
+    margin: float | None = None
+    beta: float = adjustable(0.05)  # of the smooth L1, in half sides of the crop: quadratic below
+    tilt: float = adjustable(30.0)  # degrees about the optical axis, either way
+    zoom: float = adjustable(0.25)  # share by which the crop grows or shrinks
+    nudge: float = adjustable(0.05)  # of the crop, in its sides
+    tint: float = adjustable(0.2)  # gain of each colour
+    after: str | None = None  # a run whose trunk is taken over: pretrained in 2D, for example
+    # what is pasted over crops: blobs, or a folder with Pascal VOC 2012
+    occlude: str | None = adjustable(None)
 
 
 @dataclass(frozen=True)
@@ -226,9 +247,9 @@ class Recipe:
 
     name: str
     keypoints: int = 15
-    # from maps to keypoints: volumetric (the paper's method), triangulated, depth, or flat
-    # (2D B-KinD)
-    lift: Literal["volumetric", "triangulated", "depth", "flat"] = "volumetric"
+    # from maps to keypoints: volumetric (the paper's method), triangulated, depth, flat
+    # (2D B-KinD), or integral (a pose from one image, EpipolarPose)
+    lift: Literal["volumetric", "triangulated", "depth", "flat", "integral"] = "volumetric"
     data: DataRecipe = DataRecipe()
     volume: VolumeRecipe = VolumeRecipe()
     encoder: EncoderRecipe = EncoderRecipe()
@@ -236,6 +257,7 @@ class Recipe:
     decoder: DecoderRecipe = DecoderRecipe()
     bottleneck: BottleneckRecipe = BottleneckRecipe()
     losses: LossRecipe = LossRecipe()
+    lesson: LessonRecipe = LessonRecipe()
     optim: OptimRecipe = OptimRecipe()
     compute: ComputeRecipe = ComputeRecipe()
     priors: PriorRecipe = PriorRecipe()
@@ -244,6 +266,7 @@ class Recipe:
         _check_choices(self)
         refuse_unfit(
             lift=self.lift,
+            explain=self.losses.explain,
             voxels=self.volume.voxels,
             v2v_levels=self.v2v.v2v_levels,
             near=self.volume.near,

@@ -2,7 +2,7 @@
 
 A list of {"image", "joints" (16 x 2), "joints_vis", "center", "scale"}; pixels count from 1, and a
 person is 200 scale pixels tall. Such pictures have no camera; they get one that sees a plane at
-depth 1, so that the crops, turns and scales of `pictures.cut` are theirs, too, and depth is 0.
+depth 1, so that the crops, turns and scales of `clips.lessons` are theirs, too, and depth is 0.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..cameras import CameraRig
 from ..clips.clip import MultiViewClip
+from ..clips.tracks import Skeleton
 from ..files import text_of, write_atomically
-from ..poses2d import ORDERS
-from .pictures import Pictures
+from ..image_plane import image_plane
+from ..poses2d import ORDERS, person_bones
 
 MPII_NAMES = ORDERS["mpii"]
 _BOX = 250.0  # pixels of a person's usual box, of scale 1: 200 and a quarter
@@ -130,15 +130,15 @@ def _entry(px: Tensor, seen: Tensor) -> dict:
 
 
 # ---- as pictures ---------------------------------------------------------------------------------
-def mpii_pictures(people: Sequence[MarkedPerson], px: int = 256) -> Pictures:
-    """Marked people as pictures of one size, for a student of depth 1.
+def mpii_clip(people: Sequence[MarkedPerson], px: int = 256) -> MultiViewClip:
+    """Marked people as labelled pictures of one size, for a student of one cell of depth.
 
     Args:
         people: as read.
         px: width and height of the pictures, of which the usual box is two thirds.
 
     Returns:
-        A picture each; begin with `side = FLAT_SIDE`.
+        A picture each; train with `side = FLAT_SIDE`.
     """
     frames, marks = [], []
     for person in people:
@@ -153,25 +153,14 @@ def mpii_pictures(people: Sequence[MarkedPerson], px: int = 256) -> Pictures:
         )
         marks.append((person.px - low) / (2 * half) - 0.5)  # in widths from the middle
     flat = torch.stack(marks)
-    N = len(people)
-    K = torch.tensor([[px, 0, px / 2], [0, px, px / 2], [0, 0, 1.0]])
-    return Pictures(
-        frames=torch.from_numpy(np.stack(frames)),
-        rig=CameraRig(
-            K=K.expand(N, 1, 3, 3),
-            R=torch.eye(3).expand(N, 1, 3, 3),
-            t=torch.zeros(N, 1, 3),
-            distortion=torch.zeros(N, 1, 5),
-            wh=(px, px),
-            names=("one",),
-            unit="image widths",
-        ),
-        world=torch.cat([flat, torch.ones_like(flat[..., :1])], -1),
-        weight=flat.isfinite().all(-1).float(),
-        root=torch.tensor([0.0, 0.0, 1.0]).expand(N, 3),
-        names=MPII_NAMES,
-        times=torch.arange(N),
-        views=torch.zeros(N, dtype=torch.long),
+    return MultiViewClip(
+        frames=torch.from_numpy(np.stack(frames))[:, None],
+        rig=image_plane("one", (px, px)),
+        fps=1.0,
+        truth=torch.cat([flat, torch.ones_like(flat[..., :1])], -1),
+        trust=flat.isfinite().all(-1).float(),
+        skeleton=Skeleton(MPII_NAMES, person_bones(MPII_NAMES)),
+        name="people marked in images",
     )
 
 

@@ -171,6 +171,22 @@ def load(
     return model.eval(), recipe, header
 
 
+def adopt_trunk(model: Discoverer, place: str | Path) -> None:
+    """Begin with the trunk that another run has learned.
+
+    Args:
+        model: gets it.
+        place: a checkpoint, or a run's folder.
+
+    Raises:
+        ValueError: its trunk has other shapes.
+    """
+    path = Path(place)
+    path = path / "checkpoint.safetensors" if path.is_dir() else path
+    start = "model.encoder.trunk."
+    _fill(model.encoder.trunk, _read(path, (start,))[1], start, path)
+
+
 # ---- the clip ------------------------------------------------------------------------------------
 def differences(
     fingerprint: Mapping[str, Any], clip: MultiViewClip, skip: tuple[str, ...] = ()
@@ -251,7 +267,7 @@ def asked_changes(path: str | Path, recipe: str | None, words: Sequence[str]) ->
     recorded = load_recipe(header["recipe"])
     asked = altered(recorded if recipe is None else find_recipe(recipe), words).flat()
     was, may = recorded.flat(), resumable()
-    placed_then = ("side", "centre", "animal_side")  # when the run began
+    placed_then = ("side", "centre", "animal_side", "joints", "unit", "margin")  # when it began
     new = {
         key: value
         for key, value in asked.items()

@@ -72,13 +72,11 @@ def signals(step: Step, run: Run) -> dict[str, float]:
     """
     keypoints = step.output.now
     with torch.no_grad():
-        h, w = step.output.recon.shape[-2:]
-        target = run.objective.target(step.batch, (h, w)).float()
-        row = {
-            "motion": float(target.mean()),
-            "liveliest": float(_liveliest(target)),
-            "confidence": float(keypoints.confidence.mean()),
-        }
+        row = {"confidence": float(keypoints.confidence.mean())}
+        if run.model.decoder is not None:
+            h, w = step.output.recon.shape[-2:]
+            target = run.objective.target(step.batch, (h, w)).float()
+            row = {"motion": float(target.mean()), "liveliest": float(_liveliest(target)), **row}
         if keypoints.entropy is not None:
             row["entropy"] = float(keypoints.entropy.mean())
         if (local := _local(step, run)) is not None:
@@ -232,6 +230,8 @@ class Diagnostics:
     def _judged(self, row: dict[str, float]) -> list[str]:
         """Complaints about the samples in the window; the newest row gets the share of the dead."""
         mean = {key: sum(s.row[key] for s in self.samples) / WINDOW for key in row if key != "step"}
+        if "liveliest" not in mean:  # labels teach; nothing is drawn
+            return []
         complaints = self._once("empty", mean["liveliest"]) if mean["liveliest"] < 0.05 else []
         edges = len(self.run.model.edges.pairs)
         drawn = mean.get("edges", 1.0) * edges

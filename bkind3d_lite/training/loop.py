@@ -13,6 +13,7 @@ from .. import distributed
 from ..cameras import CameraRig
 from ..clips.clip import Batch, MultiViewClip, Survey
 from ..clips.foreground import footprint
+from ..clips.lessons import fitted_to_labels, lesson_batches
 from ..model.builder import build, placed
 from ..model.discoverer import Discoverer, Discovery
 from ..model.objective import Objective
@@ -66,7 +67,8 @@ def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu
     """A fresh run of a recipe; weights, pairs and turns all follow from the seed.
 
     Args:
-        recipe: what to train; its volume is placed on the clip's rig unless it is placed already.
+        recipe: what to train; its volume is placed on the clip's rig unless it is placed already,
+            or it is `fitted_to_labels` to the clip's labels.
         clip: to train on.
         seed: of all that is random.
         device: on which the model lies.
@@ -74,7 +76,8 @@ def begin(recipe: Recipe, clip: MultiViewClip, seed: int = 0, device: str = "cpu
     Returns:
         The run before its first step.
     """
-    recipe = placed(recipe, clip.rig)
+    taught = recipe.losses.explain == "labels"
+    recipe = fitted_to_labels(recipe, clip) if taught else placed(recipe, clip.rig)
     model, objective = build(recipe, seed)
     equip(model, objective, recipe, device)
     return Run(
@@ -109,9 +112,12 @@ def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Ba
         survey: of the clip; None where the recipe asks for none (`recipe.surveyed`).
 
     Returns:
-        Endless batches; under torchrun, this rank's share of them.
+        Endless batches, of pairs or of labelled pictures; under torchrun, this rank's share.
     """
     data, volume = run.recipe.data, run.recipe.volume
+    share = (distributed.rank(), distributed.world_size())
+    if run.recipe.losses.explain == "labels":
+        return lesson_batches(clip, run.recipe, run.seed, run.step, share)
     survey = oriented(run.model, clip, survey, teach=0 if run.step else volume.look_steps)
     return clip.batches(
         data.image_wh,
@@ -126,7 +132,7 @@ def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Ba
         turn=volume.turn,
         swing=volume.swing if volume.by_heading else None,
         jitter=volume.jitter,
-        share=(distributed.rank(), distributed.world_size()),
+        share=share,
     )
 
 

@@ -187,9 +187,11 @@ def _fake_batch(recipe: Recipe, views: int, count: int) -> Batch:
     )
     now, later = (torch.empty(B, V, 3 + recipe.surveyed, H, W) for _ in range(2))
     turn = torch.zeros(B) if recipe.volume.turn else None
+    taught = recipe.losses.explain == "labels"
     return Batch(
         now=now,
-        later=later,
+        later=None if taught else later,
+        labels=torch.zeros(B, V, recipe.keypoints, 4) if taught else None,
         rig=rig,
         index=torch.zeros(B, dtype=torch.long),
         centre=torch.zeros(B, 3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,6 +14,8 @@ from torch import Tensor
 from ..clips.clip import Batch, MultiViewClip, Survey
 from ..files import write_atomically
 from ..model.discoverer import Discoverer, Discovery
+from ..model.keypoints import Keypoints
+from ..poses2d import person_bones
 from ..recipes import Recipe
 from ..volumes import Grid
 from .model_images import learned_edges
@@ -181,6 +184,31 @@ def contact_sheet(
         )
         tiles += [drawn, *(column[v] for column in columns)]
     return mosaic(tiles, 1 + len(columns))
+
+
+def lesson_sheet(batch: Batch, said: Keypoints, recipe: Recipe, most: int = 8) -> np.ndarray:
+    """Pictures of a step with what the student says of them; the labels below, in white.
+
+    Args:
+        batch: labelled pictures, (B, 1) of them.
+        said: of these.
+        recipe: names the joints.
+        most: pictures shown.
+
+    Returns:
+        One RGB image.
+    """
+    edges, tiles = person_bones(recipe.lesson.joints or ()), []
+    labels = cast(Tensor, batch.labels).cpu()
+    half = torch.tensor(batch.now.shape[:-3:-1]) / 2
+    images = picture_of(255 * batch.now[:most, 0].movedim(1, -1).cpu())
+    for i, image in enumerate(images):
+        ndc, weight = labels[i, :, :, :2], labels[i, 0, :, 3]
+        truth = torch.where(weight[:, None] > 0, (ndc + 1) * half, torch.inf)
+        confidence = said.confidence[i].detach()
+        words: dict = dict(truth_px=truth, truth_edges=edges, confidence=confidence)
+        tiles.append(overlay(image[None], said.ndc[i], edges, **words))
+    return mosaic(tiles)
 
 
 def _grey(maps: Tensor, most: float | None, wh: tuple[int, int]) -> list[np.ndarray]:

@@ -77,6 +77,8 @@ def _track(verb: ArgumentParser) -> None:
     add_opening(verb)
     turns = "average over so many turns of the volume (default 1)"
     verb.add_argument("--turns", type=whole_number(Range(1, 360)), default=1, help=turns)
+    box = "of the body in a single picture, for a student (default: all of the picture)"
+    verb.add_argument("--box", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help=box)
     add_edits(verb)
     _device(verb)
 
@@ -145,15 +147,20 @@ def _student(verb: ArgumentParser) -> None:
     add("--labels", required=True, help="what `pseudo` wrote for it")
     add("--out", required=True, help="the student's folder")
     add("--test", metavar="CLIP", help="a recording with truth.npz, to be asked afterwards")
-    add(
-        "--views", nargs="+", default=[], metavar="CAMERA", help="cameras that teach (default: all)"
-    )
-    add("--steps", type=COUNT, help="training steps (default 1500)")
-    add("--size", type=COUNT, default=96, help="pixels of the crops (default 96)")
+    some = "cameras that teach (default: all)"
+    add("--views", nargs="+", default=[], metavar="CAMERA", help=some)
+    which = "student (default), epipolarpose (its own size: a GPU), or a TOML file"
+    add("--recipe", default="student", help=which)
+    _words(verb, "--set", "KEY=VALUE", "change the recipe")
+    add("--steps", type=COUNT, help="training steps (default: the recipe's)")
+    add("--resume", action="store_true", help="continue the run in --out, bit for bit")
+    add("--size", type=COUNT, help="pixels of the crops (default: the recipe's)")
     over = "paste things over the crops: 'blobs', or the folder of Pascal VOC 2012"
     add("--occlude", metavar="BANK", help=over)
+    add("--after", metavar="RUN", help="take over the trunk of this run, pretrained in 2D")
     add("--seed", type=SEED, default=0)
     add_opening(verb)
+    _device(verb)
 
 
 def _export(verb: ArgumentParser) -> None:

@@ -11,9 +11,17 @@ import torch
 
 from ..clips.clip import SurveyedClip
 from ..files import Table
+from ..recipes import Recipe
 from ..training.diagnostics import Diagnostics
 from ..training.loop import Run, Step
-from ..viz.run_images import contact_sheet, save_sheet
+from ..viz.run_images import (
+    contact_sheet,
+    lesson_sheet,
+    placement,
+    placement_sheet,
+    save_sheet,
+)
+from ..viz.scenes import save_html
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -65,8 +73,11 @@ class Logbook:
         """The contact sheet of a step, which is saved."""
         h, w = step.output.recon.shape[-2:]
         with torch.no_grad():
-            target = self.run.objective.target(step.batch, (h, w))
-            sheet = contact_sheet(step.batch, step.output, self.run.model, target)
+            if step.batch.labels is not None:
+                sheet = lesson_sheet(step.batch, step.output.now, self.run.recipe)
+            else:
+                target = self.run.objective.target(step.batch, (h, w))
+                sheet = contact_sheet(step.batch, step.output, self.run.model, target)
         save_sheet(sheet, self.out / "pictures" / f"step_{step.index:07d}.jpg")
         return sheet
 
@@ -89,3 +100,19 @@ def _tensorboard(out: Path, step: int) -> SummaryWriter | None:
     except ImportError:
         return None
     return SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
+
+
+def draw_volume(part: SurveyedClip, recipe: Recipe, out: Path) -> None:
+    """Draw where the volume stands, in the rig and in every view; look before a long run.
+
+    Args:
+        part: the clip that is trained on.
+        recipe: placed.
+        out: folder for `volume.html` and `volume.png`.
+    """
+    save_html(placement(part.clip, recipe, part.survey), out / "volume.html")
+    save_sheet(placement_sheet(part.clip, recipe, part.survey), out / "volume.png")
+    log.info(
+        "the volume is drawn in %s and volume.png: the animal should be inside",
+        out / "volume.html",
+    )

@@ -1,32 +1,32 @@
-"""The verb `student`: a network that reads 3D poses from one image, taught by labels of several."""
+"""The verb `student`: a network that reads 3D poses from one image, taught by labels of several.
+
+A training as every other: `train_folder` with a recipe whose lift is integral. What comes on top
+is the examination.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
+import torch
+from torch import Tensor
 
-from ..clips.clip import open_clip
-from ..clips.pseudo_labels import load_labels, pseudo_labels
+from ..clips.clip import MultiViewClip, open_clip
+from ..clips.lessons import roots
+from ..clips.pseudo_labels import PseudoLabels, load_labels, pseudo_labels
 from ..evaluation import aligned_mpjpe, n_mpjpe
-from ..files import Table
-from ..students.occlusion import Occluders, blobs, voc_objects
-from ..students.pictures import Augment, Pictures, labelled_pictures
-from ..students.student import (
-    Student,
-    StudentRecipe,
-    begin_schooling,
-    recite,
-    save_student,
-    teach_student,
-)
+from ..files import write_atomically
+from ..students.student import all_pictures, in_camera, recite
+from ..training.loop import Run
+from .train_run import CHECKPOINT, train_folder
 
 log = logging.getLogger(__name__)
-SEVERAL = 50  # steps between rows of losses.csv
-STUDENT_FILE = "student.safetensors"
+TOLD = "the box and the root's depth"  # of the truth, as in the paper's protocol
+ASKED = 100  # moments that are asked
 
 
 def teach_folder(
@@ -34,88 +34,74 @@ def teach_folder(
     labels: str | Path,
     out: str | Path,
     *,
+    recipe: str = "student",
     test: str | Path | None = None,
-    views: Sequence[str] = (),
-    steps: int | None = None,
-    size: int = 96,
-    occlude: str | None = None,
-    seed: int = 0,
-    **opening: Any,
-) -> Path:
+    resume: bool = False,
+    **how: Any,
+) -> Run:
     """Teach a student the labels of a recording, and score it where there is truth.
 
     Args:
         clip: the recording's folder.
         labels: what `bkind3d pseudo` wrote for it.
-        out: folder for student.safetensors and losses.csv.
+        out: the run's folder, as of `train_folder`; also scores.csv.
+        recipe: that learns from labels.
         test: a recording with truth of joints of the same names, to be asked.
-        views: cameras that teach; (): all.
-        steps: of training; None: the recipe's.
-        size: of the crops, in pixels.
-        occlude: `blobs`, or the folder of Pascal VOC 2012; None: nothing is pasted over crops.
-        seed: of weights and draws.
-        **opening: of `open_clip`.
+        resume: go on from the checkpoint in `out`, if there is one.
+        **how: as for `train_folder`.
 
     Returns:
-        The checkpoint.
+        The finished run.
     """
-    recording, known = open_clip(clip, **opening), load_labels(labels)
-    numbers = [_camera(known.rig.names, name) for name in views] or None
-    recipe = StudentRecipe(image_wh=(size, size), steps=steps or StudentRecipe.steps)
-    taught = labelled_pictures(recording, known, numbers)
-    asked = None if test is None else _asked(Path(test), known.names)  # refused now, not at the end
-    lesson = begin_schooling(recipe, taught, seed)
-    table = Table(Path(out) / "losses.csv", 0)
-    bar = tqdm(
-        teach_student(lesson, taught, Augment(occlude=_occluders(occlude))), total=recipe.steps
-    )
-    for loss in bar:
-        if lesson.step % SEVERAL == 0 or lesson.step == recipe.steps:
-            recent = lesson.losses[-SEVERAL:]
-            table.add({"step": lesson.step, "pose": sum(recent) / len(recent)})
-            bar.set_postfix(pose=f"{loss:.4f}", refresh=False)
-    path = save_student(lesson, Path(out) / STUDENT_FILE)
-    log.info("%d pictures of %d joints; wrote %s", len(taught), len(taught.names), path)
+    asked = None if test is None else _asked(Path(test), labels)  # refused now, not at the end
+    goes_on = resume and (Path(out) / CHECKPOINT).is_file()
+    run = train_folder(clip, None if goes_on else recipe, out, labels=labels, resume=resume, **how)
     if asked is not None:
-        _score(lesson.student, taught, *asked)
-    return path
+        examine_student(run, load_labels(labels), asked, Path(out) / "scores.csv")
+    return run
 
 
-def _camera(names: Sequence[str], name: str) -> int:
-    if name not in names:
-        raise ValueError(f"--views {name}: the labels' cameras are {', '.join(names)}")
-    return list(names).index(name)
-
-
-def _occluders(what: str | None) -> Occluders | None:
-    """A bank by its word or folder."""
-    if what is None:
-        return None
-    return Occluders(blobs() if what == "blobs" else voc_objects(what))
-
-
-def _asked(folder: Path, names: Sequence[str]) -> tuple[Pictures, str]:
-    """Pictures of a recording with truth of these joints, and its unit."""
+def _asked(folder: Path, labels: str | Path) -> MultiViewClip:
+    """A recording with truth of the labels' joints."""
     clip = open_clip(folder)
-    truth = pseudo_labels(clip, None, "truth", times=slice(None, None, max(1, len(clip) // 100)))
+    truth = pseudo_labels(clip, None, "truth", times=slice(None, None, max(1, len(clip) // ASKED)))
     try:
-        return labelled_pictures(clip, truth.joints(names)), clip.rig.unit
+        return truth.joints(load_labels(labels).names).of(clip)
     except ValueError as error:
         raise ValueError(f"--test {folder}: {error}") from error
 
 
-def _score(student: Student, taught: Pictures, asked: Pictures, unit: str) -> None:
-    """Errors on pictures with truth; the box and the root's depth are the truth's.
+def examine_student(run: Run, taught: PseudoLabels, asked: MultiViewClip, path: Path) -> None:
+    """Errors on pictures with truth, beside the mean pose, as a table; it says what was told.
 
-    The mean pose beside it is of what was taught, or, where that has another unit (cameras that
-    were found), of the truth itself.
+    The mean pose is of what was taught, or, where that has another unit (cameras that were
+    found), of the truth itself.
+
+    Args:
+        run: finished.
+        taught: what it has learned from.
+        asked: a clip with truth.
+        path: of the table (CSV).
     """
-    said, where = recite(student, asked, asked.side), asked.in_camera()
-    same = taught.rig.unit == unit
-    mean = (taught if same else asked).in_camera().nanmean(0).expand_as(where)
-    for name, poses in (("student", said), ("mean pose", mean)):
-        n, p = (
-            float(e.nanmean()) for e in (n_mpjpe(poses, where), aligned_mpjpe(poses, where, True))
-        )
-        log.info("%-10s N-MPJPE %7.2f   P-MPJPE %7.2f %s", name, n, p, unit)
-    log.info("of the truth it was told the box and the root's depth (%d pictures)", len(asked))
+    picks = all_pictures(asked)
+    where = in_camera(asked, picks)
+    about = taught.world - roots(taught.world, taught.names)[:, None]
+    known = (about[:, None] @ taught.rig.R.mT).flatten(0, 1)  # of all cameras
+    mean = (known if taught.rig.unit == asked.rig.unit else where).nanmean(0).expand_as(where)
+    rows = [("poses", "N-MPJPE", "P-MPJPE", "unit", "pictures", "told of the truth")]
+    said = {"student": recite(run.model, run.recipe, asked, picks), "mean pose": mean}
+    for name, poses in said.items():
+        n, p = _errors(poses, where)
+        log.info("%-10s N-MPJPE %7.2f   P-MPJPE %7.2f %s", name, n, p, asked.rig.unit)
+        told = TOLD if name == "student" else "the root"
+        rows.append((name, f"{n:.3f}", f"{p:.3f}", asked.rig.unit, str(len(where)), told))
+    log.info("of the truth it was told %s (%d pictures)", TOLD, len(where))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomically(path, lambda file: file.write_text(text.getvalue(), encoding="utf-8"))
+
+
+def _errors(poses: Tensor, where: Tensor) -> list[float]:
+    """N- and P-MPJPE."""
+    errors = n_mpjpe(poses, where), aligned_mpjpe(poses, where, scale=True)
+    return [float(torch.nanmean(e)) for e in errors]

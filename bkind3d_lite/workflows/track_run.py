@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,24 @@ import torch
 
 from ..clips.clip import MultiViewClip, SurveyedClip, open_clip
 from ..clips.image_tracks import Track2D
+from ..clips.recordings.footage import IMAGE_SUFFIXES
+from ..clips.single_view import body_boxes, one_view, picture_clip
 from ..clips.survey import survey as survey_clip
 from ..clips.tracks import Track
 from ..clips.videos import write_video
 from ..distributed import joined
 from ..files import refuse_unwritable
+from ..model.discoverer import Discoverer
 from ..progress import progress
 from ..recipes import Recipe
 from ..recipes.ranges import refuse_outside
+from ..students.student import read_poses
 from ..training import tracking
 from ..training.checkpoints import differences, load
 from ..training.image_tracking import track_images
 from ..training.orientation import oriented_part
 from ..viz import drawn_frames, movie, movie_in_image, save_html
-from ..viz.run_images import volume_grid
+from ..viz.run_images import save_sheet, volume_grid
 from ..viz.skeleton_edits import Editing, load_editing
 
 log = logging.getLogger(__name__)
@@ -104,11 +108,14 @@ def track_folder(
     device: str = "auto",
     turns: int = 1,
     edits: str | Path | None = None,
+    *,
+    box: Sequence[float] | None = None,
     **how: Any,
 ) -> Track | Track2D:
     """Track a clip with a checkpoint and write what `write_track` does.
 
-    Of one uncalibrated camera the track is in its image (`write_image_track`).
+    Of one uncalibrated camera it is in its image (`write_image_track`), of a student a pose of each
+    picture by itself (`write_poses`).
 
     Args:
         checkpoint: a file, or a run's folder.
@@ -117,32 +124,82 @@ def track_folder(
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         turns: average over so many turns of the volume.
         edits: an `Editing`'s file: names, colours, merged and muted keypoints for all files.
+        box: x, y, width, height of the body in a single picture; None: all of it.
         **how: as for `open_clip`.
 
     Returns:
         The track, edited.
     """
-    # what cannot be is named before the long part
-    out = refuse_unwritable(out)
-    refuse_outside({"turns": turns})
+    out = refuse_unwritable(out)  # what cannot be is named before the long part
+    _refuse_odd(Path(clip), turns, box)
     editing = load_editing(edits) if edits else Editing()
     with joined(device) as device:
         model, recipe, header = load(checkpoint_in(checkpoint), device=device, tracking=True)
         log.info("looking at %s ...", clip)
+        if recipe.lift == "integral":
+            return _read_folder(model, recipe, Path(clip), out, box=box, **how)
         part = open_surveyed(clip, recipe, header, **how)
         say_moved(part.clip, header)
         if not part.clip.rig.calibrated:
-            flat = track_images(model, recipe, part.clip, part.survey)[0]
-        else:
-            part = oriented_part(model, part)
-            track = tracking.track(model, recipe, part.clip, part.survey, turns=turns)
-    if not part.clip.rig.calibrated:
-        flat = editing.applied(flat)
-        write_image_track(Path(out), flat, part.clip, Path(clip).name)
-        return flat
-    track = editing.applied(track)
+            flat = editing.applied(track_images(model, recipe, part.clip, part.survey)[0])
+            write_image_track(Path(out), flat, part.clip, Path(clip).name)
+            return flat
+        part = oriented_part(model, part)
+        track = editing.applied(tracking.track(model, recipe, part.clip, part.survey, turns=turns))
     write_track(Path(out), track, part, recipe, Path(clip).name)
     return track
+
+
+def _refuse_odd(clip: Path, turns: int, box: Sequence[float] | None) -> None:
+    """Refuse numbers that make no sense, and a box for what is no single picture."""
+    refuse_outside({"turns": turns})
+    if box is not None and clip.suffix.lower() not in IMAGE_SUFFIXES:
+        raise ValueError(f"{clip}: --box is of a single picture; boxes of a film: boxes.csv")
+
+
+def _read_folder(
+    model: Discoverer,
+    recipe: Recipe,
+    clip: Path,
+    out: Path,
+    *,
+    box: Sequence[float] | None,
+    **how: Any,
+) -> Track2D:
+    """A student's poses in a picture, or in the pictures of each camera; the last one's."""
+    single = clip.suffix.lower() in IMAGE_SUFFIXES
+    opened = picture_clip(clip, box) if single else open_clip(clip, **how)
+    boxes = body_boxes(opened)
+    for view, name in enumerate(opened.rig.names):
+        one = one_view(opened, view) if opened.rig.calibrated else opened
+        home = out / name if opened.rig.views > 1 else out
+        flat, pose = read_poses(model, recipe, one, boxes[:, view])
+        write_poses(home, flat, pose, one, f"{clip.name}, {name}")
+    return flat
+
+
+def write_poses(out: Path, flat: Track2D, pose: Track, clip: MultiViewClip, title: str) -> None:
+    """Write a student's poses.
+
+    In the image `keypoints.csv` and `.npz`, `overlay.jpg` and, of a film, `overlay.mp4`; in space
+    about the root `pose3d.csv` and `.npz`, and `skeleton.html`.
+
+    Args:
+        out: folder for them.
+        flat: in the image.
+        pose: in space.
+        clip: of the one camera.
+        title: of the page.
+    """
+    for name, track in (("keypoints", flat), ("pose3d", pose)):
+        for suffix in ("csv", "npz"):
+            track.save(out / f"{name}.{suffix}")
+    film = movie(pose, every=max(1, len(clip) // 200), title=f"{title}: poses from one image")
+    save_html(film, out / "skeleton.html")
+    middle = [len(clip) // 2]
+    save_sheet(next(drawn_frames(clip, flat.on_plane(), middle)), out / "overlay.jpg")
+    if len(clip) > 1:
+        _write_film(out, clip, flat.on_plane())
 
 
 def write_image_track(out: Path, track: Track2D, clip: MultiViewClip, title: str) -> None:

@@ -22,6 +22,8 @@ from tqdm.std import tqdm
 
 from .. import distributed
 from ..clips.clip import MultiViewClip, SurveyedClip, open_clip
+from ..clips.lessons import fitted_to_labels
+from ..clips.pseudo_labels import load_labels
 from ..clips.sampling import pair_chances
 from ..clips.survey import survey as survey_clip
 from ..clips.survey import thumb_size
@@ -42,10 +44,8 @@ from ..training.loop import Run, Step, batches, begin, gap_frames, train, workin
 from ..training.memory_planner import advised
 from ..training.orientation import oriented_part
 from ..training.prefetch import prefetch
-from ..viz.run_images import placement, placement_sheet, save_sheet
-from ..viz.scenes import save_html
 from .doctor import MOST_FRAMES, obstacles
-from .logbook import Logbook
+from .logbook import Logbook, draw_volume
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.safetensors"
@@ -93,7 +93,7 @@ def fit(
             if logbook is not None:
                 logbook.write(step)
             bar.update()
-            bar.set_postfix(reconstruct=f"{step.losses['reconstruct']:.3f}", refresh=False)
+            bar.set_postfix({k: f"{v:.3g}" for k, v in [*step.losses.items()][:1]}, refresh=False)
             last = distributed.any_rank(bool(asked)) or step.index >= steps
             if logbook is not None and (last or step.index % checkpoint_every == 0):
                 save(run, out / CHECKPOINT)
@@ -231,13 +231,22 @@ def _complete(run: Run, out: Path) -> bool:
     return done
 
 
-def _opened(folder: str | Path, most: int, budget: int = 2 << 30, **how: Any) -> MultiViewClip:
+def _opened(
+    folder: str | Path,
+    most: int,
+    budget: int = 2 << 30,
+    labels: str | Path | None = None,
+    **how: Any,
+) -> MultiViewClip:
     """The clip to train on; of more than `most` frames, stretches spread over the recording.
 
+    With labels, which say themselves which frames are wanted, it is whole.
     Each of their frames is surveyed, and its foreground kept, about 7 kB a view: fewer frames
     where that would be more than half of `budget` bytes.
     """
     clip = open_clip(folder, budget=budget, **how)
+    if labels is not None:
+        return load_labels(labels).of(clip)
     most = min(most, budget // 2 // (clip.rig.views * math.prod(thumb_size(clip.rig))))
     if len(clip) <= most:
         return clip
@@ -260,6 +269,8 @@ def _prepared(
     cache: the folder in which decoded frames are kept.
     """
     volume, survey = recipe.volume, None
+    if recipe.losses.explain == "labels":
+        return SurveyedClip(clip, None), fitted_to_labels(recipe, clip)
     unplaced = volume.crop is None and (volume.side is None or volume.centre is None)
     unplaced = unplaced and clip.rig.calibrated  # one picture is seen whole
     if recipe.surveyed or unplaced:
@@ -322,11 +333,14 @@ def _begun(
     clip: MultiViewClip, recipe: Recipe, cache: str | Path | None, seed: int, device: str
 ) -> tuple[Run, SurveyedClip]:
     """A run before its first step, and the clip it begins with."""
-    pair_chances(clip, gap_frames(recipe, clip.fps), None, False)  # there are pairs to draw
+    if recipe.losses.explain != "labels":
+        pair_chances(clip, gap_frames(recipe, clip.fps), None, False)  # there are pairs to draw
     if (wanted := recipe.data.views_per_step or 0) > clip.rig.views:
         log.info("views_per_step = %d: all %d cameras at each step", wanted, clip.rig.views)
     part, recipe = _prepared(clip, recipe, cache)
     run = begin(recipe, part.clip, seed, device)
+    if recipe.lesson.after is not None:
+        checkpoints.adopt_trunk(run.model, recipe.lesson.after)
     return run, oriented_part(run.model, part, teach=recipe.volume.look_steps)
 
 
@@ -358,7 +372,8 @@ def _refuse_unfit(run: Run, clip: MultiViewClip, part: SurveyedClip, force: bool
 
     clip: as it was opened; its frames may be larger than those of `part`.
     """
-    for check in obstacles(clip, part.survey) if run.step == 0 else ():
+    asked = run.step == 0 and run.model.decoder is not None
+    for check in obstacles(clip, part.survey) if asked else ():
         if not force:
             raise ValueError(
                 f"{clip.name}: {check.name}: {check.finding}; {check.remedy}. See `python -m "
@@ -371,21 +386,5 @@ def _write_beginning(run: Run, part: SurveyedClip, out: Path) -> None:
     """What the first rank writes before the first step."""
     if distributed.rank() == 0:
         write_recipe(run.recipe, out / "recipe.toml")
-        if run.step == 0 and part.clip.rig.calibrated:
+        if run.step == 0 and part.clip.rig.calibrated and run.model.decoder is not None:
             draw_volume(part, run.recipe, out)
-
-
-def draw_volume(part: SurveyedClip, recipe: Recipe, out: Path) -> None:
-    """Draw where the volume stands, in the rig and in every view; look before a long run.
-
-    Args:
-        part: the clip that is trained on.
-        recipe: placed.
-        out: folder for `volume.html` and `volume.png`.
-    """
-    save_html(placement(part.clip, recipe, part.survey), out / "volume.html")
-    save_sheet(placement_sheet(part.clip, recipe, part.survey), out / "volume.png")
-    log.info(
-        "the volume is drawn in %s and volume.png: the animal should be inside",
-        out / "volume.html",
-    )

@@ -23,7 +23,7 @@ REFERENCE = 256  # pixels of the image that occluders are sized for
 
 @dataclass(frozen=True)
 class Occluders:
-    """A bank of cut-outs, called with images (N, 3, h, w) and draws.
+    """A bank of cut-outs, called with images (N, 3, h, w) and a number in [0, 1] for each of them.
 
     Attributes:
         patches: (4, h, w) each: RGB and opacity in [0, 1], as large as in an image of 256.
@@ -33,9 +33,10 @@ class Occluders:
     patches: Sequence[Tensor]
     most: int = 7
 
-    def __call__(self, images: Tensor, random: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         images = images.clone()
-        for image in images:
+        for image, draw in zip(images, draws.tolist()):
+            random = torch.Generator().manual_seed(int(draw * 2**24))
             for _ in range(int(torch.randint(1, self.most + 1, (), generator=random))):
                 self._paste(image, random)
         return images
@@ -54,6 +55,20 @@ class Occluders:
             piece = small[:, y0 - y : y1 - y, x0 - x : x1 - x]
             part = image[:, y0:y1, x0:x1]
             part.copy_(part + piece[3:] * (piece[:3] - part))
+
+
+def occluders_of(bank: str | None) -> Occluders | None:
+    """Occluders by a recipe's word.
+
+    Args:
+        bank: `blobs`, or the folder of Pascal VOC 2012; None: none.
+
+    Returns:
+        The bank.
+    """
+    if bank is None:
+        return None
+    return Occluders(blobs() if bank == "blobs" else voc_objects(bank))
 
 
 def blobs(count: int = 40, px: int = 128, seed: int = 0) -> list[Tensor]:
