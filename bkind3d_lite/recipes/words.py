@@ -93,9 +93,10 @@ def _note(note: bool, old: str, new: str) -> None:
 
 def _typed(key: str, value: Any, kind: Any) -> Any:
     """The value as its field's type: lists become tuples, whole numbers floats where need be."""
-    for option in get_args(kind) if isinstance(kind, UnionType) else (kind,):
-        if option is NoneType and value in (None, "none"):
-            return None
+    options = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if NoneType in options and (value is None or value == "none"):  # a word, too, may be none
+        return None
+    for option in options:
         if get_origin(option) is Literal and isinstance(value, str):
             return value  # which word it is, the section checks
         if get_origin(option) is tuple and isinstance(value, (list, tuple)):
