@@ -45,7 +45,8 @@ STREET = {
     ],
     "model": [
         "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks", "networks",
-        "keypoints", "lifts", "integral", "edges", "perceptual", "losses", "discoverer", "objective", "builder",
+        "keypoints", "lifts", "integral", "edges", "perceptual", "losses", "discoverer",
+        "objective", "builder",
     ],
     "training": [
         "precision", "prefetch", "orientation", "loop", "tracking", "image_tracking",

@@ -25,7 +25,7 @@ from ..training.loop import Run
 from .train_run import CHECKPOINT, train_folder
 
 log = logging.getLogger(__name__)
-TOLD = "the box and the root's depth"  # of the truth, as in the paper's protocol
+OF_THE_TRUTH = "the box and the root's depth"  # of the truth, as in the paper's protocol
 ASKED = 100  # moments that are asked
 
 
@@ -93,9 +93,9 @@ def examine_student(run: Run, taught: PseudoLabels, asked: MultiViewClip, path: 
     for name, poses in said.items():
         n, p = _errors(poses, where)
         log.info("%-10s N-MPJPE %7.2f   P-MPJPE %7.2f %s", name, n, p, asked.rig.unit)
-        told = TOLD if name == "student" else "the root"
+        told = OF_THE_TRUTH if name == "student" else "the root"
         rows.append((name, f"{n:.3f}", f"{p:.3f}", asked.rig.unit, str(len(where)), told))
-    log.info("of the truth it was told %s (%d pictures)", TOLD, len(where))
+    log.info("of the truth it was told %s (%d pictures)", OF_THE_TRUTH, len(where))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     write_atomically(path, lambda file: file.write_text(text.getvalue(), encoding="utf-8"))
