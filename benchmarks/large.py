@@ -52,22 +52,24 @@ def write_recording(folder: Path, minutes: float) -> None:
     )
 
 
-def repeated(path: Path, frames, times: int) -> None:
-    """Encode the frames, enlarged to `SIZE`, there and back; write the packets `times` times,
+def repeated(path: Path, frames, times: int, wh=SIZE) -> None:
+    """Encode the frames, enlarged to `wh`, there and back; write the packets `times` times,
     without encoding again."""
     import av
     from PIL import Image
 
     from bkind3d_lite.clips.videos import write_video
 
-    large = [Image.fromarray(image).resize(SIZE, Image.Resampling.BILINEAR) for image in frames]
+    large = [Image.fromarray(image).resize(wh, Image.Resampling.BILINEAR) for image in frames]
     loop = write_video(
         path.with_suffix(".loop.mp4"), map(np.asarray, [*large, *large[::-1]]), FPS, crf=30
     )
     with av.open(str(loop)) as source, av.open(str(path), "w") as container:
         stream = container.add_stream_from_template(source.streams.video[0])
         packets = [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in source.demux(video=0) if p.size]
-        length = 2 * LOOP * source.streams.video[0].duration // source.streams.video[0].frames
+        length = (
+            2 * len(frames) * source.streams.video[0].duration // source.streams.video[0].frames
+        )
         for n in range(times):
             for data, pts, dts, key in packets:
                 packet = av.Packet(data)
