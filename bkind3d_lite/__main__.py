@@ -83,6 +83,14 @@ def _merge(given: Namespace) -> None:
         _print_track(track, given.folder)
 
 
+def _index(given: Namespace) -> None:
+    from .workflows.index_run import index_sessions
+
+    rows = index_sessions(given.root, given.out, ask=not given.no_doctor, **opening(given))
+    bad = sum(row["verdict"] == "fail" for row in rows)
+    print(f"wrote {given.out}: {len(rows)} recordings, {bad} not fit to train on")
+
+
 def _evaluate(given: Namespace) -> None:
     from .workflows.evaluate_run import evaluate
 
@@ -266,6 +274,7 @@ CALLS = {
     "quickstart": _quickstart,
     "train": _train,
     "track": _track,
+    "index": _index,
     "merge": _merge,
     "evaluate": _evaluate,
     "doctor": _doctor,

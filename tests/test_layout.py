@@ -61,7 +61,7 @@ STREET = {
     ],
     "workflows": [
         "usage", "lab_arguments", "session_arguments", "arguments",
-        "recommend", "doctor", "doctor_page",
+        "recommend", "doctor", "doctor_page", "index_run",
         "track_run", "shards",
         "shard_run", "evaluate_run",
         "logbook", "train_run", "quickstart", "pose_cameras", "label_run", "student_run",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..recipes.ranges import Range
 from .lab_arguments import add_lab
-from .session_arguments import SESSION_VERBS, add_edits, add_sharding
+from .session_arguments import SESSION_VERBS, add_edits, add_opening, add_sharding, add_words
 from .usage import ABOVE_0, COUNT, SEED, Usage, any_number, examples, whole_number
 
 _CLIP = "folder with one video per camera and a calibration, or one camera's video"
@@ -46,7 +46,7 @@ def _train(verb: ArgumentParser) -> None:
     add = verb.add_argument
     add("--clip", required=True, help=_CLIP)
     add("--recipe", help="a preset's name, or a TOML file")
-    _words(verb, "--set", "KEY=VALUE", "change the recipe")
+    add_words(verb, "--set", "KEY=VALUE", "change the recipe")
     add("--out", required=True, help="the run's folder")
     add("--seed", type=SEED, default=0)
     add("--steps", type=COUNT, help="training steps (default: the recipe's)")
@@ -239,31 +239,6 @@ def _notebooks(verb: ArgumentParser) -> None:
 
 
 # ---- what several share --------------------------------------------------------------------------
-def add_opening(verb: ArgumentParser) -> None:
-    """How a recording is opened; `opening` reads it.
-
-    Args:
-        verb: the parser that gets these arguments.
-    """
-    add = verb.add_argument
-    later = "read a camera so many frames later (or earlier, < 0)"
-    _words(verb, "--offset", "CAMERA=FRAMES", later)
-    common = "cut videos of unequal length to the stretch that all have"
-    add("--common", action="store_true", help=common)
-    one = "all videos there are films of one uncalibrated camera"
-    add("--one-camera", action="store_true", help=one)
-    rates = "bring cameras of different frame rates to the slowest one's, by their times"
-    add("--resample", action="store_true", help=rates)
-    some = "use these of the calibrated cameras alone"
-    add("--cameras", nargs="+", metavar="CAMERA", help=some)
-    add("--trial", help="a word of the videos' names, where a folder holds several recordings")
-    fps = "frames per second, where the files do not say (images) or say wrong"
-    add("--fps", type=any_number(Range(0, 1e6, above=True)), help=fps)
-    add("--subject", help="which rig of a Human3.6M calibration, S1 to S11")
-    memory = "what a recording may take of the memory: half for decoded frames (default 4)"
-    add("--memory", type=any_number(Range(0.1, 1e6)), default=4.0, metavar="GB", help=memory)
-
-
 def add_poses(verb: ArgumentParser, name: str) -> None:
     """Where 2D poses lie and what their files do not say.
 
@@ -310,11 +285,6 @@ def opening(given: Namespace) -> dict[str, Any]:
         subject=given.subject,
         budget=int(given.memory * 1e9 / 2),
     )
-
-
-def _words(verb: ArgumentParser, name: str, metavar: str, purpose: str) -> None:
-    """An option with several words, which may be given again for more."""
-    verb.add_argument(name, nargs="+", action="extend", default=[], metavar=metavar, help=purpose)
 
 
 def _device(verb: ArgumentParser) -> None:

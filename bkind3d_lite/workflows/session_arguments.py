@@ -9,6 +9,43 @@ from ..recipes.ranges import Range
 from .usage import any_number
 
 
+def add_opening(verb: ArgumentParser) -> None:
+    """How a recording is opened; `opening` reads it.
+
+    Args:
+        verb: the parser that gets these arguments.
+    """
+    add = verb.add_argument
+    later = "read a camera so many frames later (or earlier, < 0)"
+    add_words(verb, "--offset", "CAMERA=FRAMES", later)
+    common = "cut videos of unequal length to the stretch that all have"
+    add("--common", action="store_true", help=common)
+    one = "all videos there are films of one uncalibrated camera"
+    add("--one-camera", action="store_true", help=one)
+    rates = "bring cameras of different frame rates to the slowest one's, by their times"
+    add("--resample", action="store_true", help=rates)
+    some = "use these of the calibrated cameras alone"
+    add("--cameras", nargs="+", metavar="CAMERA", help=some)
+    add("--trial", help="a word of the videos' names, where a folder holds several recordings")
+    fps = "frames per second, where the files do not say (images) or say wrong"
+    add("--fps", type=any_number(Range(0, 1e6, above=True)), help=fps)
+    add("--subject", help="which rig of a Human3.6M calibration, S1 to S11")
+    memory = "what a recording may take of the memory: half for decoded frames (default 4)"
+    add("--memory", type=any_number(Range(0.1, 1e6)), default=4.0, metavar="GB", help=memory)
+
+
+def add_words(verb: ArgumentParser, name: str, metavar: str, purpose: str) -> None:
+    """An option with several words, which may be given again for more.
+
+    Args:
+        verb: the parser that gets it.
+        name: of the option.
+        metavar: what stands for a word in the help.
+        purpose: of the option.
+    """
+    verb.add_argument(name, nargs="+", action="extend", default=[], metavar=metavar, help=purpose)
+
+
 def add_sharding(verb: ArgumentParser) -> None:
     """Which frames are tracked, in which pieces.
 
@@ -44,6 +81,15 @@ def _merge(verb: ArgumentParser) -> None:
     add_edits(verb)
 
 
+def _index(verb: ArgumentParser) -> None:
+    verb.add_argument("root", help="a folder of recordings, at any depth")
+    verb.add_argument("--out", default="sessions.csv", help="the table (default: sessions.csv)")
+    only = "only open the recordings; the doctor, who decodes frames, is not asked"
+    verb.add_argument("--no-doctor", action="store_true", help=only)
+    add_opening(verb)
+
+
 SESSION_VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
+    "index": (_index, "list the recordings under a folder, with the doctor's verdict on each"),
     "merge": (_merge, "join the shards of a track; refuses gaps, overlaps and mixed checkpoints"),
 }
