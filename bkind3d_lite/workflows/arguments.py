@@ -151,7 +151,7 @@ def _student(verb: ArgumentParser) -> None:
     add("--views", nargs="+", default=[], metavar="CAMERA", help=some)
     which = "student (default), epipolarpose (its own size: a GPU), or a TOML file"
     add("--recipe", default="student", help=which)
-    _words(verb, "--set", "KEY=VALUE", "change the recipe")
+    add_words(verb, "--set", "KEY=VALUE", "change the recipe")
     add("--steps", type=COUNT, help="training steps (default: the recipe's)")
     add("--resume", action="store_true", help="continue the run in --out, bit for bit")
     add("--size", type=COUNT, help="pixels of the crops (default: the recipe's)")
