@@ -2,11 +2,14 @@
 
     python benchmarks/one_camera.py --cameras 1 2 --seeds 0 --out build/one_camera.csv
     python benchmarks/one_camera.py --table build/one_camera.csv
+    python benchmarks/one_camera.py --recording PATH/TO/mouse5_dev --cameras 1 2 3 4 5
 
 Rows are appended, so that cameras and seeds may come in several calls. Errors are mean distances
 of regressed joints on the held-out part in % of the image's longer side; on_silhouette: share of
 keypoints on the foreground grown by a tenth of the animal's length; turned: distance of the
-keypoints of a turned image to the turned keypoints, as a share of its side.
+keypoints of a turned image to the turned keypoints, as a share of its side. room and body: shares
+of the points' places about their mean that are fixed in the picture, and about the way the animal
+walks in it; of a recording without true joints that and on_silhouette are all, on the film itself.
 """
 
 from __future__ import annotations
@@ -27,13 +30,15 @@ from bkind3d_lite.clips.clip import SurveyedClip
 from bkind3d_lite.clips.single_view import one_view
 from bkind3d_lite.clips.survey import animal_length, on_silhouettes
 from bkind3d_lite.evaluation import image_baselines, image_score
+from bkind3d_lite.evaluation.body_bound import body_bound, usual_pace
 from bkind3d_lite.model import build_model
 from bkind3d_lite.model.discoverer import Discoverer
 from bkind3d_lite.recipes import Recipe, altered, find_recipe
 from bkind3d_lite.training.image_tracking import track_images
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"
-COLUMNS = "clip camera seed row steps error on_silhouette turned seconds".split()
+SCORES = ("error", "on_silhouette", "turned", "room", "body")
+COLUMNS = ["clip", "camera", "seed", "row", "steps", *SCORES, "seconds"]
 
 
 def parts_of(name: str, view: int) -> tuple[SurveyedClip, SurveyedClip]:
@@ -47,6 +52,16 @@ def parts_of(name: str, view: int) -> tuple[SurveyedClip, SurveyedClip]:
     return SurveyedClip(first, seen), SurveyedClip(
         second, survey(second, background=seen.background)
     )
+
+
+def recorded(folder: Path, view: int) -> tuple[SurveyedClip, SurveyedClip]:
+    """One camera of a recording, small; there is no other part."""
+    whole = open_clip(folder)
+    w, h = whole.rig.wh
+    scale = min(1.0, 320 / max(w, h))
+    clip = one_view(whole.resized((round(w * scale), round(h * scale))), view)
+    part = SurveyedClip(clip, survey(clip))
+    return part, part
 
 
 @torch.no_grad()
@@ -64,23 +79,28 @@ def turned(model: Discoverer, recipe: Recipe, part: SurveyedClip) -> float:
 
 
 def scored(model: Discoverer, recipe: Recipe, parts: tuple[SurveyedClip, SurveyedClip]) -> dict:
-    """Error, on_silhouette and turned of a model."""
+    """All scores of a model; the error only where true joints are known."""
     first, second = parts
-    times = torch.arange(0, len(first.clip), 2)
-    fitted = track_images(model, recipe, first.clip, first.survey, times)[0]
     track = track_images(model, recipe, second.clip, second.survey)[0]
-    fit_on = fitted.px, first.clip.marks[times, 0]
-    error = image_score(fit_on, (track.px, second.clip.marks[:, 0]), track.wh)
     grow = 0.1 * animal_length(second.survey, second.clip.rig)
     plane = track.on_plane().world
     hit, _ = on_silhouettes(plane, second.clip.rig, second.survey.thumbs, grow)
-    on = float(hit.float().mean())
-    return dict(error=100 * error, on_silhouette=on, turned=turned(model, recipe, second))
+    starts = second.clip.starts
+    bound = body_bound(plane, track.fps, usual_pace(plane, track.fps, starts), starts=starts)
+    about = dict(on_silhouette=float(hit.float().mean()), turned=turned(model, recipe, second))
+    about |= dict(room=bound.room, body=bound.body)
+    if second.clip.marks is None:
+        return about
+    times = torch.arange(0, len(first.clip), 2)
+    fitted = track_images(model, recipe, first.clip, first.survey, times)[0]
+    fit_on = fitted.px, first.clip.marks[times, 0]
+    error = image_score(fit_on, (track.px, second.clip.marks[:, 0]), track.wh)
+    return dict(error=100 * error, **about)
 
 
 def rows_of(args: argparse.Namespace, view: int, seed: int) -> list[dict]:
     """Train on one camera with one seed; its row and those of the baselines."""
-    parts = parts_of(args.clip, view)
+    parts = recorded(args.recording, view) if args.recording else parts_of(args.clip, view)
     clip, seen = parts[0].clip, parts[0].survey
     recipe = altered(find_recipe(args.recipe), [*args.set, f"steps={args.steps}"])
     recipe = recipe if args.rotate else recipe.with_(rotate=0.0)
@@ -92,12 +112,14 @@ def rows_of(args: argparse.Namespace, view: int, seed: int) -> list[dict]:
     if args.save:
         save(run, args.save, whole=False)
     seconds, name = time.perf_counter() - start, "trained" if args.rotate else "no_rotate"
-    about = dict(clip=args.clip, camera=clip.rig.names[0], seed=seed)
+    of = args.recording.name if args.recording else args.clip
+    about = dict(clip=of, camera=clip.rig.names[0], seed=seed)
     trained = scored(run.model.to("cpu"), recipe, parts)
     rows = [dict(about, row=name, steps=args.steps, seconds=seconds, **trained)]
     if args.rotate:
         fresh = scored(build_model(recipe, seed), recipe, parts)
         rows.append(dict(about, row="untrained", steps=0, **fresh))
+    if args.rotate and clip.marks is not None:
         joints = [part.clip.marks[:, 0] for part in parts]
         known = image_baselines(*joints, clip.rig.wh)
         rows += [dict(about, row=k, steps=0, error=100 * v) for k, v in known.items()]
@@ -113,9 +135,9 @@ bundled `{clip}` clip's training part.
 - Steps: {steps}, {minutes:.0f} minutes on {threads} CPU thread(s), torch {torch}, {date}.
 - Licence: Apache-2.0. Weights only. Keypoints do not transfer to another camera or animal.
 
-Held-out part, by that command: regressed joints, mean distance in % of the image's side; share of
-keypoints on the silhouette grown by a tenth of the animal's length; how far keypoints of a turned
-image are from the turned keypoints, share of the side.
+Held-out part, with the training film's background, by that command: regressed joints, mean distance
+in % of the image's side; share of keypoints on the silhouette grown by a tenth of the animal's
+length; how far keypoints of a turned image are from the turned keypoints, share of the side.
 
 | | error % | on silhouette | turned |
 |---|---|---|---|
@@ -154,23 +176,23 @@ def table(path: Path) -> str:
     values: dict = defaultdict(lambda: defaultdict(dict))
     with open(path, newline="") as file:
         for row in csv.DictReader(file):
-            for key in ("error", "on_silhouette", "turned"):
-                if row[key]:
+            for key in SCORES:
+                if row.get(key):
                     kept = values[row["row"]][key].setdefault(row["seed"], {})
                     kept[row["camera"]] = float(row[key])
     lines = [
-        "| row | error, % | on silhouette | turned | cameras, seeds |",
-        "|---|---|---|---|---|",
+        "| row | error, % | on silhouette | turned | room | body | cameras, seeds |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, columns in values.items():
         cells = []
-        for key in ("error", "on_silhouette", "turned"):
+        for key in SCORES:
             means = (
                 [sum(c.values()) / len(c) for c in columns[key].values()] if key in columns else []
             )
             spread = f" ± {torch.tensor(means).std():.2g}" if len(means) > 1 else ""
             cells.append(f"{sum(means) / len(means):.3g}{spread}" if means else "")
-        counts = [len(c) for c in columns["error"].values()]
+        counts = [len(c) for c in next(iter(columns.values())).values()]
         lines.append(f"| {name} | {' | '.join(cells)} | {max(counts)}, {len(counts)} |")
     return "\n".join(lines)
 
@@ -178,6 +200,7 @@ def table(path: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clip", default="rat", choices=("rat", "human"))
+    parser.add_argument("--recording", type=Path, help="a folder of one's own instead")
     parser.add_argument("--cameras", type=int, nargs="+", default=[1], help="numbers from 1")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--recipe", default="quick-2d")
