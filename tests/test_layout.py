@@ -55,9 +55,9 @@ STREET = {
     ],
     "students": ["mpii", "student", "refiner"],
     "viz": [
-        "colours", "arrows", "overlays", "films", "plots", "model_images", "skeleton_edits",
-        "traces", "scenes", "player", "interactive", "widgets", "dashboard", "report_page",
-        "run_images", "paper_figures", "behaviour_plots",
+        "colours", "descriptions", "notebook_figures", "arrows", "overlays", "films", "plots",
+        "model_images", "skeleton_edits", "traces", "scenes", "player", "interactive", "widgets",
+        "dashboard", "report_page", "run_images", "paper_figures", "behaviour_plots",
     ],
     "workflows": [
         "usage", "lab_arguments", "session_arguments", "arguments",

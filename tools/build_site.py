@@ -19,21 +19,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
-from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # this copy, whichever is installed
+
+from bkind3d_lite.lab.notebook_pages import accessible_html
+
 SETTINGS = ROOT / "docs" / "site"
 PACKAGE = "bkind3d_lite"
 # The API's pages in the order of imports; modules and packages that are not named here come last.
 ORDER = """shapes files distributed recipes lenses cameras calibrations volumes epipolar poses2d
 multiview clips evaluation model training students viz workflows lab""".split()
-PLOTLY = "application/vnd.plotly.v1+json"
-CONFIG = dict(responsive=True, displaylogo=False, plotlyServerURL="")
-SCRIPT = '<script src="../_static/plotly.min.js"></script>'  # once a page, before its first figure
+SOURCES = ["../_static/plotly.min.js"]
 NOTE = '<p class="kernel-note">The sliders and buttons of this figure live in the notebook.</p>'
-WIDGET = re.compile(r"\w+\(.*children=|Output\(", re.S)  # how a widget prints without a kernel
-PICTURES = {"image/png", "image/jpeg", "image/svg+xml", "text/html"}
 DOCSTRINGS = f"""```{{{{eval-rst}}}}
 .. automodule:: {PACKAGE}.{{}}
    :members:
@@ -68,22 +67,11 @@ def linked(text: str, page: Path, pages: set[Path]) -> str:
 def shown(nb: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """A lesson, changed in place into what a page without a kernel can show.
 
-    Plotly's figures become live html, and a note stands where a kernel would draw sliders.
+    Figures become html with a text alternative, Plotly's live ones, and a note stands where a
+    kernel would draw sliders.
     """
     nb.metadata.language_info = {"name": "python", "pygments_lexer": "ipython3"}
-    quiet = dict(full_html=False, include_plotlyjs=False, validate=False, auto_play=False)
-    count = 0
-    for output in (o for cell in nb.cells for o in cell.get("outputs", [])):
-        data = output.get("data", {})
-        note = NOTE if WIDGET.match(data.get("text/plain", "")) else ""
-        if figure := data.get(PLOTLY):
-            made = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
-            place = dict(default_height="450px", div_id=f"figure-{count}")
-            html = to_html(made, CONFIG, **quiet, **place) + note
-            output["data"] = {"text/html": html if count else SCRIPT + html}
-            count += 1
-        elif note and not PICTURES & set(data):
-            output["data"] = {"text/html": note}
+    accessible_html(nb, SOURCES, NOTE)
     return nb
 
 
@@ -181,7 +169,6 @@ def build(root: Path, out: Path, only: Sequence[str] = ()) -> int:
     """
     from sphinx.cmd.build import build_main
 
-    sys.path.insert(0, str(ROOT))  # the docstrings of this copy, whichever is installed
     root, out = root.resolve(), out.resolve()
     source = out.with_name(f"{out.name}_source")
     prepare(root, source, only)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ from torch import Tensor
 from .exercises import EXERCISES
 from .exercises.entry import Dice, Exercise, Mistake
 from .sandbox import FAILED, PASSED, WAITING, ask, fresh
+
+if "ipykernel" in sys.modules:  # a lesson: its figures say in words what they show
+    from ..viz.notebook_figures import accessible
+
+    accessible()
 
 PACKAGE = __package__.partition(".")[0]
 MODULES = (  # where `reveal` looks for a name, in this order

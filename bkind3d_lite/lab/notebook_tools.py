@@ -24,11 +24,12 @@ import nbformat
 from nbformat import NotebookNode
 
 from ..files import bundled, refuse_unwritable, text_of, write_atomically
-from .notebook_pages import freeze_widgets, page
+from .notebook_pages import freeze_widgets, page, portable, undescribed
 from .sandbox import python_of
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-CELLS, LINES, COLUMNS, KILOBYTES, EXECUTED_MB = 30, 18, 95, 60, 4.0  # at most
+CELLS, LINES, COLUMNS, KILOBYTES = 30, 18, 95, 60  # at most
+EXECUTED_MB = 7.0  # figures travel twice: as themselves, and as HTML for any export
 WALL = 3  # times the CPU seconds a notebook may take on the wall, where others work, too
 TIME_LIMITS = {"08_training": 300.0}  # real training, in its short form
 
@@ -190,6 +191,8 @@ def run(
         faults.append(f"over its {limit:.0f} seconds")
     faults += [f"wrong: {line}" for line in printed(nb) if line.startswith("✗")]
     freeze_widgets(nb)
+    portable(nb)
+    faults += undescribed(nb)
     text = nbformat.writes(nb, version=4)
     write_atomically(out / path.name, partial(Path.write_text, data=text, encoding="utf-8"))
     megabytes = len(text.encode()) / 2**20
@@ -221,7 +224,6 @@ def _executed(
         resources={"metadata": {"path": str(folder)}},
     )
     environment = {
-        "PLOTLY_RENDERER": "plotly_mimetype",
         "OMP_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": "passive",  # a thread that waits must not count as one that works
     }

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..clips.tracks import Track
 from .arrows import ARROW, arrows, moment, recent, solidity
 from .colours import GREY, SAFE, palette, skeleton_colours
+from .descriptions import described
 from .overlays import Edges, overlay
 
 
@@ -40,7 +41,11 @@ def strip(
     picture = overlay(images, ndc, edges, **dict(columns=len(images)) | style)
     if ax is None:
         wide_high = (12, 12 * picture.shape[0] / picture.shape[1])
-        ax = plt.subplots(figsize=wide_high, layout="constrained")[1]
+        figure, ax = plt.subplots(figsize=wide_high, layout="constrained")
+        drawn = (
+            "" if ndc is None else f", {ndc.shape[-2]} keypoints and {len(edges)} edges drawn in"
+        )
+        described(figure, f"{len(images)} pictures side by side{drawn}.")
     ax.imshow(picture)
     ax.set_axis_off()
     return ax

@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 import time as clock
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
 import ipywidgets as ipw
 import plotly.graph_objects as go
 from IPython.display import clear_output, display
 
+from ..descriptions import in_words
+
+# there for screen readers only
+UNSEEN = "position:absolute;width:1px;height:1px;margin:0;overflow:hidden;clip-path:inset(50%)"
 WIDE: dict[str, Any] = dict(layout=ipw.Layout(width="30em"), style=dict(description_width="8em"))
 
 
@@ -81,18 +86,26 @@ def controls(draw: Callable[..., go.Figure], **widgets: ipw.Widget) -> ipw.VBox:
     def values() -> dict[str, Any]:
         return {name: widget.value for name, widget in widgets.items()}
 
-    screen = Screen(draw(**values()))
-    box = ipw.VBox([in_rows(list(widgets.values())), screen.widget])
+    first = draw(**values())
+    screen, words = Screen(first), ipw.HTML(_spoken(first))
+    box = ipw.VBox([in_rows(list(widgets.values())), screen.widget, words])
     box.values, box.screen, box.seconds = values, screen, 0.0
 
     def answer(_change: object) -> None:
         start = clock.perf_counter()
-        screen.show(draw(**values()))
+        figure = draw(**values())
+        screen.show(figure)
+        words.value = _spoken(figure)
         box.seconds = clock.perf_counter() - start
 
     for widget in widgets.values():
         widget.observe(answer, "value")
     return box
+
+
+def _spoken(figure: go.Figure) -> str:
+    """What a figure shows, for a screen reader, which says it again when it changes."""
+    return f'<p aria-live="polite" style="{UNSEEN}">{escape(in_words(figure))}</p>'
 
 
 def in_rows(widgets: Sequence[ipw.Widget]) -> ipw.HBox:

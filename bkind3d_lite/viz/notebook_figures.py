@@ -1,0 +1,176 @@
+"""Figures in notebooks and pages: with their words, alive without a kernel, on light and dark.
+
+`accessible()` sets a notebook up. From then on each figure travels as what its frontend draws best
+and as HTML that any export keeps: pictures with their text alternative, Plotly's figures with a
+loader of Plotly's script (beside the page, else from Plotly's server) and keys to operate them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import matplotlib
+import plotly.graph_objects as go
+import plotly.io as pio
+from matplotlib.figure import Figure
+from plotly.io.base_renderers import PlotlyRenderer
+from plotly.offline import get_plotlyjs_version
+
+from .colours import SAFE
+from .descriptions import in_words
+
+_MIME = "application/vnd.plotly.v1+json"
+CONFIG = dict(responsive=True, displaylogo=False, plotlyServerURL="", scrollZoom=False)
+INK = "#767676"  # 4.5 : 1 on white, 4.6 : 1 on black: the one grey that passes on both
+CYCLE = [colour for colour in SAFE if colour != SAFE[3]]  # yellow is lost on white
+_SCALES = "text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"
+STYLE: Any = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "legend.facecolor": "none",
+    "legend.framealpha": 0.0,
+    "axes.prop_cycle": f"cycler(color={CYCLE})",
+    **{f"axes3d.{a}axis.panecolor": (0.5, 0.5, 0.5, 0.08) for a in "xyz"},
+    **dict.fromkeys(_SCALES, INK),
+}
+KEYS = " Keys: left and right {}."
+TURN, FILM = "turn it", "step through the film, space plays or pauses; with shift they turn it"
+# Plotly's script is taken from the first of the `sources` that answers, once a page.
+SCRIPT = """(script => {
+  const box = script.previousElementSibling, figure = %(figure)s;
+  const load = source => new Promise((done, failed) => document.head.append(Object.assign(
+    document.createElement("script"), {src: source, onload: done, onerror: failed})));
+  window.plotlyIsThere ??= window.Plotly ? Promise.resolve() : %(sources)s.reduce(
+    (before, source) => before.catch(() => load(source)), Promise.reject());
+  const names = (figure.frames || []).map(f => f.name), still = {duration: 0, redraw: true};
+  const go = (to, frame) => Plotly.animate(box, to, {mode: "immediate", fromcurrent: true,
+    transition: {duration: 0}, frame: frame});
+  const turn = by => { for (const key of Object.keys(box.layout))
+    if (/^scene\\d*$/.test(key)) {
+      const {x, y, z} = box._fullLayout[key].camera.eye, c = Math.cos(by), s = Math.sin(by);
+      Plotly.relayout(box, {[key + ".camera.eye"]: {x: c * x - s * y, y: s * x + c * y, z: z}});
+    } };
+  let plays = false;
+  const press = event => {
+    const way = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+    if (event.target !== box || !(way || event.key === " ")) return;
+    if (way && (event.shiftKey || !names.length)) turn(0.15 * way);
+    else if (way) go([names[Math.min(names.length - 1, Math.max(0, way +
+      (box.layout.sliders?.[0]?.active || 0)))]], still);
+    else if (names.length) go((plays = !plays) ? null : [null], {...still, duration: 60});
+    event.preventDefault();
+  };
+  window.plotlyIsThere.then(() => { box.textContent = "";
+    return Plotly.newPlot(box, figure.data, figure.layout, %(config)s); }).then(() => {
+    box.addEventListener("keydown", press);
+    return names.length ? Plotly.addFrames(box, figure.frames) : null; });
+})(document.currentScript)"""
+
+
+# ---- HTML ----------------------------------------------------------------------------------------
+def figure_html(
+    figure: go.Figure | dict, name: str = "", height: str = "450px", sources: Sequence[str] = ()
+) -> str:
+    """A Plotly figure as a part of any page; while its script is not there, its words stand there.
+
+    Args:
+        figure: of Plotly, also as the dictionary that it becomes.
+        name: of the element.
+        height: of the figure where it has none itself.
+        sources: addresses of Plotly's script (default: beside the page, then Plotly's server).
+
+    Returns:
+        HTML.
+    """
+    made = figure if isinstance(figure, dict) else json.loads(pio.to_json(figure))
+    made = {key: made[key] for key in ("data", "layout", "frames") if made.get(key) is not None}
+    words, layout = in_words(made), made.get("layout", {})
+    scene = any(key.startswith("scene") for key in layout)
+    keys = KEYS.format(FILM) if made.get("frames") else KEYS.format(TURN) if scene else ""
+    server = f"https://cdn.plot.ly/plotly-{get_plotlyjs_version()}.min.js"
+    parts = dict(figure=made, sources=list(sources or ["plotly.min.js", server]), config=CONFIG)
+    texts = {key: json.dumps(part).replace("<", "\\u003c") for key, part in parts.items()}
+    tall = f"{layout['height']}px" if layout.get("height") else height
+    label, place = escape(words + keys), f' id="{escape(name)}"' if name else ""
+    role = "application" if keys else "img"
+    head = f'<div class="described" role="{role}" tabindex="0"{place} aria-label="{label}"'
+    box = f'{head} style="width:100%;height:{tall}">{escape(words)}</div>'
+    return f"<div>{box}<script>{SCRIPT % texts}</script></div>"
+
+
+def image_html(png: str, words: str) -> str:
+    """A picture as a part of any page.
+
+    Args:
+        png: in base64.
+        words: its text alternative.
+
+    Returns:
+        HTML.
+    """
+    return (
+        f'<img class="described" alt="{escape(words)}" src="data:image/png;base64,{png.strip()}">'
+    )
+
+
+# ---- notebooks -----------------------------------------------------------------------------------
+class DescribedRenderer(PlotlyRenderer):
+    """How Plotly's figures are shown: for its own extension, as HTML, and in words."""
+
+    def to_mimebundle(self, fig_dict: dict) -> dict[str, Any]:
+        """All three.
+
+        Args:
+            fig_dict: the figure.
+
+        Returns:
+            What a notebook stores.
+        """
+        bundle = super().to_mimebundle(fig_dict)
+        made = bundle[_MIME]
+        return bundle | {"text/html": figure_html(made), "text/plain": in_words(made) or "Figure"}
+
+
+def _bundle(draw: Callable) -> Callable:
+    """How a matplotlib figure is shown, from what draws it as a PNG."""
+
+    def bundle(figure: Figure, include: Any = None, exclude: Any = None) -> tuple[dict, dict]:
+        drawn, words = draw(figure), in_words(figure)
+        png, size = drawn if isinstance(drawn, tuple) else (drawn, {})
+        text = png if isinstance(png, str) else base64.b64encode(png).decode()
+        data = {
+            "image/png": text,
+            "text/html": image_html(text, words),
+            "text/plain": words or repr(figure),
+        }
+        return data, {"image/png": {**size, "alt": words}}
+
+    return bundle
+
+
+def accessible() -> bool:
+    """Show this notebook's figures with their words, and in colours for light and dark pages.
+
+    Outside of a notebook nothing happens.
+
+    Returns:
+        Whether this is a notebook.
+    """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if not hasattr(shell, "kernel"):
+        return False
+    pio.renderers["described"] = DescribedRenderer()
+    pio.renderers.default = "described"
+    shell.run_line_magic("matplotlib", "inline")
+    formatter = shell.display_formatter
+    if draw := formatter.formatters["image/png"].pop(Figure, None):
+        formatter.mimebundle_formatter.for_type(Figure, _bundle(draw))
+    matplotlib.rcParams.update(STYLE)
+    return True
