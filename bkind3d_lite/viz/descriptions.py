@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 LISTED = 6  # names of one kind that are read out
 # Plotly's types of traces, as one says them
@@ -82,6 +83,7 @@ def _of_axes(ax: Axes) -> str:
     parts += [f"{line.get_label()} {_way(line.get_ydata())}" for line in curves[:LISTED]]
     others: list[Any] = [*ax.collections, *ax.containers]
     parts += _names(str(o.get_label()) for o in others if str(o.get_label())[:1] not in "_")
+    parts += _names(text for text in map(_read, ax.texts) if re.search("[a-z]{2}", text))
     for letter, axis in zip("xyz", (ax.xaxis, ax.yaxis, getattr(ax, "zaxis", None))):
         if axis is not None and (label := axis.get_label_text()):
             low, high = sorted(axis.get_view_interval())
@@ -91,6 +93,11 @@ def _of_axes(ax: Axes) -> str:
             parts.append(f"{letter}: {label}, {span}")
     said = [_plain(part) for part in parts if part]
     return ("a picture: " if ax.images and said else "") + ", ".join(said)
+
+
+def _read(text: Text) -> str:
+    """What is written somewhere in a figure."""
+    return text.get_text()
 
 
 def _way(values: Any) -> str:
