@@ -160,6 +160,7 @@ STUDENT = Recipe(
     lesson=LessonRecipe(),
     optim=OptimRecipe(steps=1500, learning_rate=2e-3, grad_clip=1.0),
     compute=ComputeRecipe(precision="float32"),
+    priors=PriorRecipe(sharpness=4.0),
 )
 EPIPOLARPOSE = STUDENT.with_(
     name="epipolarpose",
@@ -171,6 +172,7 @@ EPIPOLARPOSE = STUDENT.with_(
     steps=600_000,
     learning_rate=1e-3,
     precision="auto",
+    sharpness=1.0,
 )
 
 # The paper's baselines (Tables 2 and 3) and ablation (Table 4), each as changes of any base;

@@ -75,6 +75,7 @@ def recite(
     clip: MultiViewClip,
     picks: Picks,
     *,
+    side: float | None = None,
     occlude: Occluders | None = None,
     batch: int = 32,
 ) -> Tensor:
@@ -88,6 +89,7 @@ def recite(
         recipe: of its run.
         clip: labelled, or with truth; of whatever unit.
         picks: pictures of it.
+        side: of the box about the root, in the clip's unit; None: what holds the body.
         occlude: pastes things over the crops.
         batch: pictures at a time.
 
@@ -95,7 +97,7 @@ def recite(
         (N, J, 3) in the camera, about the root, in the clip's unit.
     """
     model.eval()
-    side, poses, device = box_side(clip), [], next(model.parameters()).device
+    side, poses, device = side or box_side(clip), [], next(model.parameters()).device
     plain = replace(recipe.with_(side=side), lesson=replace(UNCHANGED, joints=recipe.lesson.joints))
     for part in torch.arange(len(picks[0])).split(batch):
         random = torch.Generator().manual_seed(int(part[0]))
