@@ -25,11 +25,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from bkind3d_lite import batches, begin, open_clip, placed, track, train
 from bkind3d_lite.clips import SurveyedClip
-from bkind3d_lite.clips.heading import Heading
+from bkind3d_lite.clips.heading import Heading, wrapped
 from bkind3d_lite.clips.heading_finder import find_heading, teach_look
 from bkind3d_lite.clips.hull_motion import hull_motion
 from bkind3d_lite.clips.look import Look
@@ -40,11 +41,12 @@ from bkind3d_lite.files import write_atomically
 from bkind3d_lite.recipes import QUICK, altered
 from bkind3d_lite.training.checkpoints import save
 from bkind3d_lite.training.loop import Run
+from bkind3d_lite.viz import closeups
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from heading import by_hand, folds, same_moments
 from heading import judged as judged_heading
-from real import left_out, still, unlabelled
+from real import STILLS, left_out, still, unlabelled
 from real_recordings import arranged
 
 OUT = Path(__file__).parents[1] / "build" / "bench"
@@ -55,6 +57,7 @@ FILMS = {
 }
 FAST = 80.0  # mm per second from which the centre tells the way
 TAIL = ("Tail(mid)", "Tail(end)")
+SHOWN, VIEW, FILM_FPS = (1, 3, 0, 4), 210, 12  # views of a film, their pixels, frames a second
 
 
 # ---- recordings ----------------------------------------------------------------------------------
@@ -172,6 +175,28 @@ def sign(parts: dict[str, SurveyedClip]) -> dict[str, dict]:
     return {place: judged_heading(heading, known) for place, heading, known in found}
 
 
+# ---- pictures ------------------------------------------------------------------------------------
+def liveliest(heading: Heading, frames: int) -> int:
+    """Where to begin a film of so many frames: there the mouse turns most, and is sure."""
+    turn = wrapped(heading.angle.diff()).abs() * (heading.confidence[1:] > 0.9)
+    return int(turn.unfold(0, frames, 1).sum(1).argmax())
+
+
+def filmed(run: Run, part: SurveyedClip, path: Path, seconds: float = 7.0) -> None:
+    """Four views cut about the keypoints that are drawn in, in real time, as moving WebP."""
+    step, wide = round(part.clip.fps / FILM_FPS), 1.9 * part.survey.heading.length
+    frames = round(seconds * part.clip.fps)
+    first = liveliest(part.survey.heading, frames)
+    times = list(range(first, first + frames, step))
+    track_of = track(run.model, run.recipe, part.clip, part.survey, times)
+    rows = closeups(part.clip, track_of, times, side=wide, views=SHOWN, pixels=VIEW)
+    rows = rows.reshape(len(times), VIEW, -1, 3)
+    begin_with, *rest = (Image.fromarray(row) for row in rows)
+    style = dict(format="WEBP", save_all=True, duration=1000 // FILM_FPS, loop=0, quality=50)
+    write_atomically(path, lambda there: begin_with.save(there, append_images=rest, **style))
+    print(f"{path}: {len(rows)} frames from {first}, {path.stat().st_size / 1e6:.2f} MB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -215,6 +240,7 @@ def main() -> None:
                 path = track(run.model, run.recipe, part.clip, part.survey, times)
                 wide = 1.7 * part.survey.heading.length
                 still(part.clip, path, times, name.replace("mouse", "real_mouse"), side=wide)
+            filmed(run, parts["mouse5_dev"], STILLS / "real_mouse.webp")
 
 
 if __name__ == "__main__":
