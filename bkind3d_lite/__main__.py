@@ -64,7 +64,22 @@ def _track(given: Namespace) -> None:
         verb, how = track_shards, {**sharded, **how}
     elif given.box:
         how["box"] = given.box
+    if given.sessions:
+        return _track_many(given, {**sharded, **how})
+    if given.submit:
+        raise ValueError("--submit: is for many recordings, --sessions sessions.csv")
     _print_track(verb(given.checkpoint, given.clip, given.out, **how), given.out)
+
+
+def _track_many(given: Namespace, options: dict[str, Any]) -> None:
+    from .workflows.cluster_run import track_sessions
+
+    if given.frames:
+        raise ValueError("--frames: is of one recording, --clip; with --sessions all are tracked")
+    options["chunk"] = given.chunk or 10.0
+    many = dict(submit=given.submit, at_once=given.jobs, job=given.job)
+    for done in track_sessions(given.checkpoint, given.sessions, given.out, **many, **options):
+        print(f"submitted job {done}" if given.submit == "slurm" else f"tracked {done}")
 
 
 def _print_track(track: object, out: str) -> None:
@@ -81,6 +96,15 @@ def _merge(given: Namespace) -> None:
         print(f"wrote keypoints.csv and keypoints.npz to {given.folder}")
     else:
         _print_track(track, given.folder)
+
+
+def _cohort(given: Namespace) -> None:
+    from .workflows.cohort_run import cohort
+
+    rows = cohort(given.sessions, given.tracks, given.out)
+    wrong = sum(bool(row.failures) for row in rows)
+    print(f"{len(rows)} sessions, {wrong} with something to mend")
+    print(f"open {Path(given.out) / 'cohort.html'}")
 
 
 def _index(given: Namespace) -> None:
@@ -275,6 +299,7 @@ CALLS = {
     "train": _train,
     "track": _track,
     "index": _index,
+    "cohort": _cohort,
     "merge": _merge,
     "evaluate": _evaluate,
     "doctor": _doctor,

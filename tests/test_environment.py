@@ -26,6 +26,7 @@ CONDA_NAMES = {
     "tables": "pytables",
     "build": "python-build",
 }
+EXTRAS_OF_FUNCTIONS = ("lab", "io", "cameras", "nwb", "logs", "cluster", "sweep")
 DISTRIBUTIONS = {
     "IPython": "ipython",
     "PIL": "pillow",
@@ -85,7 +86,7 @@ def test_a_module_imports_what_is_declared(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     later = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     for node in tree.body:
-        allowed = ("lab", "io", "cameras", "nwb", "logs") if isinstance(node, later) else ()
+        allowed = EXTRAS_OF_FUNCTIONS if isinstance(node, later) else ()
         assert not undeclared(imported(node), declared(*allowed))
 
 

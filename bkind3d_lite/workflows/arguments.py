@@ -9,7 +9,14 @@ from typing import Any
 
 from ..recipes.ranges import Range
 from .lab_arguments import add_lab
-from .session_arguments import SESSION_VERBS, add_edits, add_opening, add_sharding, add_words
+from .session_arguments import (
+    SESSION_VERBS,
+    add_edits,
+    add_opening,
+    add_sharding,
+    add_submitting,
+    add_words,
+)
 from .usage import ABOVE_0, COUNT, SEED, Usage, any_number, examples, whole_number
 
 _CLIP = "folder with one video per camera and a calibration, or one camera's video"
@@ -71,9 +78,13 @@ def _train(verb: ArgumentParser) -> None:
 
 def _track(verb: ArgumentParser) -> None:
     verb.add_argument("--checkpoint", required=True, help=_CHECKPOINT)
-    verb.add_argument("--clip", required=True, help=_CLIP)
+    which = verb.add_mutually_exclusive_group(required=True)
+    which.add_argument("--clip", help=_CLIP)
+    table = "all recordings of a table that `index` wrote, each into its folder of --out"
+    which.add_argument("--sessions", metavar="CSV", help=table)
     verb.add_argument("--out", required=True, help="output folder")
     add_sharding(verb)
+    add_submitting(verb)
     add_opening(verb)
     turns = "average over so many turns of the volume (default 1)"
     verb.add_argument("--turns", type=whole_number(Range(1, 360)), default=1, help=turns)

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 
 from ..recipes.ranges import Range
-from .usage import any_number
+from .usage import COUNT, any_number
 
 
 def add_opening(verb: ArgumentParser) -> None:
@@ -61,6 +61,20 @@ def add_sharding(verb: ArgumentParser) -> None:
     add("--look", action="store_true", help=look)
 
 
+def add_submitting(verb: ArgumentParser) -> None:
+    """Whether many recordings are tracked, and by whom.
+
+    Args:
+        verb: the parser that gets these arguments.
+    """
+    add = verb.add_argument
+    who = "by jobs of a cluster or processes of this machine (submitit); default: here, in turn"
+    add("--submit", choices=("slurm", "local"), help=who)
+    add("--jobs", type=COUNT, default=1, metavar="N", help="of --submit: at a time (default 1)")
+    asks = "what a job asks for, in submitit's words: mem_gb=32 slurm_partition=gpu gpus_per_node=1"
+    add_words(verb, "--job", "KEY=VALUE", asks)
+
+
 def add_edits(verb: ArgumentParser) -> None:
     """What a person has changed of the skeleton.
 
@@ -89,7 +103,14 @@ def _index(verb: ArgumentParser) -> None:
     add_opening(verb)
 
 
+def _cohort(verb: ArgumentParser) -> None:
+    verb.add_argument("sessions", help="the table that `index` wrote")
+    verb.add_argument("--tracks", required=True, help="folder with a track's folder a session")
+    verb.add_argument("--out", default="cohort", help="folder of the page (default: cohort)")
+
+
 SESSION_VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     "index": (_index, "list the recordings under a folder, with the doctor's verdict on each"),
+    "cohort": (_cohort, "a page with every session's track beside the others, without labels"),
     "merge": (_merge, "join the shards of a track; refuses gaps, overlaps and mixed checkpoints"),
 }

@@ -170,7 +170,7 @@ def merge_shards(
     """
     out, editing = Path(out), load_editing(edits) if edits else Editing()
     rows, stamp = joined_rows(out)
-    arrays, about = _session_file(out)
+    arrays, about = session_file(out)
     if unlike := stamp.unlike(_stamp_of(about, arrays, stamp.turns)):
         raise ValueError(f"{out}: its shards are of {unlike} than {SESSION} says; track it anew")
     bones = (torch.from_numpy(arrays["pairs"]), torch.from_numpy(arrays["weights"]))
@@ -226,7 +226,7 @@ def read_session(out: str | Path, clip: MultiViewClip, stamp: Stamp) -> Session:
     Raises:
         ValueError: it is of another recording or checkpoint, or damaged.
     """
-    arrays, about = _session_file(Path(out))
+    arrays, about = session_file(Path(out))
     there = _stamp_of(about, arrays, stamp.turns)
     if unlike := there.unlike(replace(stamp, survey=there.survey)):
         raise ValueError(f"{Path(out) / SESSION}: of {unlike}; choose another --out")
@@ -235,8 +235,19 @@ def read_session(out: str | Path, clip: MultiViewClip, stamp: Stamp) -> Session:
     return Session(SurveyedClip(clip, survey), bones, about=about, stamp=there)
 
 
-def _session_file(out: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays of the survey, with `pairs` and `weights` of the bones; and what is said of them."""
+def session_file(out: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What `track --look` wrote.
+
+    Args:
+        out: the track's folder.
+
+    Returns:
+        Arrays of the survey, with `pairs` and `weights` of the bones; and what is said of them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged.
+    """
     path = out / SESSION
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not there; track with --look makes it")

@@ -21,6 +21,10 @@ EXAMPLES = {
         "track --checkpoint runs/mine --clip recordings/tuesday --chunk 10 --out tracks/tuesday",
     ),
     "index": ("index recordings", "index rawdata --no-doctor --out tables/sessions.csv"),
+    "cohort": (
+        "cohort sessions.csv --tracks tracks",
+        "cohort sessions.csv --tracks tracks --out pages/cohort",
+    ),
     "merge": ("merge tracks/tuesday", "merge tracks/tuesday --tables --edits names.toml"),
     "evaluate": (
         "evaluate --checkpoint runs/mine --train recordings/a --test recordings/b --out scores",

@@ -1,0 +1,112 @@
+"""Cohort page: a row a session, sortable, with its film; what fails stands beside its remedy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ..files import write_atomically
+from ..viz.report_page import PAGE_HEAD, PAGE_STYLE
+
+# key of a row: (head, what it means, format, from which value on it is marked, which way)
+MEASURES: dict[str, tuple[str, str, str, float, int]] = {
+    "hours": ("hours", "of the track", "{:.2f}", math.inf, 1),
+    "on_animal": ("on animal", "share of points on the silhouettes", "{:.0%}", 0.75, -1),
+    "at_end": ("at end", "the same in the session's last quarter", "{:.0%}", 0.75, -1),
+    "body": ("R2 body", "explained by a place in the animal's body", "{:.2f}", -math.inf, -1),
+    "room": ("R2 room", "explained by a place in the room", "{:.2f}", 0.5, 1),
+    "turning": ("turning", "1: turns with the animal, 0: not", "{:.2f}", 0.5, -1),
+    "drift": ("drift", "of the figure's shape, first fifth to last", "{:.0%}", 0.2, 1),
+    "dead": ("dead", "keypoints that do not move", "{:.0f}", 0.5, 1),
+    "confidence": ("confidence", "mean of all keypoints", "{:.2f}", -math.inf, -1),
+}
+CELLS = """
+main { max-width: 78rem }
+th button { all: unset; cursor: pointer; white-space: nowrap; line-height: 1.25 }
+th button:focus-visible { outline: 2px solid var(--link) }
+th[aria-sort=ascending] button::after { content: " \\25B2" }
+th[aria-sort=descending] button::after { content: " \\25BC" }
+td { vertical-align: middle }
+td.name { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 9rem }
+td.bad { color: #d55e00; font-weight: 700 }
+td.wrong { text-align: left; white-space: normal; min-width: 17rem; font-size: .9rem }
+td.wrong b { color: #d55e00 }
+td.wrong span { color: var(--dim) }
+video { width: 224px; max-width: 40vw; display: block; border-radius: 4px; background: #000 }
+"""
+SORTING = """
+for (const head of document.querySelectorAll("th[aria-sort]")) head.onclick = () => {
+  const up = head.ariaSort !== "ascending", body = document.querySelector("tbody")
+  const key = row => row.children[head.cellIndex].dataset.value
+  const rows = [...body.rows].sort((a, b) => {
+    const [x, y] = [key(a), key(b)]
+    if (x === "" || y === "") return (x === "") - (y === "")
+    const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y
+    return up ? order : -order
+  })
+  for (const other of document.querySelectorAll("th[aria-sort]")) other.ariaSort = "none"
+  head.ariaSort = up ? "ascending" : "descending"
+  body.append(...rows)
+}
+"""
+LEAD = (
+    "Measured without labels, on moments spread over each session. On animal does not say who is "
+    "who; R2 body and turning say whether the figure turns with the animal, if it goes anywhere. "
+    "A click on a head sorts."
+)
+
+
+def write_cohort_page(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write the page; it needs no network, its films lie beside it.
+
+    Args:
+        path: the HTML file.
+        rows: name, the keys of `MEASURES` (NaN: not known), keypoints, failures and film of each
+            session.
+
+    Returns:
+        The path.
+    """
+    hours = sum(row["hours"] for row in rows if math.isfinite(row["hours"]))
+    wrong = sum(bool(row["failures"]) for row in rows)
+    summary = f"{len(rows)} sessions, {hours:.2f} hours tracked, {wrong} with something to mend."
+    heads = _head("session", "click to sort", "ascending") + "<th>film"
+    heads += "".join(_head(head, meaning) for head, meaning, *_ in MEASURES.values())
+    heads += _head("what to mend", "with the remedy")
+    body = "".join(_line(row) for row in rows)
+    page = (
+        f"{PAGE_HEAD}<title>Cohort</title><style>{PAGE_STYLE}{CELLS}</style><body><main>"
+        f"<h1>Cohort</h1><p>{summary}</p><p class=lead>{LEAD}</p><div class=wide>"
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div></main>"
+        f"<script>{SORTING}</script></body></html>"
+    )
+    return write_atomically(path, lambda file: file.write_text(page, encoding="utf-8"))
+
+
+def _head(word: str, meaning: str, sort: str = "none") -> str:
+    button = f'<button title="{escape(meaning)}">{escape(word)}</button>'
+    return f'<th scope="col" aria-sort="{sort}">{button}'
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    name = escape(row["name"])
+    cells = [f'<td class="name" data-value="{name}">{name}']
+    source = f'src="{escape(row["film"])}" controls loop muted playsinline preload="metadata"'
+    cells.append(f"<td><video {source}></video>" if row["film"] else "<td>")
+    cells += [_value(row, key) for key in MEASURES]
+    wrong = "<br>".join(
+        f"<b>{escape(what)}</b> <span>{escape(remedy)}</span>" for what, remedy in row["failures"]
+    )
+    return f"<tr>{''.join(cells)}<td class=wrong data-value={len(row['failures'])}>{wrong or '–'}"
+
+
+def _value(row: Mapping[str, Any], key: str) -> str:
+    value, (_, _, form, limit, sign) = row[key], MEASURES[key]
+    known = math.isfinite(value) and row["keypoints"] > 0
+    text = form.format(value) if known else "–"
+    text += f" of {row['keypoints']}" if known and key == "dead" else ""
+    bad = " class=bad" if known and sign * value > sign * limit else ""
+    return f'<td{bad} data-value="{value if known else ""}">{text}'
