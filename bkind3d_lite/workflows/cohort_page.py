@@ -23,7 +23,7 @@ MEASURES: dict[str, tuple[str, str, str, float, int]] = {
     "dead": ("dead", "keypoints that do not move", "{:.0f}", 0.5, 1),
     "confidence": ("confidence", "mean of all keypoints", "{:.2f}", -math.inf, -1),
 }
-CELLS = """
+COHORT_CELLS = """
 main { max-width: 78rem }
 th button { all: unset; cursor: pointer; white-space: nowrap; line-height: 1.25 }
 th button:focus-visible { outline: 2px solid var(--link) }
@@ -52,7 +52,7 @@ for (const head of document.querySelectorAll("th[aria-sort]")) head.onclick = ()
   body.append(...rows)
 }
 """
-LEAD = (
+COHORT_LEAD = (
     "Measured without labels, on moments spread over each session. On animal does not say who is "
     "who; R2 body and turning say whether the figure turns with the animal, if it goes anywhere. "
     "A click on a head sorts."
@@ -78,8 +78,8 @@ def write_cohort_page(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Pa
     heads += _head("what to mend", "with the remedy")
     body = "".join(_line(row) for row in rows)
     page = (
-        f"{PAGE_HEAD}<title>Cohort</title><style>{PAGE_STYLE}{CELLS}</style><body><main>"
-        f"<h1>Cohort</h1><p>{summary}</p><p class=lead>{LEAD}</p><div class=wide>"
+        f"{PAGE_HEAD}<title>Cohort</title><style>{PAGE_STYLE}{COHORT_CELLS}</style><body><main>"
+        f"<h1>Cohort</h1><p>{summary}</p><p class=lead>{COHORT_LEAD}</p><div class=wide>"
         f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div></main>"
         f"<script>{SORTING}</script></body></html>"
     )

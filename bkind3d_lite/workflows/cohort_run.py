@@ -35,10 +35,10 @@ from .shard_run import SESSION, session_file
 log = logging.getLogger(__name__)
 LOOKED = 160  # frames of a session whose silhouettes are looked at, in eight stretches
 SHOWN, SHOWN_FPS = 36, 12  # pictures of a thumbnail film
-NEAR = 0.1  # of the figure's width: so far from a silhouette a point is still on it
-SMALL = 208  # pixels of the longer side at which they are looked at
+NEAR_SILHOUETTE = 0.1  # of the figure's width: so far from a silhouette a point is still on it
+LOOKED_AT_PX = 208  # pixels of the longer side at which they are looked at
 OFF, LOST, DRIFTED = 0.75, 0.15, 0.2  # from where shares on the animal, their loss, drift are told
-REMEDY = {
+COHORT_REMEDIES = {
     "missing": "track it: bkind3d track --sessions SESSIONS --checkpoint RUN --out TRACKS",
     "off": "look at its film and at the doctor's page; another rig may need a training of its own",
     "lost": "a camera was moved or the light changed on the way: cut the recording there, "
@@ -133,7 +133,7 @@ def _untracked(about: Mapping[str, str]) -> tuple[str, str]:
     """Why there is no track."""
     if about["verdict"] == FAIL:
         return f"{about.get('question', '')}: {about.get('finding', '')}", about.get("remedy", "")
-    return "not tracked yet", REMEDY["missing"]
+    return "not tracked yet", COHORT_REMEDIES["missing"]
 
 
 # ---- one session ---------------------------------------------------------------------------------
@@ -147,6 +147,9 @@ def measured(about: Mapping[str, str], folder: Path, out: Path) -> CohortRow:
 
     Returns:
         The row.
+
+    Raises:
+        ValueError: the track is not of this recording.
     """
     found = read_track(folder / "keypoints.npz")
     flat = isinstance(found, Track2D)
@@ -193,7 +196,7 @@ def _opened(about: Mapping[str, str], folder: Path) -> tuple[MultiViewClip, Tens
 
 
 def _small(clip: MultiViewClip) -> tuple[int, int]:
-    scale = min(1.0, SMALL / max(clip.rig.wh))
+    scale = min(1.0, LOOKED_AT_PX / max(clip.rig.wh))
     w, h = (max(32, round(s * scale)) for s in clip.rig.wh)
     return w, h
 
@@ -221,7 +224,7 @@ def _on_animal(
     """Share of the points on the silhouettes, of all looked at and of their last quarter."""
     some = clip.resized(_small(clip)).at(times)
     thumbs = survey_views(some, background=background).thumbs
-    grow = NEAR * track_extent(track) / 1.2
+    grow = NEAR_SILHOUETTE * track_extent(track) / 1.2
     hit, seen = on_silhouettes(track.world[times], some.rig, thumbs, grow)
     known = seen & track.world[times].isfinite().all(-1)[:, None]
 
@@ -263,15 +266,17 @@ def failures_of(row: CohortRow) -> list[tuple[str, str]]:
     """
     found = []
     if row.on_animal < OFF:
-        found.append((f"{1 - row.on_animal:.0%} of the points are off the animal", REMEDY["off"]))
+        found.append(
+            (f"{1 - row.on_animal:.0%} of the points are off the animal", COHORT_REMEDIES["off"])
+        )
     if row.on_animal - row.at_end > LOST:
         what = f"on the animal at first, {row.at_end:.0%} at the end"
-        found.append((what, REMEDY["lost"]))
+        found.append((what, COHORT_REMEDIES["lost"]))
     if row.room > max(0.3, row.body):
         what = f"keeps to the room ({row.room:.2f}), not to the body ({row.body:.2f})"
-        found.append((what, REMEDY["compass"]))
+        found.append((what, COHORT_REMEDIES["compass"]))
     if row.drift > DRIFTED:
-        found.append((f"drifts by {row.drift:.0%}", REMEDY["drift"]))
+        found.append((f"drifts by {row.drift:.0%}", COHORT_REMEDIES["drift"]))
     if row.dead:
         what, _, remedy = REMEDIES["dead"].format(row.dead, row.keypoints).partition(". ")
         found.append((what, remedy))
