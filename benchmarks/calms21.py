@@ -35,14 +35,13 @@ VOCABULARY = {"mount": 2, "other": 0, "attack": 3, "investigation": 1}
 def write(path: Path, size: float) -> int:
     """A file of about so many bytes; how many it has."""
     random = np.random.default_rng(0)
-    some = _entry(random, 200)
-    frames = round(200 * size / SEQUENCES / len(json.dumps(some)))
+    frames = round(200 * size / SEQUENCES / len(json.dumps(_entry(random, 200))))
+    entry = json.dumps(_entry(random, frames))
     with open(path, "w") as file:
         file.write('{"annotator-id_0": {')
         for n in range(SEQUENCES):
             name = f"task1/train/mouse{n + 1:03d}_task1_annotator1"
-            file.write(f"{', ' if n else ''}{json.dumps(name)}: ")
-            json.dump(_entry(random, frames), file)
+            file.write(f"{', ' if n else ''}{json.dumps(name)}: {entry}")
         file.write("}}")
     return path.stat().st_size
 
