@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
-import sys
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -34,11 +33,12 @@ from bkind3d_lite.evaluation.body_bound import body_bound, usual_pace
 from bkind3d_lite.model import build_model
 from bkind3d_lite.model.discoverer import Discoverer
 from bkind3d_lite.recipes import Recipe, altered, find_recipe
+from bkind3d_lite.training.checkpoints import load, read_header
 from bkind3d_lite.training.image_tracking import track_images
 
 SAMPLES = Path(__file__).parents[1] / "data_samples"
 SCORES = ("error", "on_silhouette", "turned", "room", "body")
-COLUMNS = ["clip", "camera", "seed", "row", "steps", *SCORES, "seconds"]
+COLUMNS = ["clip", "camera", "seed", "row", "steps", *SCORES]
 
 
 def parts_of(name: str, view: int) -> tuple[SurveyedClip, SurveyedClip]:
@@ -91,35 +91,44 @@ def scored(model: Discoverer, recipe: Recipe, parts: tuple[SurveyedClip, Surveye
     about |= dict(room=bound.room, body=bound.body)
     if second.clip.marks is None:
         return about
-    times = torch.arange(0, len(first.clip), 2)
+    times = torch.arange(0, len(first.clip), 3)
     fitted = track_images(model, recipe, first.clip, first.survey, times)[0]
     fit_on = fitted.px, first.clip.marks[times, 0]
     error = image_score(fit_on, (track.px, second.clip.marks[:, 0]), track.wh)
     return dict(error=100 * error, **about)
 
 
-def rows_of(args: argparse.Namespace, view: int, seed: int) -> list[dict]:
-    """Train on one camera with one seed; its row and those of the baselines."""
-    parts = recorded(args.recording, view) if args.recording else parts_of(args.clip, view)
-    clip, seen = parts[0].clip, parts[0].survey
+def trained(args: argparse.Namespace, first: SurveyedClip, seed: int) -> tuple[Discoverer, Recipe]:
+    """A model trained on one camera's film with one seed, or the one that is loaded."""
+    if args.load:
+        return load(args.load)[:2]
     recipe = altered(find_recipe(args.recipe), [*args.set, f"steps={args.steps}"])
     recipe = recipe if args.rotate else recipe.with_(rotate=0.0)
-    recipe, start = placed(recipe, clip.rig, seen), time.perf_counter()
-    run = begin(recipe, clip, seed, args.device)
-    for step in train(run, batches(run, clip, seen)):
+    recipe = placed(recipe, first.clip.rig, first.survey)
+    run, start = begin(recipe, first.clip, seed, args.device), time.perf_counter()
+    for step in train(run, batches(run, first.clip, first.survey)):
         if step.index == args.steps:
             break
     if args.save:
-        save(run, args.save, whole=False)
-    seconds, name = time.perf_counter() - start, "trained" if args.rotate else "no_rotate"
+        save(run, args.save, whole=False, notes={"minutes": (time.perf_counter() - start) / 60})
+    return run.model.to("cpu"), recipe
+
+
+def rows_of(args: argparse.Namespace, view: int, seed: int) -> list[dict]:
+    """Train on one camera with one seed; its row and those of the baselines."""
+    parts = recorded(args.recording, view) if args.recording else parts_of(args.clip, view)
+    clip = parts[0].clip
+    model, recipe = trained(args, parts[0], seed)
+    if not args.scores:
+        return []
     of = args.recording.name if args.recording else args.clip
     about = dict(clip=of, camera=clip.rig.names[0], seed=seed)
-    trained = scored(run.model.to("cpu"), recipe, parts)
-    rows = [dict(about, row=name, steps=args.steps, seconds=seconds, **trained)]
-    if args.rotate:
+    name = "trained" if recipe.losses.rotate else "no_rotate"
+    rows = [dict(about, row=name, steps=recipe.optim.steps, **scored(model, recipe, parts))]
+    if recipe.losses.rotate:
         fresh = scored(build_model(recipe, seed), recipe, parts)
         rows.append(dict(about, row="untrained", steps=0, **fresh))
-    if args.rotate and clip.marks is not None:
+    if recipe.losses.rotate and clip.marks is not None:
         joints = [part.clip.marks[:, 0] for part in parts]
         known = image_baselines(*joints, clip.rig.wh)
         rows += [dict(about, row=k, steps=0, error=100 * v) for k, v in known.items()]
@@ -131,8 +140,9 @@ CARD = """# {stem}: keypoints in the image of one camera
 B-KinD 2D (`{recipe}`), trained without labels and without a calibration on camera {camera} of the
 bundled `{clip}` clip's training part.
 
-- Command: `python {command}`
-- Steps: {steps}, {minutes:.0f} minutes on {threads} CPU thread(s), torch {torch}, {date}.
+- Command: `python benchmarks/one_camera.py --cameras {number} --recipe {recipe} --steps {steps}
+  --seeds {seed} --save FILE`; scores again: `--load FILE`.
+- Steps: {steps}, {minutes:.1f} minutes on one CPU thread beside other work, torch {torch}, {date}.
 - Licence: Apache-2.0. Weights only. Keypoints do not transfer to another camera or animal.
 
 Held-out part, with the training film's background, by that command: regressed joints, mean distance
@@ -147,7 +157,7 @@ The settings were chosen with scores of this held-out part in view.
 """
 
 
-def write_card(args: argparse.Namespace, rows: list[dict]) -> None:
+def write_card(path: Path, args: argparse.Namespace, rows: list[dict]) -> None:
     """The model card beside a checkpoint that is kept."""
     names = {"trained": "this checkpoint", "centroid": "true centroid alone"}
     lines = []
@@ -155,20 +165,21 @@ def write_card(args: argparse.Namespace, rows: list[dict]) -> None:
         name = names.get(row["row"], row["row"].replace("_", " "))
         values = [f"{row[k]:.3g}" if k in row else "" for k in ("error", "on_silhouette", "turned")]
         lines.append(f"| {name} | {' | '.join(values)} |")
+    header = read_header(path)
     text = CARD.format(
-        stem=args.save.stem,
-        recipe=args.recipe,
+        stem=path.stem,
+        recipe=header["recipe"]["name"],
         camera=rows[0]["camera"],
+        number=args.cameras[-1],
         clip=args.clip,
-        command=" ".join(["benchmarks/one_camera.py", *sys.argv[1:]]),
-        steps=args.steps,
-        minutes=rows[0]["seconds"] / 60,
-        threads=torch.get_num_threads(),
+        seed=header["seed"],
+        steps=header["step"],
+        minutes=header["notes"]["minutes"],
         torch=torch.__version__,
         date=datetime.date.today().isoformat(),
         rows="\n".join(lines),
     )
-    args.save.with_suffix(".md").write_text(text, encoding="utf-8")
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
 def table(path: Path) -> str:
@@ -210,19 +221,22 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("build/one_camera.csv"))
     parser.add_argument("--save", type=Path, help="also keep the last model, for tracking")
+    parser.add_argument("--load", type=Path, help="score this one instead; writes its card")
+    parser.add_argument("--no-scores", dest="scores", action="store_false", help="train alone")
     parser.add_argument("--table", type=Path, help="only print the table of such a file")
     args = parser.parse_args()
     for camera in () if args.table else args.cameras:
         for seed in args.seeds:
             rows = rows_of(args, camera - 1, seed)
-            if args.save:
-                write_card(args, rows)
+            if rows and (args.save or args.load):
+                write_card(args.save or args.load, args, rows)
             args.out.parent.mkdir(parents=True, exist_ok=True)
             new = not args.out.exists()
             with open(args.out, "a", newline="") as file:
                 writer = csv.DictWriter(file, COLUMNS)
                 writer.writerows([dict(zip(COLUMNS, COLUMNS))] * new + rows)
-    print(table(args.table or args.out))
+    if args.scores:
+        print(table(args.table or args.out))
 
 
 if __name__ == "__main__":

@@ -115,6 +115,9 @@ def test_the_zoo_lists_what_ships_with_its_card_s_scores(tmp_path):
     assert entries["rat"].keypoints == 18 and len(entries["rat"].cameras) == 6
     assert float(entries["rat"].scores["PMPJPE mm"]) < 15
     assert "PMPJPE mm" in entries["rat"].line()
+    alone = entries["rat-cam1"]
+    assert (alone.lift, alone.keypoints, alone.cameras) == ("flat", 10, ("cam1",))
+    assert float(alone.scores["error %"]) < 7 and "1 camera " in alone.line()
     card = "# x\n\n| | error % |\n|---|---|\n| this checkpoint | 5.0 |\n| untrained | 8.0 |\n"
     assert card_scores(card) == {"error %": "5.0"} and card_scores("nothing") == {}
     with pytest.raises(FileNotFoundError, match="no checkpoint here"):

@@ -8,11 +8,13 @@ from torch.testing import assert_close
 
 from bkind3d_lite import begin, open_clip, placed, survey, track, train
 from bkind3d_lite.clips.single_view import one_view
-from bkind3d_lite.clips.survey import animal_length
+from bkind3d_lite.clips.survey import animal_length, on_silhouettes
 from bkind3d_lite.clips.videos import write_video
+from bkind3d_lite.files import bundled
 from bkind3d_lite.image_plane import image_plane, plane_boxes, plane_points
 from bkind3d_lite.model import build_model
 from bkind3d_lite.recipes import BKIND_2D, Recipe, find_recipe
+from bkind3d_lite.training.checkpoints import load
 from bkind3d_lite.training.image_tracking import track_images
 from bkind3d_lite.training.loop import batches
 from bkind3d_lite.workflows.doctor import examine
@@ -298,3 +300,15 @@ def test_a_folder_is_tracked_into_tables_page_and_film(tmp_path, alone):
     assert written == {"keypoints.csv", "keypoints.npz", "keypoints.html", "overlay.mp4"}
     page = (tmp_path / "out" / "keypoints.html").read_text(encoding="utf-8")
     assert page.count('"name":"') >= 12  # a frame a row
+
+
+def test_the_shipped_checkpoint_sits_on_its_animal():
+    path = bundled("data_samples") / "checkpoints" / "rat-cam1.safetensors"
+    model, recipe, header = load(path, tracking=True)
+    clip = open_clip(bundled("data_samples") / "rat" / "train" / "cam1.mp4").at(range(0, 1080, 36))
+    assert header["clip"]["cameras"] == list(clip.rig.names) and path.stat().st_size < 5e6
+    seen = survey(clip)
+    (found,) = track_images(model, recipe, clip, seen)
+    hit, _ = on_silhouettes(found.on_plane().world, clip.rig, seen.thumbs, grow=0.04)
+    apart = torch.cdist(found.px, found.px).amax((1, 2)).median() / 256
+    assert hit.float().mean() > 0.8 and apart > 0.1
