@@ -5,12 +5,13 @@
 # make bench       time and memory at the paper's size and of the presets, beside their floors (minutes), build/bench/speed.json
 # make gpu         the same on a GPU that is lent for minutes, CPU and GPU beside each other, a training (8 minutes), build/gpu/gpu.json
 # make notebooks   executes the fifteen lessons into build/notebooks
+# make slides      what is shown in the lab of three hours, from the executed lessons' figures, build/slides/index.html
 # make site        the course as executed, the guides and the API as pages that need no network, build/site/index.html
 PYTHON ?= python3
 CLIP ?= rat
 SOURCES = bkind3d_lite tests benchmarks tools docs/site
 
-.PHONY: quickstart test check accuracy bench gpu notebooks site clean
+.PHONY: quickstart test check accuracy bench gpu notebooks slides site clean
 quickstart: .venv/ready
 	.venv/bin/python -m bkind3d_lite quickstart --clip $(CLIP)
 
@@ -35,6 +36,10 @@ gpu: # no environment is made: a lent machine has PyTorch and no network
 
 notebooks: .venv/ready
 	.venv/bin/python -m bkind3d_lite notebooks run --html
+
+slides: .venv/ready
+	test -f build/notebooks/09_evaluation.ipynb || $(MAKE) notebooks
+	.venv/bin/python tools/build_slides.py
 
 site: .venv/ready
 	test -f build/notebooks/11_your_clip.ipynb || $(MAKE) notebooks

@@ -49,7 +49,6 @@ def posed(clip: MultiViewClip, found: Track, t: int, turn: float) -> np.ndarray:
     pose(ax, joints, bones, [GREY] * len(joints), 1.2, 6)
     pose(ax, found.world[t], found.skeleton.edges, skeleton_colours(found.skeleton), 2.5, 30)
     boxed(ax, (joints.amax(0) + joints.amin(0)) / 2, 0.55 * track_extent(found), found.unit)
-    ax.set_box_aspect((1, 1, 1), zoom=1.12)
     ax.view_init(22, turn)
     ax.set(xlabel="", ylabel="", zlabel="", xticklabels=[], yticklabels=[], zticklabels=[])
     figure.canvas.draw()
@@ -86,7 +85,7 @@ def main() -> None:
         print(f"{clip}: mean confidence {float(torch.mean(found.confidence)):.2f}")
         if clip in FILMED:
             first, *rest = film(part.clip, found, FILMED[clip])
-            style = dict(format="WEBP", save_all=True, duration=80, loop=0, quality=50, method=4)
+            style = dict(format="WEBP", save_all=True, duration=80, loop=0, quality=60, method=6)
             path = write_atomically(
                 IMAGES / f"{clip}_film.webp", lambda p: first.save(p, append_images=rest, **style)
             )
