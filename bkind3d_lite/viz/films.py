@@ -190,7 +190,7 @@ def closeups(
 def keypoint_crops(
     clip: MultiViewClip, track: Track, keypoint: int, count: int = 6, pixels: int = 140
 ) -> np.ndarray:
-    """Who is this keypoint? Moments in which it is sure, each by another camera, cut about it.
+    """Who is this keypoint? Moments in which it is sure, each by another camera, about it.
 
     The clip's moments are parted into `count` stretches; of each the surest one is shown, in the
     next view that has the point in the picture.
@@ -209,7 +209,7 @@ def keypoint_crops(
     parts = torch.arange(len(sure)).tensor_split(min(count, len(sure)))
     times = [int(part[sure[part].argmax()]) for part in parts]
     one = replace(track, world=track.world[:, [keypoint]].nan_to_num())
-    colour, side, tiles = skeleton_colours(track.skeleton)[keypoint], 0.5 * track_extent(track), []
+    colour, side, tiles = skeleton_colours(track.skeleton)[keypoint], track_extent(track), []
     for n, t in enumerate(times):
         seen = (clip.rig.ndc_from_world(one.world[t]).abs() < 1).all(-1)[:, 0].nonzero()[:, 0]
         view = int(seen[n % len(seen)]) if len(seen) else n % clip.rig.views
