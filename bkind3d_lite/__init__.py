@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from .clips.tracks import Track
     from .evaluation import KeypointRegressor, scores
     from .files import samples
-    from .lab.checks import check, reveal
+    from .lab.checks import check
+    from .lab.revealing import reveal
     from .model.builder import build, placed
     from .recipes import Recipe, find_recipe
     from .training.checkpoints import load, resume, save
@@ -66,7 +67,7 @@ _PLACES = {
     "save_html": "viz.scenes",
     "scene": "viz.scenes",
     "check": "lab.checks",
-    "reveal": "lab.checks",
+    "reveal": "lab.revealing",
 }
 __all__ = [
     "CameraRig",

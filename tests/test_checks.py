@@ -13,13 +13,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bkind3d_lite.lab import check, checks, reveal
-from bkind3d_lite.lab.checks import FAILED, PASSED, WAITING, judge, list_exercises
+from bkind3d_lite.lab import check, failing_input, list_exercises, reveal, revealing
+from bkind3d_lite.lab.checks import FAILED, PASSED, WAITING, judge
 from bkind3d_lite.lab.exercises import EXERCISES
 from bkind3d_lite.lab.exercises.entry import Dice
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-TEACHING = Path(__file__).parents[1] / "docs" / "teaching.md"
 MISTAKES = [
     (name, *mistake) for name, exercise in EXERCISES.items() for mistake in exercise.mistakes
 ]
@@ -27,10 +26,11 @@ MISTAKES = [
 
 @pytest.fixture(scope="module")
 def answers():
-    """What docs/teaching.md expects of students, and its source by name."""
+    """The key's solutions by name."""
     space = {"torch": torch, "F": F, "math": math}
-    for block in re.findall(r"```python\n(.*?)```", TEACHING.read_text(encoding="utf-8"), re.S):
-        exec(block, space)
+    for exercise in EXERCISES.values():
+        assert 0 < exercise.solution.count("\n") < 15 or exercise.is_value, exercise.name
+        exec(exercise.solution, space)
     return space
 
 
@@ -230,9 +230,85 @@ def test_unknown_names_are_met_with_the_nearest(capsys):
 # ---- the answer key ------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", EXERCISES)
 def test_reveal_prints_the_librarys_source(name, capsys):
-    assert reveal(name) is None
+    assert reveal(name, library=True) is None
     out = capsys.readouterr().out
     assert out.startswith("# bkind3d_lite.") and re.search(r"^(def|class|@property)", out, re.M)
+
+
+def test_reveal_prints_a_solution_after_a_try(capsys, monkeypatch):
+    monkeypatch.setattr(revealing, "LAST_TRIES", {})
+    monkeypatch.setattr("bkind3d_lite.lab.checks.LAST_TRIES", revealing.LAST_TRIES)
+    reveal("fuse")
+    check(lambda volume: ..., "fuse")  # a stub is no try
+    reveal("fuse")
+    assert "softmax" not in capsys.readouterr().out
+    check(lambda volume: volume.mean(0), "fuse")
+    reveal("fuse")
+    assert EXERCISES["fuse"].solution in capsys.readouterr().out
+
+
+def test_check_shows_the_failing_input(capsys):
+    assert not check(lambda thumbs, gap: thumbs.float().mean((1, 2, 3))[gap:], "motion_energy")
+    out, given = capsys.readouterr().out, failing_input("motion_energy")
+    assert out.count("\n") == 2 and f"gap = {given['gap']}; " not in out.splitlines()[0]
+    assert f"thumbs = {tuple(given['thumbs'].shape)} from" in out and "gap = " in out
+    check(lambda volume: (volume.softmax(0) * volume).sum(0), "fuse")
+    assert failing_input("fuse") == {}
+
+
+@pytest.mark.parametrize(
+    "name, source, said",
+    [
+        ("ndc_from_px", "lambda px, wh: 2 * px / wh - 1", "torch.tensor(wh)"),
+        ("receptive_field", "lambda kernels, strides: sum(kernels)", "kernels overlap"),
+        ("background", "lambda frames: frames.mode(0).values", "take the median"),
+        ("background", "lambda frames: frames.mean(0)", ".float() first"),
+        ("cam_from_world", "lambda points, R, t: R @ points + t", "points are rows"),
+        (
+            "cam_from_world",
+            "lambda points, R, t: (R @ points[..., None])[..., 0] - t",
+            "t is added",
+        ),
+        ("best_scale", "lambda f, t: t.norm() / f.norm()", "ratio of norms"),
+        ("pose_error", "lambda f, t: (f - t - (f - t).mean()).norm(dim=-1).mean()", "a vector"),
+        (
+            "bootstrap",
+            "lambda e, p: e.mean() + torch.tensor([-1.96, 1.96]) * e.std() / len(e) ** 0.5",
+            "normal interval",
+        ),
+        (
+            "voxel_centres",
+            "lambda voxels, side, centre: centre + side / 2 * torch.linspace(-1, 1, voxels)",
+            "half voxel",
+        ),
+    ],
+)
+def test_typical_errors_have_hints(name, source, said):
+    result = judge(EXERCISES[name], eval(source, {"torch": torch}))
+    assert result.state == FAILED and said in result.message, result.message
+
+
+def test_another_method_is_right_too():
+    """DLT by the null vector solves another least squares than the key."""
+
+    def triangulate_two(P, px):
+        rows = [px[v, i] * P[v, 2] - P[v, i] for v in range(2) for i in range(2)]
+        x = torch.linalg.svd(torch.stack(rows))[2][-1]
+        return x[:3] / x[3]
+
+    assert judge(EXERCISES["triangulate_two"], triangulate_two, 3).state == PASSED
+
+
+def test_what_calls_the_library_is_told_so():
+    """As it will be in grading, where the library is not."""
+    from bkind3d_lite import volumes
+
+    def helper(volume):
+        return volumes.fuse(volume[None])[0]
+
+    for answer in (EXERCISES["fuse"].reference, helper, lambda volume: helper(volume)):
+        result = judge(EXERCISES["fuse"], answer)
+        assert result.state == FAILED and "write it yourself" in result.message
 
 
 def test_reveal_finds_anything_public(capsys):
@@ -253,7 +329,7 @@ def test_reveal_finds_what_notebooks_import():
                 module = importlib.import_module(node.module)
                 things = {a.name: getattr(module, a.name, None) for a in node.names}
                 code_names = [n for n, x in things.items() if hasattr(x, "__qualname__")]
-                missing += [n for n in code_names if checks._source_of(n) is not things[n]]
+                missing += [n for n in code_names if revealing._source_of(n) is not things[n]]
     # the lab itself has no source to reveal
     assert set(missing) <= {"check", "reveal"}
 
@@ -313,5 +389,5 @@ def test_the_running_average_is_the_one_the_length_loss_keeps():
 
 
 def test_modules_of_reveal_exist():
-    for name in checks.MODULES:
+    for name in revealing.MODULES:
         importlib.import_module(f"bkind3d_lite.{name}")

@@ -68,9 +68,10 @@ STREET = {
         "classify_rows", "classify_page", "classify_run", "zoo",
     ],
     "lab": [
-        "exercises", "cage", "sandbox", "checks", "nursery", "fence", "submissions", "suspicion",
-        "grading", "gradebook", "feedback", "similarity", "notebook_pages", "notebook_tools",
-        "desk",
+        "exercises", "cage", "sandbox", "borrowed", "checks", "revealing",
+        "nursery", "fence", "submissions",
+        "suspicion", "grading", "gradebook", "feedback", "similarity", "notebook_pages",
+        "notebook_tools", "handouts", "desk",
     ],
 }  # fmt: skip
 ORDER = list(STREET)

@@ -7,14 +7,15 @@ package.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .checks import Result, check, list_exercises, reveal
+    from .checks import Result, check, failing_input
+    from .revealing import list_exercises, reveal
 
-__all__ = ["Result", "check", "list_exercises", "reveal"]
+__all__ = ["Result", "check", "failing_input", "list_exercises", "reveal"]
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import checks
+    from . import checks, revealing
 
-    return getattr(checks, name)
+    return getattr(revealing if name in ("list_exercises", "reveal") else checks, name)

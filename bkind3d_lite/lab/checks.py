@@ -2,22 +2,23 @@
 
 `check(your_function)` prints one line: `○ not attempted yet`, `✗ ...` with a hint, or
 `✓ 20 random cases agree`. It never raises for a student's error, so a notebook always runs to its
-end. `reveal("unproject")` prints the library's source.
+end. `failing_input("unproject")` hands out the case that failed, `reveal` (in
+`revealing`) a solution after a try.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
+import re
 import sys
-import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from .borrowed import borrowed
 from .exercises import EXERCISES
 from .exercises.entry import Dice, Exercise, Mistake
 from .sandbox import FAILED, PASSED, WAITING, ask, fresh
@@ -27,71 +28,19 @@ if "ipykernel" in sys.modules:  # a lesson: its figures say in words what they s
 
     accessible()
 
-PACKAGE = __package__.partition(".")[0]
-MODULES = (  # where `reveal` looks for a name, in this order
-    "shapes",
-    "cameras",
-    "lenses",
-    "clips.clip",
-    "clips.tracks",
-    "clips.foreground",
-    "model.edges",
-    "volumes",
-    "clips.survey",
-    "clips.extent",
-    "clips.heading",
-    "clips.heading_finder",
-    "model.blocks",
-    "model.networks",
-    "model.lifts",
-    "model.perceptual",
-    "model.losses",
-    "model.discoverer",
-    "model.objective",
-    "model.builder",
-    "epipolar",
-    "training.loop",
-    "training.tracking",
-    "training.checkpoints",
-    "training.diagnostics",
-    "training.memory_planner",
-    "evaluation",
-    "evaluation.body_bound",
-    "recipes",
-    "calibrations",
-    "clips.videos",
-    "clips.exports",
-    "clips.synthetic",
-    "clips.lessons",
-    "clips.pseudo_labels",
-    "files",
-    "poses2d",
-    "multiview.camera_finder",
-    "multiview.relative_poses",
-    "students.student",
-    "tasks",
-    "training.image_tracking",
-    "viz.behaviour_plots",
-    "viz",
-    "viz.interactive",
-    "viz.widgets",
-    "viz.dashboard",
-    "viz.run_images",
-    "viz.skeleton_edits",
-    "workflows.doctor",
-)
-
 
 @dataclass(frozen=True)
 class Result:
     """What a check says.
 
-    `state` is `not attempted`, `failed` or `passed`; `message` is the line that was printed.
+    `state` is `not attempted`, `failed` or `passed`; `message` is the line that was printed;
+    `given` are the arguments of the case that failed.
     """
 
     name: str
     state: str
     message: str
+    given: tuple = field(default=(), compare=False, repr=False)
 
     def __bool__(self) -> bool:
         return self.state == PASSED
@@ -115,15 +64,63 @@ def check(answer: object, name: str | None = None, seed: int = 0) -> Result:
     name = name or getattr(answer, "__name__", None)
     exercise = EXERCISES.get(name or "")
     if exercise is None:
-        message = f"✗ no exercise is called {name!r}{_meant(str(name))}"
+        message = f"✗ no exercise is called {name!r}{nearest_exercise(str(name))}"
         result = Result(str(name), FAILED, message)
     else:
         result = judge(exercise, answer, seed)
     print(result.message)
+    if exercise is not None and result.state != WAITING:
+        LAST_TRIES[exercise.name] = _named(exercise, result.given)
+        if result.given:
+            print(_told(LAST_TRIES[exercise.name], exercise.name))
     return result
 
 
-def _meant(name: str) -> str:
+def failing_input(name: str) -> dict[str, object]:
+    """The input at which the last `check` of an exercise failed, to try it by hand.
+
+    Args:
+        name: an exercise.
+
+    Returns:
+        Arguments by name; {} if the last check did not fail.
+    """
+    return LAST_TRIES.get(name, {})
+
+
+LAST_TRIES: dict[str, dict[str, object]] = {}  # of every exercise that was tried
+
+
+def _named(exercise: Exercise, given: tuple) -> dict[str, object]:
+    return dict(zip(inspect.signature(exercise.reference).parameters, given))
+
+
+def _told(given: dict[str, object], name: str) -> str:
+    """One line on a case's arguments."""
+    parts = [f"{key} = {_brief(value)}" for key, value in given.items()]
+    return f"  input: {'; '.join(parts)}   (failing_input({name!r}) has it)"
+
+
+def _brief(value: object) -> str:
+    """Small tensors whole, of large ones shape and range."""
+    if not isinstance(value, Tensor):
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if value.numel() <= 6:
+        return str([[round(x, 3) for x in row] if isinstance(row, list) else round(row, 3)
+                    for row in value.tolist()])  # fmt: skip
+    low, high = float(value.min()), float(value.max())
+    return f"{tuple(value.shape)} from {low:.3g} to {high:.3g}"
+
+
+def nearest_exercise(name: str) -> str:
+    """What a wrong name may have meant.
+
+    Args:
+        name: of no exercise.
+
+    Returns:
+        `; did you mean 'fuse'?`, or "".
+    """
     near = difflib.get_close_matches(name, EXERCISES, 1, 0.4)
     return f"; did you mean {near[0]!r}?" if near else ""
 
@@ -152,7 +149,42 @@ def judge(exercise: Exercise, answer: object, seed: int = 0) -> Result:
         )
     cases = random_cases(exercise, seed)
     answers, stopped = ask(answer, cases)
-    return Result(exercise.name, *stopped) if stopped else verdict(exercise, cases, answers)
+    if stopped:
+        state, message = stopped
+        given = cases[len(answers)] if state == FAILED else ()
+        return Result(exercise.name, state, message + error_hint(message), given=given)
+    result = verdict(exercise, cases, answers)
+    if result and (taken := borrowed(answer)):
+        return _failed(exercise, f"this calls the library's {taken}: write it yourself")
+    return result
+
+
+# What errors say, and what is usually meant by them.
+ERROR_HINTS = (
+    (r"'Tensor' and 'tuple'", "wh and hw are tuples: torch.tensor(wh) can be divided by"),
+    (r"Integral.*'(Byte|Long|Int)|not.*dtype.*(Byte|Long)", "bytes have no mean: .float() first"),
+    (r"dtype.*Byte|got: Byte|'Byte'", "bytes have no mean: .float() first"),
+    (r"(Long|Int).*(mean|floating)|mean\(\).*(Long|Int)", "whole numbers: .float() first"),
+    (
+        r"size of tensor a .* must match",
+        "shapes do not fit: print .shape, add an axis with [:, None]",
+    ),
+    (r"mat1 and mat2|cannot be multiplied|size mismatch", "points are rows: x @ R.T, not R @ x"),
+)
+
+
+def error_hint(message: str) -> str:
+    """A hint for an error that stops an answer.
+
+    Args:
+        message: the line that says so.
+
+    Returns:
+        What is usually meant, to stand behind the line; "" if nothing is known.
+    """
+    hints = (hint for pattern, hint in ERROR_HINTS if re.search(pattern, message))
+    hint = next(hints, None)
+    return f". Hint: {hint}" if hint else ""
 
 
 def _failed(exercise: Exercise, why: str) -> Result:
@@ -187,12 +219,15 @@ def verdict(exercise: Exercise, cases: list[tuple], answers: list) -> Result:
         that gives the same numbers.
     """
     expected = [exercise.reference(*fresh(case)) for case in cases]
+    if any(_agree(other, exercise, cases, answers) for other in exercise.also):
+        expected = answers
     for i, (got, want) in enumerate(zip(answers, expected)):
         if fault := _fault(got, want, exercise):
             where = "" if exercise.is_value or fault.startswith("shape") else f"case {i + 1}: "
             usual = _usual_mistake(exercise, cases, answers)
             hint = usual.hint if usual else _general_hint(got, want, exercise)
-            return _failed(exercise, where + fault + (f". Hint: {hint}" if hint else ""))
+            why = where + fault + (f". Hint: {hint}" if hint else "")
+            return replace(_failed(exercise, why), given=cases[i])
     right = "✓ right" if exercise.is_value else f"✓ {len(cases)} random cases agree"
     return Result(exercise.name, PASSED, right)
 
@@ -200,10 +235,15 @@ def verdict(exercise: Exercise, cases: list[tuple], answers: list) -> Result:
 def _usual_mistake(exercise: Exercise, cases: list[tuple], answers: list) -> Mistake | None:
     """The first of the usual mistakes that gives the same numbers in all cases."""
     for mistake in exercise.mistakes:
-        wrong = (mistake.wrong(*fresh(case)) for case in cases)
-        if not any(_fault(got, want, exercise) for got, want in zip(answers, wrong)):
+        if _agree(mistake.wrong, exercise, cases, answers):
             return mistake
     return None
+
+
+def _agree(function: Callable, exercise: Exercise, cases: list[tuple], answers: list) -> bool:
+    """Whether a function gives these answers in all cases."""
+    made = (function(*fresh(case)) for case in cases)
+    return not any(_fault(got, want, exercise) for got, want in zip(answers, made))
 
 
 # ---- comparing -----------------------------------------------------------------------------------
@@ -267,48 +307,3 @@ def _general_hint(got: object, want: object, exercise: Exercise) -> str | None:
     if float(shift.max() - shift.min()) < 1e-3 * float(shift.abs().max()):
         return f"every number is {float(shift.mean()):+.3g} off"
     return None
-
-
-# ---- the answer key ------------------------------------------------------------------------------
-def reveal(name: str) -> None:
-    """Print the library's source behind an exercise, or of anything public in the package.
-
-    Args:
-        name: an exercise, a function or class, or a method: `reveal("CameraRig.px_from_cam")`.
-    """
-    shown = _source_of(name)
-    if shown is None:
-        print(f"nothing is called {name!r} here{_meant(name)}")
-        return
-    print(f"# {shown.__module__}.{shown.__qualname__}\n{textwrap.dedent(inspect.getsource(shown))}")
-
-
-def _source_of(name: str) -> Callable | None:
-    """The function or class that `reveal` prints; None if nothing is called so."""
-    if name in EXERCISES:
-        return _code(EXERCISES[name].shows or EXERCISES[name].reference)
-    head, *rest = name.split(".")
-    for module in MODULES:
-        thing = getattr(importlib.import_module(f"{PACKAGE}.{module}"), head, None)
-        for part in rest:
-            thing = getattr(thing, part, None)
-        if (shown := _code(thing)) is not None:
-            return shown
-    return None
-
-
-def _code(thing: object) -> Callable | None:
-    """What has source: a function or class, or a property's function."""
-    thing = thing.fget if isinstance(thing, property) else thing
-    return thing if callable(thing) and hasattr(thing, "__qualname__") else None
-
-
-def list_exercises(lesson: str | None = None) -> None:
-    """Print the exercises with their signatures, each as one line.
-
-    Args:
-        lesson: those of one lesson (`01_cameras`); None: all.
-    """
-    for exercise in EXERCISES.values():
-        if lesson in (None, exercise.lesson):
-            print(f"{exercise.lesson:14} {exercise.task}")

@@ -13,6 +13,7 @@ from .feedback import write_feedback
 from .fence import TRUST, fence_here
 from .gradebook import Worth, grade, table_beside, write_canvas, write_moodle
 from .grading import Terms
+from .handouts import write_key, write_otter, write_release
 from .similarity import write_similarity
 
 log = logging.getLogger(__name__)
@@ -93,4 +94,16 @@ def _due(word: str | None) -> datetime | None:
         raise ValueError(f"--due {word}: expected a time, as 2026-12-01T18:00") from None
 
 
-TASKS = {"grade": grade_folder}
+def _key(given: Namespace) -> list[Path]:
+    return write_key(given.folder, known_lessons(given.lessons))
+
+
+def _release(given: Namespace) -> list[Path]:
+    return [write_release(given.folder, known_lessons(given.lessons))]
+
+
+def _otter(given: Namespace) -> list[Path]:
+    return write_otter(given.folder, known_lessons(given.lessons))
+
+
+TASKS = {"grade": grade_folder, "key": _key, "release": _release, "otter": _otter}

@@ -8,12 +8,14 @@ what it makes.
 from __future__ import annotations
 
 import ast
+import dis
 import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import CodeType
 
 from ..files import text_of
 from .exercises import EXERCISES
@@ -147,23 +149,23 @@ def submission_of(path: Path) -> Submission:
 
 
 def _submission(code: list[tuple[str, bool]]) -> Submission:
-    texts, trees = [], []
+    texts, trees = [], []  # of each cell
     broken: dict[str, str] = {}
     for source, _ in code:
         text = python_of(source)
         try:
-            trees.append(ast.parse(text).body)
+            trees.append([(node, _compiled(node)) for node in ast.parse(text).body])
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             broken |= _broken(text, error)
             text = ""
             trees.append([])
         texts.append(text)
-    nodes = [node for tree in trees for node in tree]
+    nodes = [node for tree in trees for node, _ in tree]
     asks, libraries = _names_of_check(nodes), set(_imported(nodes))
     statements = [
-        _statement(cell, place, node, asks, libraries)
+        _statement((cell, place), node, frozenset(_loaded(code)), (asks, libraries))
         for cell, tree in enumerate(trees)
-        for place, node in enumerate(tree)
+        for place, (node, code) in enumerate(tree)
     ]
     tagged = frozenset(i for i, (_, is_tagged) in enumerate(code) if is_tagged)
     return Submission(tuple(texts), tuple(statements), tagged=tagged, broken=broken)
@@ -203,19 +205,20 @@ def _is_check(function: ast.expr, names: set[str]) -> bool:
 
 
 def _statement(
-    cell: int, place: int, node: ast.stmt, asks: set[str], libraries: set[str]
+    at: tuple[int, int], node: ast.stmt, loads: frozenset[str], known: tuple[set[str], set[str]]
 ) -> Statement:
+    asks, libraries = known
     calls = [
         call
         for call in ast.walk(node)
         if isinstance(call, ast.Call) and any(_is_check(f, asks) for f in (call.func, *call.args))
     ]
     return Statement(
-        cell=cell,
-        place=place,
+        cell=at[0],
+        place=at[1],
         node=node,
         binds=frozenset(_bound(node, libraries)),
-        loads=frozenset(_loaded(node)),
+        loads=loads,
         checks=tuple(asked for call in calls for asked in _asked(call, asks)),
         is_check=bool(calls),
     )
@@ -278,9 +281,16 @@ def _outside_definitions(node: ast.AST) -> Iterator[ast.AST]:
             open_nodes += ast.iter_child_nodes(inner)
 
 
-def _loaded(node: ast.stmt) -> Iterator[str]:
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name):
-            yield inner.id
-        elif isinstance(inner, ast.Global):
-            yield from inner.names
+def _loaded(code: CodeType) -> Iterator[str]:
+    """Names that a statement looks up outside of its functions: not their own variables."""
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_NAME", "LOAD_GLOBAL", "STORE_GLOBAL"):
+            yield step.argval
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _loaded(inner)
+
+
+def _compiled(node: ast.stmt) -> CodeType:
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    return compile(ast.Module([node], []), "cell", "exec", flags, dont_inherit=True)

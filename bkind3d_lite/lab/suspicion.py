@@ -15,12 +15,12 @@ LIBRARY_NAME = __package__.partition(".")[0]
 REACHING = {
     "importlib", "inspect", "runpy", "pkgutil", "linecache", "gc", "ctypes", "subprocess", "socket",
     "multiprocessing", "pathlib", "shutil", "os", "sys", "signal", "builtins", "io", "urllib",
-    "requests", "pickle", "marshal", "code", "types", "open", "exec", "eval", "compile",
+    "requests", "pickle", "marshal", "open", "exec", "eval", "compile",
     "__import__", "globals", "locals", "vars", "setattr", "delattr", "breakpoint", "Path",
-    "import_module", "getsource", "getmodule", "signature", "stack", "currentframe",
+    "import_module", "getsource", "getmodule", "currentframe",
 }  # fmt: skip
 TELLING_WORDS = (LIBRARY_NAME, "EXERCISES", "teaching.md", "key.md", ".ipynb", "/proc", "reference")
-PUBLIC = {"check", "reveal", "list_exercises", "samples"}
+PUBLIC = {"check", "failing_input", "reveal", "list_exercises", "samples"}
 
 
 def suspicions(submission: Submission, exercise: str) -> tuple[str, ...]:
@@ -62,14 +62,12 @@ def _reaches(statement: Statement, imported: dict[str, str]) -> Iterator[str]:
     """What a statement behind an answer uses that it should not need."""
     if isinstance(statement.node, (ast.Import, ast.ImportFrom)):
         return  # its names are seen where they are used
+    for name in sorted(statement.loads & (imported.keys() | REACHING)):
+        yield f"calls {imported[name]}" if name in imported else f"uses {name}"
     for node in ast.walk(statement.node):
         for _, what in _from_package(node):
             yield f"imports {what}"
-        if isinstance(node, ast.Name) and node.id in imported:
-            yield f"calls {imported[node.id]}"
-        elif isinstance(node, ast.Name) and node.id in REACHING:
-            yield f"uses {node.id}"
-        elif isinstance(node, ast.Attribute) and _is_inner(node.attr):
+        if isinstance(node, ast.Attribute) and _is_inner(node.attr):
             yield f"uses {node.attr}"
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [alias.name for alias in node.names]

@@ -355,6 +355,6 @@ VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     ),
     "lab": (
         add_lab,
-        "for teachers: grade a folder of student notebooks",
+        "for teachers: grade notebooks, write the key, a release for students, an otter export",
     ),
 }

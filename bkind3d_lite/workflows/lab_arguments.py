@@ -15,6 +15,14 @@ def add_lab(verb: ArgumentParser) -> None:
     """
     tasks = verb.add_subparsers(dest="task", required=True)
     _grade(tasks.add_parser("grade", help="check every notebook's exercises, write tables"))
+    for task, purpose in (
+        ("key", "write the lessons solved, to look at and to grade"),
+        ("release", "write what students get: lessons, samples, package, without any key"),
+        ("otter", "write the lessons as assignments of otter-grader"),
+    ):
+        parser = tasks.add_parser(task, help=purpose)
+        parser.add_argument("folder", help="a new folder")
+        parser.add_argument("--lessons", nargs="+", default=[], help="as 03_volumes (default: all)")
 
 
 def _grade(task: ArgumentParser) -> None:

@@ -60,7 +60,7 @@ EXAMPLES = {
     ),
     "zoo": ("zoo", "zoo --folder my/checkpoints"),
     "notebooks": ("notebooks copy course", "notebooks run --html notebooks/03_volumes.ipynb"),
-    "lab": ("lab grade handed_in --jobs 2", "lab grade handed_in --due 2026-12-01T18:00 --late 10"),
+    "lab": ("lab grade handed_in --jobs 2", "lab release course"),
 }
 
 

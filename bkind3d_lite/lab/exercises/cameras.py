@@ -97,6 +97,13 @@ def _through(px: Tensor, K: Tensor) -> Tensor:
     return torch.cat([(px - K[:2, 2]) / K[[0, 1], [0, 1]], torch.ones(len(px), 1)], 1)
 
 
+def _by_null_vector(P: Tensor, px: Tensor) -> Tensor:
+    """The same four equations, solved for a homogeneous point of length 1 (DLT)."""
+    A = (px[..., None] * P[:, 2:] - P[:, :2]).flatten(0, 1)
+    x = torch.linalg.svd(A).Vh[-1]
+    return x[:3] / x[3]
+
+
 def _two_views(dice: Dice) -> tuple[Tensor, Tensor]:
     """Projection matrices (2, 3, 4) of two cameras and the pixels (2, 2) of one point.
 
@@ -311,6 +318,7 @@ EXERCISES = (
             ),
         ),
         shows=triangulate,
+        also=(_by_null_vector,),
         tolerance=3e-3,
     ),
 )

@@ -55,6 +55,10 @@ EXERCISES = (
             ),
             Mistake("median over the wrong axis: time is the first", lambda f: f.median(1).values),
             Mistake("the brightest value is the animal, not the background", lambda f: f.amax(0)),
+            Mistake(
+                "the mode of single bytes is chance where light flickers: take the median",
+                lambda f: f.mode(0).values,
+            ),
             Mistake("the darkest value is not the most usual one", lambda f: f.amin(0)),
         ),
         shows=survey,

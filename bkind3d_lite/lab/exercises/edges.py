@@ -37,6 +37,14 @@ def _square(a: Tensor, b: Tensor, hw: tuple[int, int], fair: bool = True) -> Ten
     return segment_distance2(cells(*hw) * square, a * square, b * square)
 
 
+def _from_border_to_border(a: Tensor, b: Tensor, hw: tuple[int, int], sigma: float) -> Tensor:
+    """The map without the half pixel."""
+    y, x = (torch.linspace(-1, 1, n) for n in hw)
+    square = torch.tensor([1.0, hw[0] / hw[1]])
+    p = torch.stack([x.expand(*hw), y[:, None].expand(*hw)], -1)
+    return (-segment_distance2(p * square, a * square, b * square) / sigma**2).exp()
+
+
 def _segment(dice: Dice) -> tuple:
     """Two ends, a map's (h, w), a width."""
     a, b = dice.uniform(-0.8, 0.8, 2), dice.uniform(-0.8, 0.8, 2)
@@ -103,6 +111,11 @@ EXERCISES = (
             Mistake(
                 "an image is not square: multiply y by h / w first, or lines get thick one way",
                 lambda a, b, hw, v: (-_square(a, b, hw, fair=False) / v**2).exp(),
+            ),
+            Mistake(
+                "linspace(-1, 1) puts the outer pixels' centres onto the border: they lie half a "
+                "pixel inside",
+                _from_border_to_border,
             ),
             Mistake(
                 "the sign: far from the segment the map falls to 0",

@@ -128,6 +128,10 @@ EXERCISES = (
                 lambda f, t: ((f - t) - (f - t).mean(-1, keepdim=True)).norm(dim=-1).mean(),
             ),
             Mistake(
+                "the shift is a vector, mean(0): a number for each of x, y and z, not one for all",
+                lambda f, t: ((f - t) - (f - t).mean()).norm(dim=-1).mean(),
+            ),
+            Mistake(
                 "summed instead of averaged over the joints",
                 lambda f, t: _centred(f - t).norm(dim=-1).sum(),
             ),
@@ -177,6 +181,11 @@ EXERCISES = (
             Mistake(
                 "the ratio of sizes is not the best fit: it does not ask whether the joints agree",
                 lambda f, t: _centred(t).norm() / _centred(f).norm(),
+            ),
+            Mistake(
+                "the ratio of norms measures where the poses are and asks no joint whether it "
+                "fits: remove the means, then divide the products",
+                lambda f, t: t.norm() / f.norm(),
             ),
             Mistake("remove the means first", lambda f, t: (f * t).sum() / f.square().sum()),
             Mistake(
@@ -240,6 +249,11 @@ EXERCISES = (
             Mistake(
                 "this assumes a bell curve; take the quantiles",
                 lambda e, p: e.mean() + torch.tensor([-1.96, 1.96]) * e[p].mean(1).std(),
+            ),
+            Mistake(
+                "the normal interval (1.96 standard errors) assumes a bell curve: take the "
+                "quantiles of the resampled means",
+                lambda e, p: e.mean() + torch.tensor([-1.96, 1.96]) * e.std() / len(e) ** 0.5,
             ),
             Mistake(
                 "percent or share? torch.quantile wants 0.025 and 0.975",

@@ -121,6 +121,10 @@ EXERCISES = (
                 "strides count: after a stride of 2 one step is two pixels of the input",
                 lambda k, s: 1 + sum(x - 1 for x in k),
             ),
+            Mistake(
+                "kernels overlap: each adds (kernel - 1) steps to the 1 of the pixel itself",
+                lambda k, s: sum(k),
+            ),
             Mistake("begin with 1, the pixel itself", lambda k, s: receptive_field(k, s) - 1),
             Mistake(
                 "kernels do not multiply: each adds (kernel - 1) steps",
