@@ -36,9 +36,10 @@ def _train(given: Namespace) -> None:
     from .workflows.train_run import train_folder
 
     train_folder(
-        given.clip,
+        given.clip or given.sessions,
         given.recipe,
         given.out,
+        held_out=given.held_out,
         sets=given.set,
         seed=given.seed,
         steps=given.steps,

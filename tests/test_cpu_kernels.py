@@ -6,9 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from bkind3d_lite.model import cpu_kernels
-from bkind3d_lite.model.cpu_kernels import at_a_time, beside, fast, in_pieces, mean_square
+from bkind3d_lite.model import cpu_kernels, pieces
+from bkind3d_lite.model.cpu_kernels import beside, fast, mean_square
 from bkind3d_lite.model.networks import V2V, ResNetTrunk
+from bkind3d_lite.model.pieces import at_a_time, in_pieces
 from bkind3d_lite.recipes import V2VRecipe
 
 
@@ -66,7 +67,7 @@ def test_what_has_no_answer_is_pytorch_itself():
 
 # ---- a few at a time -----------------------------------------------------------------------------
 def test_a_gpu_takes_all_at_once_and_a_cpu_what_its_cache_holds(monkeypatch):
-    monkeypatch.setattr(cpu_kernels, "PIECE", 100)
+    monkeypatch.setattr(pieces, "PIECE", 100)
     cpu, other = torch.device("cpu"), torch.device("meta")
     assert [at_a_time(50, n, cpu) for n in (1, 10, 1000)] == [100, 10, 1]
     assert at_a_time(50, 10, cpu, pieces=2) == 20 and at_a_time(50, 10, other) == 50
@@ -74,7 +75,7 @@ def test_a_gpu_takes_all_at_once_and_a_cpu_what_its_cache_holds(monkeypatch):
 
 @pytest.mark.parametrize("dim", [0, -2])
 def test_pieces_are_put_together_again(monkeypatch, dim):
-    monkeypatch.setattr(cpu_kernels, "PIECE", 8)
+    monkeypatch.setattr(pieces, "PIECE", 8)
     x, looks = torch.randn(7, 5, 3), []
 
     def function(part):
@@ -152,7 +153,7 @@ def test_a_volume_is_halved_in_its_own_format():
 # ---- normalization -------------------------------------------------------------------------------
 @pytest.mark.parametrize("size", [(40, 60), (12, 10, 20)])
 def test_a_large_map_is_normalized_as_a_small_one(size, monkeypatch):
-    monkeypatch.setattr(cpu_kernels, "PIECE", 1000)
+    monkeypatch.setattr(pieces, "PIECE", 1000)
     torch.manual_seed(0)
     norm = nn.GroupNorm(8, 16).double()
     for p in norm.parameters():

@@ -18,9 +18,12 @@ def last(x):
     "dims, c_in, c_out, n, size",
     [(3, 8, 8, 1, (3, 4, 5)), (3, 6, 8, 2, (4, 3, 2)), (2, 12, 12, 2, (5, 7))],
 )
-def test_a_residual_block_that_overwrites_itself_is_the_same_block(dims, c_in, c_out, n, size):
+@pytest.mark.parametrize("again", [True, False], ids=["computed again", "kept"])
+def test_a_residual_block_that_overwrites_itself_is_the_same_block(
+    dims, c_in, c_out, n, size, again
+):
     torch.manual_seed(0)
-    block = Residual(dims, c_in, c_out, recompute=True).double()
+    block = Residual(dims, c_in, c_out, recompute=again).double()
     for p in block.parameters():
         nn.init.normal_(p)
     x = last(torch.randn(n, c_in, *size, dtype=torch.float64)).requires_grad_()
@@ -33,14 +36,16 @@ def test_a_residual_block_that_overwrites_itself_is_the_same_block(dims, c_in, c
         assert_close(a, b)
 
 
-def test_a_residual_block_leaves_its_input_alone_and_keeps_little():
-    block = Residual(3, 8, 8, recompute=True)
+@pytest.mark.parametrize("again, maps", [(True, 1), (False, 4)])
+def test_a_residual_block_leaves_its_input_alone_and_keeps_little(again, maps):
+    """Its input; or with it what both convolutions gave, and its output."""
+    block = Residual(3, 8, 8, recompute=again)
     x = last(torch.randn(1, 8, 4, 4, 4))
     before, kept = x.clone(), []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         block(x.requires_grad_())
     assert torch.equal(x, before)
-    assert [t.shape for t in kept if t is not None and t.shape == x.shape] == [x.shape]
+    assert sum(t is not None and t.shape == x.shape for t in kept) == maps
 
 
 def test_overwriting_blocks_in_bfloat16_err_about_as_little_as_plain_ones():

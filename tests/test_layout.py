@@ -33,7 +33,7 @@ STREET = {
     "clips": [
         "video_headers", "video_index", "display", "camera_footage", "videos", "recordings",
         "frame_cache", "heading", "tracks", "image_tracks", "moving_light", "foreground",
-        "extent", "sampling", "clip",
+        "extent", "sampling", "clip", "sessions",
         "pseudo_labels", "occlusion", "lessons", "exports", "synthetic", "background", "survey",
         "survey_files", "single_view", "hull_motion", "look", "heading_finder",
         "calibration_faults", "hull_agreement", "rig_checks", "recording_checks", "label_checks",
@@ -44,13 +44,13 @@ STREET = {
         "calms21", "simple_h36m",
     ],
     "model": [
-        "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks", "networks",
-        "keypoints", "lifts", "integral", "edges", "perceptual", "losses", "discoverer",
-        "objective", "builder",
+        "pieces", "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks",
+        "networks", "keypoints", "lifts", "integral", "edges", "perceptual", "losses",
+        "discoverer", "objective", "builder",
     ],
     "training": [
         "precision", "prefetch", "orientation", "loop", "tracking", "image_tracking",
-        "checkpoints", "memory_planner",
+        "checkpoints", "session_training", "memory_walk", "memory_planner",
         "diagnostics",
     ],
     "students": ["mpii", "student", "refiner"],
@@ -64,7 +64,8 @@ STREET = {
         "recommend", "doctor", "doctor_page", "index_run",
         "track_run", "shards",
         "shard_run", "cluster_run", "cohort_page", "cohort_run", "evaluate_run",
-        "logbook", "train_run", "quickstart", "pose_cameras", "label_run", "student_run",
+        "logbook", "train_begin", "train_run", "quickstart", "pose_cameras", "label_run",
+        "student_run",
         "classify_rows", "classify_page", "classify_run", "zoo",
     ],
     "lab": [

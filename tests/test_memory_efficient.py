@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from bkind3d_lite.model import cpu_kernels
+from bkind3d_lite.model import pieces
 from bkind3d_lite.model.memory_efficient import added, fused_volume, on_the_spot, recomputed
 from bkind3d_lite.model.networks import V2V, Encoder
 from bkind3d_lite.recipes import EncoderRecipe, V2VRecipe
@@ -100,7 +100,7 @@ def test_on_the_spot_is_the_sum_and_its_gradient():
 
 @pytest.mark.parametrize("points", [1, 7, 40, 100])
 def test_a_volume_a_few_points_at_a_time_is_the_same_volume(points, monkeypatch):
-    monkeypatch.setattr(cpu_kernels, "PIECE", points * 3 * 4 // 2)
+    monkeypatch.setattr(pieces, "PIECE", points * 3 * 4 // 2)
     torch.manual_seed(0)
     maps = torch.randn(2, 3, 4, 6, 8, dtype=torch.float64, requires_grad=True)
     ndc = torch.rand(2, 3, 40, 2, dtype=torch.float64) * 2.4 - 1.2

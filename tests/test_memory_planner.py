@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,17 @@ import torch
 
 from bkind3d_lite.recipes import LEAN, PAPER_RAT7M, QUICK_RAT
 from bkind3d_lite.training import batches, begin
-from bkind3d_lite.training.memory_planner import LADDER, advised, knobs, memory, plan
+from bkind3d_lite.training.memory_planner import (
+    KEPT,
+    LADDER,
+    advised,
+    afforded,
+    afforded_changes,
+    knobs,
+    memory,
+    plan,
+    rungs,
+)
 from bkind3d_lite.training.precision import native_bfloat16
 from bkind3d_lite.training.prefetch import prefetch
 
@@ -125,11 +136,8 @@ def test_a_walk_downloads_nothing(monkeypatch):
 
 
 def test_what_saves_memory_saves_it_on_paper_too():
-    needs = [
-        memory(TINY.with_(**{"checkpointing": False, "decode_per_view": False} | how), 4).step
-        for how in LADDER
-    ]
-    assert needs[0] > needs[1] > needs[2]
+    needs = [memory(TINY.with_(**(KEPT | how)), 4).step for how in LADDER]
+    assert needs[0] > needs[1] > needs[2] and needs[3] > needs[4] and needs[0] > 1.2 * needs[4]
     assert memory(TINY.with_(batch=2), 4).step > memory(TINY, 4).step > memory(TINY, 4).inference
 
 
@@ -144,6 +152,35 @@ def test_a_plan_takes_the_fastest_that_fits(clip):
     tight = plan(TINY, clip.rig, budget=roomy.need.step - 1)
     assert tight.fits and tight.recipe.compute.decode_per_view and tight.need.step < roomy.need.step
     assert "fits" in str(tight) and len(str(tight).splitlines()) >= 3
+
+
+def test_memory_buys_speed(clip, caplog):
+    """As much as is named, or as is free; without a word on memory the switches stand."""
+    caplog.set_level("INFO")
+    settings = [option.compute for _, option in rungs(TINY, "cpu")]
+    asked = {memory: TINY.with_(memory=memory) for memory in (64.0, 0.1, "auto", None)}
+    got = {k: afforded(recipe, clip, "cpu").compute for k, recipe in asked.items()}
+    plain = {k: replace(compute, memory=None) for k, compute in got.items()}
+    assert plain[64.0] == plain["auto"] == replace(settings[0], memory=None) and got[64.0].hold
+    assert plain[0.1] == replace(settings[-1], memory=None) and got[0.1].memory == 0.1
+    assert got[None] == TINY.compute
+    assert "memory = 64.0: hold (" in caplog.text and "memory = 0.1: checkpointing" in caplog.text
+    assert "may be too much" in caplog.text
+
+
+def test_a_run_goes_on_by_the_setting_it_began_with(clip):
+    """Unless its memory is changed, or it named none; others would differ in their rounding."""
+    asked = {"checkpointing": True, "hold": True, "learning_rate": 1e-4}
+    named = TINY.with_(memory=0.1)
+    assert afforded_changes(named, asked, clip, "cpu") == {"learning_rate": 1e-4}
+    assert afforded_changes(TINY.with_(memory=None), asked, clip, "cpu") == asked
+    frugal = afforded_changes(named, {"memory": 0.1}, clip, "cpu")
+    assert frugal == {"memory": 0.1, **KEPT, **LADDER[-1]}
+
+
+def test_a_gpu_and_float16_have_fewer_rungs():
+    words = [w for w, _ in rungs(TINY.with_(precision="float16"), "cuda")]
+    assert words == ["everything kept", "checkpointing = encoder", "checkpointing"]
 
 
 def test_three_knobs_the_best_first():

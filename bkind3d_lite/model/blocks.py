@@ -82,7 +82,8 @@ class Residual(nn.Module):
         dims: 2 or 3.
         c_in: channels c.
         c_out: channels C.
-        recompute: keep nothing but input and output for the backward pass.
+        recompute: keep nothing but input and output for the backward pass; the convolutions are
+            then computed again.
     """
 
     def __init__(self, dims: int, c_in: int, c_out: int, recompute: bool = False):
@@ -115,7 +116,7 @@ class Residual(nn.Module):
         Returns:
             (n, C, ...).
         """
-        return residual(self, x) if self.recompute else self.plain(x)
+        return residual(self, x, keep=not self.recompute)
 
 
 class Stage(nn.Sequential):

@@ -97,7 +97,7 @@ def build_model(recipe: Recipe, seed: int = 0, decoder: bool = True) -> Discover
     own = {"volumetric": channels, "depth": 2 * keypoints}
     own["integral"] = keypoints * recipe.lesson.depth_cells
     maps = own.get(recipe.lift, keypoints)
-    again = recipe.compute.checkpointing
+    again = bool(recipe.compute.checkpointing)
     encoder = Encoder(recipe.encoder, 3 + recipe.data.background, maps, recompute=again)
     lift, edges = build_lift(recipe), build_bottleneck(recipe, seed)
     out, drawings = 3 if recipe.losses.explain == "frame" else 1, 2 * edges.drawings
@@ -136,7 +136,7 @@ def build_lift(recipe: Recipe) -> Lift:
             channels=recipe.encoder.channels,
             v2v=recipe.v2v,
             priors=priors,
-            recompute=recipe.compute.checkpointing,
+            recompute=recipe.compute.checkpointing is True,
         )
     if recipe.lift == "depth":
         return Depth(volume, keypoints, priors)

@@ -20,8 +20,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-HALVES = (torch.bfloat16, torch.float16)
-PIECE = 1 << 17  # numbers that are worked on at a time, to stay in a core's second cache
+from . import pieces
+from .pieces import HALVES, channels_last, rows, wide
+
 STRIPS = 16  # the smallest batch that oneDNN takes from PyTorch on one thread
 
 
@@ -52,81 +53,6 @@ class _Answers(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         return FASTER.get(function, function)(*args, **(kwargs or {}))
-
-
-# ---- a few at a time -----------------------------------------------------------------------------
-def at_a_time(count: int, each: int, device: torch.device, pieces: int = 1) -> int:
-    """How many things to work on at a time.
-
-    Args:
-        count: how many there are.
-        each: numbers that work on one of them takes.
-        device: where; a GPU takes them all at once.
-        pieces: that may be worked on together.
-
-    Returns:
-        At least 1; on a CPU as many as stay in a core's second cache.
-    """
-    return max(1, pieces * PIECE // each) if device.type == "cpu" else count
-
-
-def in_pieces(function: Callable, x: Tensor, each: int, dim: int = 0) -> Any:
-    """`function(x)`, on a CPU a few slices of `x` at a time, which stay in the cache.
-
-    Args:
-        function: treats slices along `dim` independently; gives a tensor or a tuple of tensors.
-        x: its argument.
-        each: numbers that work on one slice takes.
-        dim: axis of the slices, in `x` and in the results.
-
-    Returns:
-        What the function gives, put together again.
-    """
-    parts = x.split(at_a_time(x.shape[dim], each, x.device), dim)
-    if len(parts) == 1:
-        return function(x)
-    done = [function(part) for part in parts]
-    if isinstance(done[0], Tensor):
-        return torch.cat(done, dim)
-    return tuple(torch.cat(same, dim) for same in zip(*done))
-
-
-def channels_last(x: Tensor) -> bool:
-    """Whether maps lie on a CPU, channels last in memory.
-
-    Args:
-        x: (n, c, ...).
-
-    Returns:
-        The answer.
-    """
-    return x.device.type == "cpu" and x.movedim(1, -1).is_contiguous()
-
-
-def rows(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same few rows of every map at a time.
-
-    Args:
-        *maps: (c, ...) of one shape, channels last in memory.
-
-    Returns:
-        Views (p, c) of each; what is written there is written into the map.
-    """
-    c = len(maps[0])
-    few = max(1, PIECE // c)
-    return zip(*(m.movedim(0, -1).view(-1, c).split(few) for m in maps))
-
-
-def wide(x: Tensor) -> Tensor:
-    """The same numbers in float32 if they are in half precision, whose sums need a wider format.
-
-    Args:
-        x: any tensor.
-
-    Returns:
-        `x` itself, or a copy.
-    """
-    return x.float() if x.dtype in HALVES else x
 
 
 # ---- convolutions --------------------------------------------------------------------------------
@@ -234,7 +160,7 @@ def _group_norm(
     On a CPU PyTorch's own adds up the gradients of such a map voxel after voxel in float32: at 64^3
     voxels they are 0.4 % off, and it is slower.
     """
-    large = x.shape[2:].numel() >= PIECE // 2
+    large = x.shape[2:].numel() >= pieces.PIECE // 2
     if large and weight is not None and bias is not None and channels_last(x):
         return _Normalized.apply(x, weight, bias, groups, eps)
     return F.group_norm(x, groups, weight, bias, eps)
@@ -374,7 +300,7 @@ class _MeanSquare(torch.autograd.Function):
     @staticmethod
     def forward(ctx, a, b):
         ctx.save_for_backward(a, b)
-        parts = zip(*(x.as_strided((x.numel(),), (1,)).split(PIECE) for x in (a, b)))
+        parts = zip(*(x.as_strided((x.numel(),), (1,)).split(pieces.PIECE) for x in (a, b)))
         return sum((x.float() - y).square_().sum() for x, y in parts) / a.numel()
 
     @staticmethod

@@ -1,8 +1,9 @@
 """CPU residual blocks: computed in place, for a training step's memory and time.
 
 A new map's pages cost a CPU more than its arithmetic, so normalizations, sums, ReLUs and their
-gradients overwrite their arguments: 9 new maps a step instead of 17. Values and gradients are those
-of the plain block but for rounding.
+gradients overwrite their arguments: 9 new maps a step instead of 17. What the two convolutions gave
+is kept for the backward pass, or they are computed again. Values and gradients are those of the
+plain block but for rounding.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .cpu_kernels import channels_last, moments, normalize, normalize_backward
+from .cpu_kernels import moments, normalize, normalize_backward
+from .pieces import channels_last
 
 
 def overwritable(x: Tensor) -> bool:
@@ -34,10 +36,10 @@ def overwriting(
     norm1: nn.GroupNorm,
     second: Tensor,
     norm2: nn.GroupNorm,
+    *,
+    keep: bool = False,
 ) -> Tensor:
     """relu(norm2(second * relu(norm1(first * x))) + skip), `*` the convolution at stride 1.
-
-    Keeps x alone, or its output too: the backward pass computes the convolutions again.
 
     Args:
         x: (n, c, ...) maps that are `overwritable`.
@@ -46,6 +48,8 @@ def overwriting(
         norm1: what follows it.
         second: weights (C, C, ...) of the second convolution.
         norm2: what follows it.
+        keep: what both convolutions gave, too, beside x and the output; else the backward pass
+            computes them again.
 
     Returns:
         (n, C, ...).
@@ -54,33 +58,37 @@ def overwriting(
         half = torch.get_autocast_dtype("cpu")
         x, first, second = x.to(half), first.to(half), second.to(half)
     one, two = (first, norm1.weight, norm1.bias), (second, norm2.weight, norm2.bias)
-    return _Overwriting.apply(x, skip, *one, *two, norm1.num_groups, norm1.eps)
+    return _Overwriting.apply(x, skip, *one, *two, norm1.num_groups, norm1.eps, keep)
 
 
 class _Overwriting(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, skip, w1, a1, b1, w2, a2, b2, groups, eps):
-        inner = _convolved(x, w1)
-        normalize(inner, moments(inner, groups, eps), a1, b1, inner, relu=True)
-        out = _convolved(inner, w2)
+    def forward(ctx, x, skip, w1, a1, b1, w2, a2, b2, groups, eps, keep):
+        before = _convolved(x, w1)
+        stats1, inner = moments(before, groups, eps), _like(before, new=keep)
+        normalize(before, stats1, a1, b1, inner, relu=True)
+        before = before if keep else None
+        last = _convolved(inner, w2)
         del inner
+        stats2, out = moments(last, groups, eps), _like(last, new=keep)
         more = x if skip is None else skip
-        normalize(out, moments(out, groups, eps), a2, b2, out, skip=more, relu=True)
-        ctx.how = groups, eps
-        ctx.save_for_backward(x, None if skip is None else out, w1, a1, b1, w2, a2, b2)
+        normalize(last, stats2, a2, b2, out, skip=more, relu=True)
+        ctx.stats, ctx.groups, ctx.itself = (stats1, stats2), groups, skip is None
+        kept = (before, last) if keep else (None, None)
+        again = skip is None and not keep  # the output can be had from x
+        ctx.save_for_backward(x, None if again else out, *kept, w1, a1, b1, w2, a2, b2)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, slope):
-        x, out, w1, a1, b1, w2, a2, b2 = ctx.saved_tensors
-        groups, itself = ctx.how[0], out is None
-        before = _convolved(x, w1)
-        stats1, inner = moments(before, *ctx.how), torch.empty_like(before)
+        x, out, before, last, w1, a1, b1, w2, a2, b2 = ctx.saved_tensors
+        (stats1, stats2), groups, itself = ctx.stats, ctx.groups, ctx.itself
+        before = _convolved(x, w1) if before is None else before
+        inner = torch.empty_like(before)
         normalize(before, stats1, a1, b1, inner, relu=True)
-        last = _convolved(inner, w2)
-        stats2 = moments(last, *ctx.how)
-        if itself:
+        last = _convolved(inner, w2) if last is None else last
+        if out is None:
             out = torch.empty_like(last)
             normalize(last, stats2, a2, b2, out, skip=x, relu=True)
         slope = torch.ops.aten.threshold_backward(slope, out, 0)
@@ -96,7 +104,12 @@ class _Overwriting(torch.autograd.Function):
         g_x, g_w1 = _convolved_backward(before, x, w1)
         if itself:
             g_x, slope = g_x.add_(slope), None
-        return g_x, slope, g_w1, g_a1, g_b1, g_w2, g_a2, g_b2, None, None
+        return g_x, slope, g_w1, g_a1, g_b1, g_w2, g_a2, g_b2, None, None, None
+
+
+def _like(x: Tensor, new: bool) -> Tensor:
+    """Where to write a map of the same shape: memory of its own, or over `x`."""
+    return torch.empty_like(x) if new else x
 
 
 def _geometry(weight: Tensor) -> tuple:

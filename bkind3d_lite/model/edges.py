@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..clips.tracks import Skeleton
 from ..shapes import cells, segment_distance2, shaped
-from .cpu_kernels import at_a_time
+from .pieces import at_a_time
 
 
 def all_pairs(keypoints: int) -> Tensor:

@@ -20,10 +20,10 @@ from ..recipes import PriorRecipe, V2VRecipe, VolumeRecipe
 from ..shapes import cells
 from ..volumes import Grid, fuse, hull, soft_argmax, unproject
 from .compute import Compute
-from .cpu_kernels import in_pieces
 from .keypoints import Keypoints, told
 from .memory_efficient import fused_volume
 from .networks import V2V
+from .pieces import in_pieces, on_cpu
 
 PLAIN = PriorRecipe()  # the paper: none
 SMALL = V2VRecipe()
@@ -183,7 +183,8 @@ class Volumetric(Lift):
         return torch.cat([occupied.exp(), place.expand(len(occupied), -1, -1)], 1)
 
     def _votes(self, maps: Tensor, ndc: Tensor, shape: Tensor | None) -> Tensor:
-        if not self.v2v.recompute:
+        in_cache = on_cpu(maps) and self.layout == torch.channels_last_3d
+        if not (self.v2v.recompute or in_cache):
             return self.compute(self.v2v, self._cube(_with(fuse(unproject(maps, ndc)), shape)))
         # large volumes: one moment after the other, half the memory in flight
         half = self._first_weight.dtype  # where tracking holds its weights in half precision

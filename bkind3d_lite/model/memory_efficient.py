@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..shapes import shaped
-from .cpu_kernels import at_a_time, fast
+from .cpu_kernels import fast
 from .cpu_residual import overwritable, overwriting
+from .pieces import at_a_time
 
 
 # ---- computing again -----------------------------------------------------------------------------
@@ -78,22 +79,24 @@ class Block(Protocol):
         """
 
 
-def residual(block: Block, x: Tensor) -> Tensor:
+def residual(block: Block, x: Tensor, keep: bool = False) -> Tensor:
     """`block.plain(x)`, keeping nothing but input and output for the backward pass.
 
     Args:
         block: two convolutions and a skip.
         x: (n, c, ...) maps.
+        keep: what the convolutions gave, too, so that none is computed again.
 
     Returns:
         (n, C, ...).
     """
     if torch.compiler.is_compiling() or not overwritable(x):
-        return recomputed(block.plain, x)
+        return recomputed(block.plain, x, when=not keep)
+    keep = keep and torch.is_grad_enabled()
     conv, second, norm2 = cast(tuple[nn.Sequential, nn.Conv3d, nn.GroupNorm], tuple(block.body))
     first, norm1 = cast(tuple[nn.Conv3d, nn.GroupNorm], tuple(conv)[:2])
-    skip = None if isinstance(block.skip, nn.Identity) else recomputed(block.skip, x)
-    return overwriting(x, skip, first.weight, norm1, second.weight, norm2)
+    skip = None if isinstance(block.skip, nn.Identity) else recomputed(block.skip, x, when=not keep)
+    return overwriting(x, skip, first.weight, norm1, second.weight, norm2, keep=keep)
 
 
 def added(x: Tensor, y: Tensor, overwrite: bool = False) -> Tensor:

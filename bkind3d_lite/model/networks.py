@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from ..recipes import DecoderRecipe, EncoderRecipe, V2VRecipe
 from .blocks import Residual, Stage, conv, convolution, norm, resized
-from .cpu_kernels import beside, in_pieces
+from .cpu_kernels import beside
 from .memory_efficient import added, recomputed
+from .pieces import in_pieces
 
 
 def over_views(network: Callable[[Tensor], Any], images: Tensor) -> Any:
@@ -194,7 +195,7 @@ class Encoder(nn.Module):
         Returns:
             Features (n, F, H/s, W/s), s the stride, and maps (n, C, H/4, W/4).
         """
-        if self.recompute and not (self.training or torch.is_grad_enabled()):
+        if not (self.training or torch.is_grad_enabled()):
             each = 2 * images[0, 0].numel()  # less memory and no slower
             return in_pieces(self._together, images, each)
         return self._together(images)

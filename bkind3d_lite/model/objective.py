@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from ..clips.heading import rotated
 from ..clips.sampling import Batch
 from ..recipes import Recipe
-from .cpu_kernels import wide
 from .discoverer import Discovery, both_moments
 from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Keypoints
@@ -27,6 +26,7 @@ from .losses import (
     taught_pose,
 )
 from .perceptual import Perceptual
+from .pieces import wide
 
 Pair = tuple[Keypoints, Keypoints]  # of now and later
 

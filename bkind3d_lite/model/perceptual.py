@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from .. import distributed
 from .compute import Compute
-from .cpu_kernels import mean_square, wide
+from .cpu_kernels import mean_square
+from .pieces import wide
 
 
 def moved(average: Tensor, new: Tensor, decay: float) -> Tensor:

@@ -74,7 +74,9 @@ PAPER_H36M = Recipe(
         perceptual="vgg19", warmup=78_000, separate=0.1, separate_sigma=0.04, length=112.5
     ),
     optim=OptimRecipe(steps=195_000, optimizer="sgd", learning_rate=1e-3, edge_learning_rate=0.512),
-    compute=ComputeRecipe(channels_last=True, checkpointing=True, decode_per_view=True),
+    compute=ComputeRecipe(
+        memory="auto", channels_last=True, checkpointing=True, decode_per_view=True
+    ),
 )
 PAPER_RAT7M = PAPER_H36M.with_(name="paper-rat7m", gaps=(0.66,), side=1000.0, length=2.0)
 # For people without a data centre: the visual hull finds the animal for nothing, and only a small
@@ -102,6 +104,7 @@ LEAN = PAPER_RAT7M.with_(
     mask=True,
     by_motion=True,
     cover=20.0,
+    memory=None,
     checkpointing=False,
     decode_per_view=False,
     turn=True,

@@ -112,7 +112,7 @@ def refuse_outside(values: Mapping[str, Any]) -> None:
     """
     ranges = RANGES | ARGUMENTS
     for name, value in values.items():
-        if name not in ranges or value is None:
+        if name not in ranges or value is None or isinstance(value, str):
             continue
         for number in value if isinstance(value, tuple) else (value,):
             if number not in ranges[name]:

@@ -45,9 +45,20 @@ def _check_choices(section: Section | Recipe) -> None:
     its_type: type = type(section)
     for name, kind in hints(its_type).items():
         value = getattr(section, name)
-        if get_origin(kind) is Literal and value not in (words := get_args(kind)):
-            raise ValueError(f"{name} = {value!r}; expected {', '.join(words[:-1])} or {words[-1]}")
+        words = _words(kind, value)
+        if words and value not in words:
+            *others, last = (str(word) for word in words)
+            known = f"{', '.join(others)} or {last}" if others else f"{last}, or no word"
+            raise ValueError(f"{name} = {value!r}; expected {known}")
     refuse_outside({name: getattr(section, name) for name in hints(its_type)})
+
+
+def _words(kind: Any, value: Any) -> tuple[str, ...]:
+    """The words that a choice may be; () if it need not be one of them."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    options = [get_args(o) for o in get_args(kind) if get_origin(o) is Literal]
+    return options[0] if options and isinstance(value, str) else ()
 
 
 @cache
@@ -223,12 +234,23 @@ class ComputeRecipe(Section):
     """Speed and memory: the same results at another price."""
 
     channels_last: bool = adjustable(False)  # layout of maps and volumes; pays for large networks
-    # compute the encoder and the finest volumes again in the backward pass instead of keeping them
-    checkpointing: bool = adjustable(False)
+    # fastest setting of the three switches below that fits: into so many GB, or (auto) into what is
+    # free when a run begins; none: the switches stand as they are
+    memory: float | Literal["auto"] | None = adjustable(None)
+    # compute again in the backward pass, instead of keeping: the encoder, or with it the finest
+    # volumes
+    checkpointing: bool | Literal["encoder"] = adjustable(False)
     decode_per_view: bool = adjustable(False)  # and judge, each view's gradient taken on the spot
+    # a CPU's memory, once taken, stays with the process: new pages are dear
+    hold: bool = adjustable(False)
     # auto: bfloat16 where the hardware has it, else float16 on a GPU, float32 on a CPU
     precision: Literal["auto", "float32", "bfloat16", "float16"] = adjustable("auto")
     compile: bool = adjustable(False)  # torch.compile the networks
+
+    @property
+    def large(self) -> bool:
+        """Whether the networks are so large that memory is looked after."""
+        return bool(self.checkpointing) or self.hold or self.memory is not None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import tomli_w
 
@@ -93,7 +93,7 @@ def _note(note: bool, old: str, new: str) -> None:
 
 def _typed(key: str, value: Any, kind: Any) -> Any:
     """The value as its field's type: lists become tuples, whole numbers floats where need be."""
-    options = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if NoneType in options and (value is None or value == "none"):  # a word, too, may be none
         return None
     for option in options:

@@ -47,7 +47,7 @@ def track_images(
         survey = survey_clip(clip, recipe.volume.side, thumbs=False)
     survey = oriented(model, clip, survey)
     device = next(model.parameters()).device
-    settle(large=recipe.compute.checkpointing, tracking=True)
+    settle(large=recipe.compute.large, tracking=True)
     model.eval()
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     parts, size, crop = [], recipe.data.image_wh, recipe.volume.crop

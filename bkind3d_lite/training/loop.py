@@ -103,28 +103,38 @@ def _optimizer(model: Discoverer, optim: OptimRecipe) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, momentum=0.9)
 
 
-def batches(run: Run, clip: MultiViewClip, survey: Survey | None) -> Iterator[Batch]:
+def batches(
+    run: Run,
+    clip: MultiViewClip,
+    survey: Survey | None,
+    *,
+    seed: int | None = None,
+    start: int | None = None,
+) -> Iterator[Batch]:
     """The run's own seeded pairs, from the step where it stands.
 
     Args:
         run: gives recipe, seed and step.
         clip: that it trains on.
         survey: of the clip; None where the recipe asks for none (`recipe.surveyed`).
+        seed: of the draws; None: the run's.
+        start: the first draw; None: where the run stands.
 
     Returns:
         Endless batches, of pairs or of labelled pictures; under torchrun, this rank's share.
     """
     data, volume = run.recipe.data, run.recipe.volume
     share = (distributed.rank(), distributed.world_size())
+    seed, start = run.seed if seed is None else seed, run.step if start is None else start
     if run.recipe.losses.explain == "labels":
-        return lesson_batches(clip, run.recipe, run.seed, run.step, share)
+        return lesson_batches(clip, run.recipe, seed, start, share)
     survey = oriented(run.model, clip, survey, teach=0 if run.step else volume.look_steps)
     return clip.batches(
         data.image_wh,
         gap_frames(run.recipe, clip.fps),
         batch=data.batch,
-        seed=run.seed,
-        start=run.step,
+        seed=seed,
+        start=start,
         survey=survey if run.recipe.surveyed else None,
         crop=volume.crop,
         views=data.views_per_step,
@@ -162,7 +172,7 @@ def train(run: Run, pairs: Iterator[Batch]) -> Iterator[Step]:
     Raises:
         FloatingPointError: a loss is not finite; the weights are untouched by it.
     """
-    settle(large=run.recipe.compute.checkpointing)
+    settle(large=run.recipe.compute.large, hold=run.recipe.compute.hold)
     device = next(run.model.parameters()).device
     run.model.train()
     run.objective.train()

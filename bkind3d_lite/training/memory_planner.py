@@ -2,202 +2,35 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
-import weakref
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from ..cameras import CameraRig
-from ..clips.clip import Batch
-from ..model.builder import build, build_model
+from ..clips.clip import MultiViewClip
+from ..clips.videos import Frames
 from ..recipes import LEAN, QUICK_RAT, Recipe
 from .loop import Run, Step
-from .precision import DTYPES, MAPPED_FROM, in_format, narrow, precision
+from .memory_walk import Need, memory, step_bytes
+from .precision import precision
 
-# From fast to frugal, with the same results.
-LADDER: tuple[dict[str, bool], ...] = (
-    {},
-    {"decode_per_view": True},
+log = logging.getLogger(__name__)
+KEPT: dict[str, Any] = {"checkpointing": False, "decode_per_view": False, "hold": False}
+# From fast to frugal, with the same results but for rounding.
+LADDER: tuple[dict[str, Any], ...] = (
+    {"hold": True},
+    {"decode_per_view": True, "hold": True},
+    {"checkpointing": "encoder", "decode_per_view": True, "hold": True},
+    {"checkpointing": "encoder", "decode_per_view": True},
     {"checkpointing": True, "decode_per_view": True},
 )
-SPARE = 1.05  # an allocator's rounding, and what convolutions rearrange for themselves
-# Bytes from which glibc maps a tensor by itself, gone when it is freed, where `settle` does not
-# say otherwise.
-MAPPED = 32 << 20
-# What a heap of smaller tensors keeps in holes between them, as a share of the tensors (of half of
-# them in half precision), by the size from which tensors are mapped; measured on reduced recipes.
-HOLES = {MAPPED: 0.4, MAPPED_FROM: 1.0}
-
-
-# ---- foretelling ---------------------------------------------------------------------------------
-class _Ledger(TorchDispatchMode):
-    """Adds up the storages that are alive, tensor by tensor as they are made and freed.
-
-    `most` is the most bytes there ever were; `most_on_heap` of those in storages smaller than
-    `mapped` bytes, which share a heap.
-    """
-
-    def __init__(self, mapped: int):
-        super().__init__()
-        self.mapped = mapped
-        self.alive, self.most = 0, 0
-        self.on_heap, self.most_on_heap = 0, 0
-        self.storages: set[int] = set()
-
-    def enter(self, tensor: Tensor) -> None:
-        """Count a tensor's storage unless it is counted already."""
-        storage = tensor.untyped_storage()
-        key, nbytes = storage._cdata, storage.nbytes()
-        if key in self.storages:
-            return
-        self.storages.add(key)
-        self.alive += nbytes
-        self.most = max(self.most, self.alive)
-        self.on_heap += nbytes * (nbytes < self.mapped)
-        self.most_on_heap = max(self.most_on_heap, self.on_heap)
-        weakref.finalize(storage, self._free, key, nbytes)
-
-    def _free(self, key: int, nbytes: int) -> None:
-        self.storages.discard(key)
-        self.alive -= nbytes
-        self.on_heap -= nbytes * (nbytes < self.mapped)
-
-    def __torch_dispatch__(self, function, types, arguments=(), named=None):
-        out = function(*arguments, **(named or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor):
-                self.enter(leaf)
-        return out
-
-
-@dataclass(frozen=True)
-class Need:
-    """Bytes of tensors at the fullest moment of a training step and of an inference.
-
-    The inference is that of a model which was loaded for tracking.
-    """
-
-    step: int
-    inference: int
-
-
-def memory(recipe: Recipe, views: int = 4, device: str = "cpu") -> Need:
-    """What a training step and an inference hold at their fullest.
-
-    Every operation of a true step (weights, gradients, optimizer and activations) is walked
-    through, forward and backward, with tensors that have a shape and no contents, so that this
-    takes seconds and no memory. On a CPU a training also has what its heap keeps, after a few
-    steps: small tensors leave holes between one another (`precision.settle` maps large ones by
-    themselves where a recipe is large). Libraries themselves (0.3 to 0.9 GB of a process, by the
-    build) are not in it.
-
-    Args:
-        recipe: to be trained.
-        views: cameras of the rig.
-        device: where it will run.
-
-    Returns:
-        Bytes of a step, and of an inference.
-    """
-    return Need(
-        step=_walked(recipe, views, training=True, device=device),
-        inference=_walked(recipe, views, training=False, device=device),
-    )
-
-
-def _walked(recipe: Recipe, views: int, training: bool, device: str = "cpu") -> int:
-    """Bytes that a step or an inference holds at its fullest, by walking through it."""
-    mapped = MAPPED_FROM if recipe.compute.checkpointing else MAPPED  # as `settle` is asked for
-    recipe = _walkable(recipe, training, device)
-    with FakeTensorMode(allow_non_fake_inputs=True), _Ledger(mapped) as ledger:
-        if training:
-            _walk_step(recipe, views)
-        else:
-            _walk_inference(recipe, views, ledger)
-    needed = SPARE * ledger.most
-    if training and torch.device(device).type == "cpu":
-        share = HOLES[mapped] * DTYPES[recipe.compute.precision].itemsize / 4
-        needed += share * ledger.most_on_heap
-    return int(needed)
-
-
-def _walkable(recipe: Recipe, training: bool, device: str) -> Recipe:
-    """The recipe, placed anywhere, in the number format of the device, and without downloads."""
-    perceptual = recipe.losses.perceptual
-    if not training:
-        perceptual = "pixels"
-    elif perceptual == "vgg19":  # shapes alone matter
-        perceptual = "vgg19-seeded"
-    elsewhere = torch.device(device).type == "cuda" and not torch.cuda.is_available()
-    if elsewhere and recipe.compute.precision == "auto":  # a GPU of another machine
-        dtype = "bfloat16"
-    else:
-        dtype = str(precision(recipe, device)).removeprefix("torch.")
-    return recipe.with_(
-        side=recipe.volume.side or 1.0,
-        centre=recipe.volume.centre or (0.0, 0.0, 0.0),
-        pretrained=False,
-        perceptual=perceptual,
-        precision=dtype,
-        compile=False,
-    )
-
-
-def _walk_step(recipe: Recipe, views: int) -> None:
-    """One training step on the views that are drawn for it."""
-    model, objective = build(recipe)
-    in_format(model, objective, recipe, "cpu")
-    batch = _fake_batch(recipe, min(views, recipe.data.views_per_step or views), recipe.data.batch)
-    moments = 2 if recipe.optim.optimizer == "adam" else 1
-    state = [torch.empty_like(p) for p in model.parameters() for _ in range(moments)]
-    out = model(batch, objective.judge(batch))
-    losses = objective(batch, out, model.edges, recipe.losses.warmup)
-    sum(losses.values()).backward()
-    del state
-
-
-def _walk_inference(recipe: Recipe, views: int, ledger: _Ledger) -> None:
-    """Keypoints of one frame set, by a model without its decoder; the ledger begins with that."""
-    model, batch = build_model(recipe).eval(), _fake_batch(recipe, views, 1)
-    in_format(model, None, recipe, "cpu")
-    narrow(model, recipe, "cpu")
-    del model.decoder
-    ledger.most = ledger.alive
-    with torch.no_grad():
-        model.keypoints(replace(batch, later=None))
-
-
-def _fake_batch(recipe: Recipe, views: int, count: int) -> Batch:
-    """A batch of shapes: `count` frame pairs."""
-    B, V, (W, H) = count, views, recipe.data.image_wh
-    rig = CameraRig(
-        K=torch.zeros(B, V, 3, 3),
-        R=torch.zeros(B, V, 3, 3),
-        t=torch.zeros(B, V, 3),
-        distortion=torch.zeros(B, V, 5),
-        wh=(W, H),
-        names=tuple(f"c{v}" for v in range(V)),
-    )
-    now, later = (torch.empty(B, V, 3 + recipe.surveyed, H, W) for _ in range(2))
-    turn = torch.zeros(B) if recipe.volume.turn else None
-    taught = recipe.losses.explain == "labels"
-    return Batch(
-        now=now,
-        later=None if taught else later,
-        labels=torch.zeros(B, V, recipe.keypoints, 4) if taught else None,
-        rig=rig,
-        index=torch.zeros(B, dtype=torch.long),
-        centre=torch.zeros(B, 3),
-        turn=turn,
-        turn_later=turn,
-    )
+HALF = torch.float16
+LIBRARIES = 0.9e9  # bytes of a process that trains, beside its tensors
 
 
 # ---- choosing ------------------------------------------------------------------------------------
@@ -242,21 +75,23 @@ def usable_memory(device: str | torch.device = "cpu") -> int:
 def plan(recipe: Recipe, rig: CameraRig, device: str = "cpu", budget: int | None = None) -> Plan:
     """The fastest way to run a recipe that fits into the memory.
 
-    In order: nothing recomputed, one view at a time, also recomputing; then half the batch, and so
-    on to 1; then the smaller presets. Results of the first three are the same.
+    In order: the rungs of `LADDER`; then they again with half the batch, and so on to 1; then the
+    smaller presets. All rungs have the same results but for rounding.
 
     Args:
         recipe: to be trained.
         rig: (V,) cameras that it will see.
         device: where it will run.
-        budget: bytes; None: `usable_memory(device)`.
+        budget: bytes; None: the recipe's own `memory`, or `usable_memory(device)`.
 
     Returns:
         The first that fits, or the last with `fits` False.
     """
-    budget, views = budget or usable_memory(device), rig.views
+    asked, views = recipe.compute.memory, rig.views
+    given = _in_bytes(asked, device) if isinstance(asked, float) else usable_memory(device)
+    budget = budget or given
     considered = []
-    for name, option in _options(recipe):
+    for name, option in _options(recipe, str(device)):
         need = memory(option, views, str(device))
         considered.append((name, need))
         if fits := need.step <= budget:
@@ -272,14 +107,11 @@ def plan(recipe: Recipe, rig: CameraRig, device: str = "cpu", budget: int | None
     )
 
 
-def _options(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
+def _options(recipe: Recipe, device: str) -> Iterator[tuple[str, Recipe]]:
     batch = recipe.data.batch
-    plain = {"checkpointing": False, "decode_per_view": False}
     while batch >= 1:
-        for switches in LADDER:
-            words = ", ".join(switches) or "everything kept"
-            option = recipe.with_(**(plain | switches), batch=batch)
-            yield f"{recipe.name}, batch {batch}, {words}", option
+        for words, option in rungs(recipe, device):
+            yield f"{recipe.name}, batch {batch}, {words}", option.with_(batch=batch)
         batch //= 2
     for smaller in (LEAN, QUICK_RAT):
         if smaller.name != recipe.name:
@@ -290,6 +122,92 @@ def _options(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
                 animal_side=recipe.volume.crop or smaller.volume.crop,
             )
             yield f"{smaller.name}, batch 1", option
+
+
+def rungs(recipe: Recipe, device: str) -> Iterator[tuple[str, Recipe]]:
+    """The recipe by every setting of memory and speed, from fast to frugal.
+
+    Args:
+        recipe: to be trained.
+        device: where; a GPU holds its memory anyway, and float16 wants a loss for all views.
+
+    Yields:
+        The setting in words, and the recipe.
+    """
+    useless, told = set() if torch.device(device).type == "cpu" else {"hold"}, []
+    far = torch.device(device).type == "cuda" and not torch.cuda.is_available()
+    if recipe.compute.precision == "float16" or not far and precision(recipe, device) == HALF:
+        useless.add("decode_per_view")
+    for switches in LADDER:
+        switches = {key: value for key, value in switches.items() if key not in useless}
+        if switches not in told:
+            told.append(switches)
+            yield _in_words(switches), recipe.with_(**(KEPT | switches))
+
+
+def _in_words(switches: Mapping[str, Any]) -> str:
+    """`checkpointing = encoder, hold`: what is switched on."""
+    words = [k if v is True else f"{k} = {v}" for k, v in switches.items()]
+    return ", ".join(words) or "everything kept"
+
+
+def _in_bytes(asked: float | str, device: str | torch.device) -> int:
+    """What a recipe's `memory` leaves for tensors."""
+    return usable_memory(device) if isinstance(asked, str) else int(asked * 1e9 - LIBRARIES)
+
+
+def afforded(recipe: Recipe, clip: MultiViewClip, device: str) -> Recipe:
+    """The recipe by its fastest setting that fits into the memory that it names.
+
+    Args:
+        recipe: `compute.memory` says how much; where it is None, the recipe stays as it is.
+        clip: that it will see; on a CPU its decoded frames take memory, too.
+        device: where it will run.
+
+    Returns:
+        The recipe, its switches set; the most frugal one where nothing fits. Which one is logged.
+    """
+    asked = recipe.compute.memory
+    if asked is None:
+        return recipe
+    free, views = _in_bytes(asked, device), clip.rig.views
+    if torch.device(device).type == "cpu" and isinstance(clip.frames, Frames):
+        free -= min(clip.frames.budget, math.prod(clip.frames.shape))
+    told, option = "nothing", recipe
+    for setting, option in rungs(recipe, device):
+        need = step_bytes(option, views, device)
+        told = f"{setting} ({need / 1e9:.1f} GB of {free / 1e9:.1f} that are free)"
+        if need <= free:
+            log.info("memory = %s: %s", asked, told)
+            return option
+    log.warning(
+        "memory = %s: %s, which may be too much: see `plan` and --set batch, voxels, image_wh",
+        asked,
+        told,
+    )
+    return option
+
+
+def afforded_changes(
+    recipe: Recipe, changes: Mapping[str, Any], clip: MultiViewClip, device: str
+) -> dict[str, Any]:
+    """What changes when a run goes on: the switches do so with `memory` alone.
+
+    Args:
+        recipe: of the run, with the changes.
+        changes: leaves and their new values.
+        clip: as for `afforded`.
+        device: as for `afforded`.
+
+    Returns:
+        The changes; where the recipe names a memory, without switches, or with those afforded.
+    """
+    if recipe.compute.memory is None:
+        return dict(changes)
+    if "memory" in changes:
+        chosen = afforded(recipe, clip, device).compute
+        return {**changes, **{key: getattr(chosen, key) for key in KEPT}}
+    return {key: value for key, value in changes.items() if key not in KEPT}
 
 
 def knobs(
@@ -322,7 +240,7 @@ def knobs(
         if _is_a_change(smaller, recipe, views):
             ((key, value),) = change.items()
             words = f"{key} = {str(value).lower() if value is True else value}"
-            saved.append((words, now - _walked(smaller, views, training=True, device=device)))
+            saved.append((words, now - step_bytes(smaller, views, device)))
     return sorted((s for s in saved if s[1] > 0), key=lambda s: -s[1])[:3]
 
 

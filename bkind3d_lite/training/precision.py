@@ -14,7 +14,8 @@ from ..recipes import Recipe
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MAPPED_FROM = 4 << 20  # bytes from which a tensor is mapped by itself
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
+MAPPINGS = 1 << 16  # glibc's own limit
 
 
 # ---- number format -------------------------------------------------------------------------------
@@ -124,22 +125,25 @@ def scaler(recipe: Recipe, device: str | torch.device) -> torch.amp.GradScaler:
 
 
 # ---- the process ---------------------------------------------------------------------------------
-def settle(large: bool = False, tracking: bool = False) -> None:
+def settle(large: bool = False, tracking: bool = False, hold: bool = False) -> None:
     """Take on the habits of a process that trains or tracks.
 
     No denormals: edge maps and softmaxes are full of them, 3 x slower on a CPU. For large networks
     on Linux, every large tensor is a mapping of its own, gone when it is freed: on the heap, holes
     between living tensors grow to a gigabyte. Smaller ones stay with the process: memory that was
-    given back is slow to get again. On a GPU, cuDNN tries its algorithms at each new shape and
+    given back is slow to get again, and where there is plenty, nothing is given back at all (a
+    fifth off a large volume's time). On a GPU, cuDNN tries its algorithms at each new shape and
     keeps the fastest: a training has few shapes.
 
     Args:
         large: the networks are large.
         tracking: map tensors from a quarter of that size on, for a tenth of a gigabyte less.
+        hold: map none, and keep for the process whatever it once had.
     """
     torch.set_flush_denormal(True)
     torch.backends.cudnn.benchmark = True
     if large:
+        _libc("mallopt", M_MMAP_MAX, 0 if hold else MAPPINGS)
         _libc("mallopt", M_MMAP_THRESHOLD, MAPPED_FROM // 4 if tracking else MAPPED_FROM)
         _libc("mallopt", M_TRIM_THRESHOLD, 2**31 - 1)  # never
 

@@ -60,9 +60,9 @@ def track(
     survey = oriented(model, clip, survey)
     device = next(model.parameters()).device
     world_needed(clip.rig, "a track in space (`track_images` makes one in the image)")
-    settle(large=recipe.compute.checkpointing, tracking=True)
+    settle(large=recipe.compute.large, tracking=True)
     model.eval()
-    batch = batch or (1 if recipe.compute.checkpointing and device.type == "cpu" else 8)
+    batch = batch or (1 if recipe.compute.large and device.type == "cpu" else 8)
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     parts = []
     for frames in _ahead(_sets(clip, recipe, survey, times.split(batch)), device):

@@ -51,7 +51,11 @@ def _quickstart(verb: ArgumentParser) -> None:
 
 def _train(verb: ArgumentParser) -> None:
     add = verb.add_argument
-    add("--clip", required=True, help=_CLIP)
+    one_or_several = verb.add_mutually_exclusive_group(required=True)
+    one_or_several.add_argument("--clip", help=_CLIP)
+    several = "one model for several recordings: their folders, or a table of them (`index`)"
+    one_or_several.add_argument("--sessions", nargs="+", metavar="PLACE", help=several)
+    add_words(verb, "--held-out", "NAME", "sessions that training does not see")
     add("--recipe", help="a preset's name, or a TOML file")
     add_words(verb, "--set", "KEY=VALUE", "change the recipe")
     add("--out", required=True, help="the run's folder")

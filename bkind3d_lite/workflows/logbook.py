@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..clips.clip import SurveyedClip
+from ..clips.sessions import Sessions
 from ..files import Table
 from ..recipes import Recipe
 from ..training.diagnostics import Diagnostics
@@ -35,7 +36,7 @@ class Logbook:
     Complaints of the diagnostics are logged as they come.
     """
 
-    def __init__(self, run: Run, part: SurveyedClip, out: Path, pictures_every: int):
+    def __init__(self, run: Run, part: SurveyedClip | Sessions, out: Path, pictures_every: int):
         self.run, self.out, self.pictures_every = run, out, pictures_every
         self.losses = Table(out / "losses.csv", run.step)
         self.signals = Table(out / "health.csv", run.step)

@@ -8,11 +8,10 @@ where that is installed.
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -21,43 +20,31 @@ from typing import Any
 from tqdm.std import tqdm
 
 from .. import distributed
-from ..clips.clip import MultiViewClip, SurveyedClip, open_clip
-from ..clips.lessons import fitted_to_labels
-from ..clips.pseudo_labels import load_labels
-from ..clips.sampling import pair_chances
-from ..clips.survey import survey as survey_clip
-from ..clips.survey import thumb_size
-from ..files import refuse_unwritable
-from ..model.builder import placed
+from ..clips.clip import MultiViewClip, SurveyedClip
+from ..clips.sessions import Sessions
+from ..files import refuse_unwritable, write_atomically
 from ..progress import progress
-from ..recipes import (
-    Recipe,
-    altered,
-    find_recipe,
-    load_recipe,
-    write_recipe,
-)
+from ..recipes import write_recipe
 from ..recipes.ranges import refuse_outside
-from ..training import checkpoints
-from ..training.checkpoints import read_header, refuse_others, save
-from ..training.loop import Run, Step, batches, begin, gap_frames, train, working_wh
+from ..training.checkpoints import save
+from ..training.loop import Run, Step, batches, train
 from ..training.memory_planner import advised
-from ..training.orientation import oriented_part
 from ..training.prefetch import prefetch
+from ..training.session_training import session_batches
 from .doctor import MOST_FRAMES, obstacles
 from .logbook import Logbook, draw_volume
+from .train_begin import CHECKPOINT, asked_of, made, opened_recordings
 
 log = logging.getLogger(__name__)
-CHECKPOINT = "checkpoint.safetensors"
+CARD = "card.md"  # of a run on several recordings: which
 CHECKPOINT_EVERY = 100  # steps between checkpoints
-STRETCHES = 20  # pieces of a longer recording that make them up
 PICTURES_EVERY = 250  # steps between contact sheets
 
 
 # ---- the loop ------------------------------------------------------------------------------------
 def fit(
     run: Run,
-    part: SurveyedClip,
+    part: SurveyedClip | Sessions,
     out: str | Path,
     steps: int | None = None,
     *,
@@ -71,7 +58,7 @@ def fit(
 
     Args:
         run: to be trained, in place.
-        part: the clip that it is trained on.
+        part: the clip, or the sessions, that it is trained on.
         out: the run's folder.
         steps: up to this one; None: the recipe's.
         checkpoint_every: steps between checkpoints; there is one at the end, too.
@@ -108,7 +95,7 @@ def fit(
 
 
 def _logbook(
-    run: Run, part: SurveyedClip, out: Path, pictures_every: int
+    run: Run, part: SurveyedClip | Sessions, out: Path, pictures_every: int
 ) -> Logbook | nullcontext[None]:
     """The first rank's logbook; the others write nothing."""
     if distributed.rank() > 0:
@@ -127,12 +114,16 @@ def _bar(run: Run, steps: int) -> tqdm:
     )
 
 
-def _steps(run: Run, part: SurveyedClip, steps: int) -> Iterator[Step]:
+def _steps(run: Run, part: SurveyedClip | Sessions, steps: int) -> Iterator[Step]:
     """Steps on pairs that are decoded ahead; none if the run has had them all."""
     if run.step >= steps:
         return iter(())
-    pairs = prefetch(batches(run, part.clip, part.survey), next(run.model.parameters()).device)
-    return advised(train(run, pairs), run, part.clip.rig.views)
+    if isinstance(part, Sessions):
+        drawn = session_batches(run, part)
+    else:
+        drawn = batches(run, part.clip, part.survey)
+    pairs = prefetch(drawn, next(run.model.parameters()).device)
+    return advised(train(run, pairs), run, max(p.clip.rig.views for p in _parts(part)))
 
 
 @contextmanager
@@ -164,10 +155,11 @@ def interrupts() -> Iterator[list[int]]:
 
 # ---- the verb ------------------------------------------------------------------------------------
 def train_folder(
-    clip: str | Path,
+    clip: str | Path | Sequence[str | Path],
     recipe: str | None,
     out: str | Path,
     *,
+    held_out: Sequence[str] = (),
     sets: Sequence[str] = (),
     seed: int = 0,
     steps: int | None = None,
@@ -180,12 +172,13 @@ def train_folder(
     cache: str | Path | None = None,
     **how: Any,
 ) -> Run:
-    """Train a recipe on a clip's folder, or go on where `out` stands.
+    """Train a recipe on a clip's folder, or on several, or go on where `out` stands.
 
     Args:
-        clip: the recording's folder.
+        clip: the recording's folder; or several, or a table of them, as for `session_places`.
         recipe: a preset's name or a TOML file; None: the checkpoint's, to resume.
         out: the run's folder.
+        held_out: names of several recordings that training does not see.
         sets: `key=value` words that change the recipe.
         seed: of the weights and of the pairs.
         steps: instead of the recipe's.
@@ -204,14 +197,26 @@ def train_folder(
     out, rhythm = refuse_unwritable(out), (checkpoint_every, pictures_every)
     words = _checked_words(sets, steps, seed, most_frames, rhythm)
     with distributed.joined(device) as device:
-        asked = _asked(out, recipe, words, resume)
-        opened = _opened(clip, most_frames, **how)
-        run, part = _made(opened, asked, out, cache, seed, device)
+        asked = asked_of(out, recipe, words, resume)
+        clips = opened_recordings(clip, held_out, most_frames, **how)
+        run, part = made(clips, held_out, asked, out, cache=cache, seed=seed, device=device)
         if not _complete(run, out):
-            _refuse_unfit(run, opened, part, force)
-            _write_beginning(run, part, out)
+            _before(run, clips.values(), part, out, force)
             fit(run, part, out, checkpoint_every=rhythm[0], pictures_every=rhythm[1])
     return run
+
+
+def _before(
+    run: Run,
+    clips: Iterable[MultiViewClip],
+    part: SurveyedClip | Sessions,
+    out: Path,
+    force: bool,
+) -> None:
+    """What comes before the first step: recordings as they were opened must be fit for it."""
+    for clip, seen in zip(clips, _parts(part)):
+        _refuse_unfit(run, clip, seen, force)
+    _write_beginning(run, part, out)
 
 
 def _checked_words(
@@ -231,142 +236,6 @@ def _complete(run: Run, out: Path) -> bool:
     return done
 
 
-def _opened(
-    folder: str | Path,
-    most: int,
-    budget: int = 2 << 30,
-    labels: str | Path | None = None,
-    **how: Any,
-) -> MultiViewClip:
-    """The clip to train on; of more than `most` frames, stretches spread over the recording.
-
-    With labels, which say themselves which frames are wanted, it is whole.
-    Each of their frames is surveyed, and its foreground kept, about 7 kB a view: fewer frames
-    where that would be more than half of `budget` bytes.
-    """
-    clip = open_clip(folder, budget=budget, **how)
-    if labels is not None:
-        return load_labels(labels).of(clip)
-    most = min(most, budget // 2 // (clip.rig.views * math.prod(thumb_size(clip.rig))))
-    if len(clip) <= most:
-        return clip
-    log.info(
-        "%s: %d frames; training on %d of them, in %d stretches spread over the recording "
-        "(--frames, --memory)",
-        folder,
-        len(clip),
-        most,
-        STRETCHES,
-    )
-    return clip.thinned(most, STRETCHES)
-
-
-def _prepared(
-    clip: MultiViewClip, recipe: Recipe, cache: str | Path | None
-) -> tuple[SurveyedClip, Recipe]:
-    """The clip with its survey, and the recipe with its volume placed where the animal goes.
-
-    cache: the folder in which decoded frames are kept.
-    """
-    volume, survey = recipe.volume, None
-    if recipe.losses.explain == "labels":
-        return SurveyedClip(clip, None), fitted_to_labels(recipe, clip)
-    unplaced = volume.crop is None and (volume.side is None or volume.centre is None)
-    unplaced = unplaced and clip.rig.calibrated  # one picture is seen whole
-    if recipe.surveyed or unplaced:
-        log.info("looking at %s ...", clip.name)
-        survey = survey_clip(clip)
-    recipe = placed(recipe, clip.rig, survey)
-    clip = _cached(clip, recipe, cache)
-    if cache is not None and survey is not None:
-        survey = survey.resized(clip.rig.wh)
-    return SurveyedClip(clip, survey), recipe
-
-
-def _cached(clip: MultiViewClip, recipe: Recipe, cache: str | Path | None) -> MultiViewClip:
-    return clip if cache is None else clip.cached(cache, working_wh(recipe, clip.rig))
-
-
-# ---- beginning and going on ----------------------------------------------------------------------
-def _goes_on(out: Path, resume: bool) -> bool:
-    """Whether there is a run to resume; one that would be written over is refused."""
-    path = out / CHECKPOINT
-    if not resume and path.is_file():
-        raise ValueError(
-            f"{path}: a run is here already; continue it with --resume, or choose another --out"
-        )
-    if resume and distributed.rank() == 0:
-        for leftover in out.glob(".*.tmp.*"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
-    return path.is_file()
-
-
-def _asked(
-    out: Path, recipe: str | None, words: Sequence[str], resume: bool
-) -> Recipe | dict[str, Any]:
-    """The recipe of a run that begins, or what is to change in one that goes on."""
-    path = out / CHECKPOINT
-    if _goes_on(out, resume):
-        return checkpoints.asked_changes(path, recipe, words)
-    if recipe is not None:
-        return altered(find_recipe(recipe), words)
-    if resume:
-        raise ValueError(f"{path}: no run to resume here; give --recipe to begin one")
-    raise ValueError("give --recipe to begin a run")
-
-
-def _made(
-    clip: MultiViewClip,
-    asked: Recipe | dict[str, Any],
-    out: Path,
-    cache: str | Path | None,
-    seed: int,
-    device: str,
-) -> tuple[Run, SurveyedClip]:
-    """The run that was asked for, and the clip it begins or goes on with."""
-    if isinstance(asked, Recipe):
-        return _begun(clip, asked, cache, seed, device)
-    return _resumed(out / CHECKPOINT, clip, asked, cache, device)
-
-
-def _begun(
-    clip: MultiViewClip, recipe: Recipe, cache: str | Path | None, seed: int, device: str
-) -> tuple[Run, SurveyedClip]:
-    """A run before its first step, and the clip it begins with."""
-    if recipe.losses.explain != "labels":
-        pair_chances(clip, gap_frames(recipe, clip.fps), None, False)  # there are pairs to draw
-    if (wanted := recipe.data.views_per_step or 0) > clip.rig.views:
-        log.info("views_per_step = %d: all %d cameras at each step", wanted, clip.rig.views)
-    part, recipe = _prepared(clip, recipe, cache)
-    run = begin(recipe, part.clip, seed, device)
-    if recipe.lesson.after is not None:
-        checkpoints.adopt_trunk(run.model, recipe.lesson.after)
-    return run, oriented_part(run.model, part, teach=recipe.volume.look_steps)
-
-
-def _resumed(
-    path: Path,
-    clip: MultiViewClip,
-    changes: Mapping[str, Any],
-    cache: str | Path | None,
-    device: str,
-) -> tuple[Run, SurveyedClip]:
-    """A run as it stood, with what may change from here on, and the clip it goes on with.
-
-    The clip of a run that is complete is not looked at.
-    """
-    header = read_header(path)
-    refuse_others(path, header, clip, ("size",) if cache else ())
-    recipe = load_recipe(header["recipe"]).with_(**changes)
-    if header["step"] >= recipe.optim.steps:
-        part = SurveyedClip(_cached(clip, recipe, cache), None)
-        return checkpoints.resume(path, part.clip, device, **changes), part
-    part, _ = _prepared(clip, recipe, cache)
-    run = checkpoints.resume(path, part.clip, device, **changes)
-    log.info("resuming %s after step %d", path.parent, run.step)
-    return run, oriented_part(run.model, part)
-
-
 def _refuse_unfit(run: Run, clip: MultiViewClip, part: SurveyedClip, force: bool) -> None:
     """Before the first step, refuse what the doctor finds unfit, or, if forced, only warn.
 
@@ -382,9 +251,16 @@ def _refuse_unfit(run: Run, clip: MultiViewClip, part: SurveyedClip, force: bool
         log.warning("warning: %s: %s; %s", check.name, check.finding, check.remedy)
 
 
-def _write_beginning(run: Run, part: SurveyedClip, out: Path) -> None:
+def _write_beginning(run: Run, part: SurveyedClip | Sessions, out: Path) -> None:
     """What the first rank writes before the first step."""
     if distributed.rank() == 0:
         write_recipe(run.recipe, out / "recipe.toml")
+        if isinstance(part, Sessions):
+            card = f"# {run.recipe.name}, seed {run.seed}\n\n{part.described()}\n"
+            write_atomically(out / CARD, lambda path: path.write_text(card, encoding="utf-8"))
         if run.step == 0 and part.clip.rig.calibrated and run.model.decoder is not None:
-            draw_volume(part, run.recipe, out)
+            draw_volume(_parts(part)[0], run.recipe, out)
+
+
+def _parts(part: SurveyedClip | Sessions) -> tuple[SurveyedClip, ...]:
+    return part.parts if isinstance(part, Sessions) else (part,)
