@@ -260,6 +260,15 @@ def test_a_flat_student_does_not_learn_depth(taught):
     assert one == two
 
 
+def test_every_weight_of_a_student_learns(taught):
+    """Ranks wait for ever for a weight that never has a gradient."""
+    run = begin(SMALL, taught)
+    batch = next(batches(run, taught, None))
+    run.objective(batch, run.model(batch), run.model.edges, 0)["pose"].backward()
+    without = [n for n, p in run.model.named_parameters() if p.grad is None]
+    assert without == [] and any("trunk" in n for n, _ in run.model.named_parameters())
+
+
 def test_what_learns_from_labels_is_a_student():
     with pytest.raises(ValueError, match="lift = 'flat', explain = 'labels'"):
         SMALL.with_(lift="flat")
