@@ -38,6 +38,7 @@ STYLE: Any = {
     **{f"axes3d.{a}axis.panecolor": (0.5, 0.5, 0.5, 0.08) for a in "xyz"},
     **dict.fromkeys(_SCALES, INK),
 }
+SPACE = {"scatter3d", "mesh3d", "surface", "isosurface", "volume", "cone"}
 KEYS = " Keys: left and right {}."
 TURN, FILM = "turn it", "step through the film, space plays or pauses; with shift they turn it"
 # Plotly's script is taken from the first of the `sources` that answers, once a page.
@@ -90,7 +91,7 @@ def figure_html(
     made = figure if isinstance(figure, dict) else json.loads(pio.to_json(figure))
     made = {key: made[key] for key in ("data", "layout", "frames") if made.get(key) is not None}
     words, layout = in_words(made), made.get("layout", {})
-    scene = any(key.startswith("scene") for key in layout)
+    scene = any(trace.get("type") in SPACE for trace in made.get("data", ()))
     keys = KEYS.format(FILM) if made.get("frames") else KEYS.format(TURN) if scene else ""
     server = f"https://cdn.plot.ly/plotly-{get_plotlyjs_version()}.min.js"
     parts = dict(figure=made, sources=list(sources or ["plotly.min.js", server]), config=CONFIG)
