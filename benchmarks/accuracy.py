@@ -142,15 +142,13 @@ def _headed(part: SurveyedClip) -> SurveyedClip:
     return SurveyedClip(part.clip, headed(part.clip, part.survey))
 
 
-def one(recipe: Recipe, orient: Orienter, seed: int) -> dict[str, float | None]:
-    """Train for `recipe.optim.steps` and judge on the held-out part; seconds are CPU seconds of
-    training, once the look is taught."""
+def one(recipe: Recipe, orient: Orienter, seed: int, steps: int) -> dict[str, float | None]:
+    """Train for so many steps, 0: not at all, and judge on the held-out part; seconds are CPU
+    seconds of training, once the look is taught."""
     run = begin(recipe, orient.plain[0].clip, seed)
     parts, start = orient(run), time.process_time()
-    for step in (
-        train(run, batches(run, parts[0].clip, parts[0].survey)) if recipe.optim.steps else ()
-    ):
-        if step.index >= recipe.optim.steps:
+    for step in train(run, batches(run, parts[0].clip, parts[0].survey)) if steps else ():
+        if step.index >= steps:
             break
     seconds = time.process_time() - start
     return score_parts(run.model, run.recipe, parts)[1] | {"seconds": seconds}
@@ -183,9 +181,12 @@ def measure(given: argparse.Namespace, path: Path) -> list[dict]:
             if any(what.items() <= done.items() for done in runs):
                 continue
             orient = orient or Orienter(opened(given.clip))
-            changes = {"steps": what["steps"]} | ROWS.get(row, {})
+            changes = {"steps": given.steps} | ROWS.get(row, {})
             recipe = BASES[given.base][given.clip].with_(**changes)
-            scores = shipped(given.clip, orient) if row == SHIPPED else one(recipe, orient, seed)
+            if row == SHIPPED:
+                scores = shipped(given.clip, orient)
+            else:
+                scores = one(recipe, orient, seed, what["steps"])
             runs.append(what | scores)
             print(
                 row,
