@@ -8,7 +8,9 @@ packet) and an untrained network, whose memory is that of a trained one. Then on
 the session and tracks it in shards, as `track --chunk` does, while a thread reads its resident
 memory.
 Of a stage, rows are the most so far at each tenth of it: of the look by time, of the tracking by
-shards. `--heading`: with the path of the animal's heading. Writes build/bench/long.json.
+shards. `--heading`: with the path of the animal's heading. Decoded
+frames may take 32 MB, less than there are, so that no cache is taken for growth. Writes
+build/bench/long.json.
 """
 
 import argparse
@@ -89,9 +91,10 @@ def measure(given) -> dict:
     out = given.folder / "track"
     for path in (*out.glob("*.npz"), *(out / "shards").glob("*.npz")):
         path.unlink()
-    model, how = write_checkpoint(given.folder / "run", given), dict(device="cpu", budget=1 << 28)
+    model, how = write_checkpoint(given.folder / "run", given), dict(device="cpu", budget=1 << 25)
     clip, shards = given.folder / "recording", out / "shards"
     look = watched(shards, lambda: track_shards(model, clip, out, look=True, **how))
+    print(f"looked: {tenths(look, lambda r: r[0] / look[-1][0])}", flush=True)
     length, pieces = frames_of(given.minutes, FPS), dict(frames="0:", chunk=given.minutes)
     track = watched(shards, lambda: track_shards(model, clip, out, **pieces, **how))
     return {

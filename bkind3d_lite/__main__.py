@@ -108,6 +108,14 @@ def _cohort(given: Namespace) -> None:
     print(f"open {Path(given.out) / 'cohort.html'}")
 
 
+def _sweep(given: Namespace) -> None:
+    from .workflows.sweep_run import sweep
+
+    how = dict(trials=given.trials, steps=given.steps, seed=given.seed, device=given.device)
+    rows = sweep(given.clip, given.recipe, given.out, **how, **opening(given))
+    print(f"{len(rows)} trials; open {Path(given.out) / 'sweep.html'}")
+
+
 def _index(given: Namespace) -> None:
     from .workflows.index_run import index_sessions
 
@@ -301,6 +309,7 @@ CALLS = {
     "track": _track,
     "index": _index,
     "cohort": _cohort,
+    "sweep": _sweep,
     "merge": _merge,
     "evaluate": _evaluate,
     "doctor": _doctor,

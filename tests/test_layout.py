@@ -63,9 +63,9 @@ STREET = {
         "usage", "lab_arguments", "session_arguments", "arguments",
         "recommend", "doctor", "doctor_page", "index_run",
         "track_run", "shards",
-        "shard_run", "cluster_run", "cohort_page", "cohort_run", "evaluate_run",
-        "logbook", "train_begin", "train_run", "quickstart", "pose_cameras", "label_run",
-        "student_run",
+        "shard_run", "cluster_run", "cohort_page", "cohort_run", "sweep_page", "sweep_run",
+        "evaluate_run", "logbook", "train_begin", "train_run", "quickstart", "pose_cameras",
+        "label_run", "student_run",
         "classify_rows", "classify_page", "classify_run", "zoo",
     ],
     "lab": [

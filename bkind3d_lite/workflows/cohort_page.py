@@ -13,29 +13,35 @@ from ..viz.report_page import PAGE_HEAD, PAGE_STYLE
 
 # key of a row: (head, what it means, format, from which value on it is marked, which way)
 MEASURES: dict[str, tuple[str, str, str, float, int]] = {
-    "hours": ("hours", "of the track", "{:.2f}", math.inf, 1),
+    "hours": ("hours", "of the track", "{:.3g}", math.inf, 1),
     "on_animal": ("on animal", "share of points on the silhouettes", "{:.0%}", 0.75, -1),
     "at_end": ("at end", "the same in the session's last quarter", "{:.0%}", 0.75, -1),
     "body": ("R2 body", "explained by a place in the animal's body", "{:.2f}", -math.inf, -1),
-    "room": ("R2 room", "explained by a place in the room", "{:.2f}", 0.5, 1),
+    "room": ("R2 room", "explained by a place in the room", "{:.2f}", math.inf, 1),
     "turning": ("turning", "1: turns with the animal, 0: not", "{:.2f}", 0.5, -1),
     "drift": ("drift", "of the figure's shape, first fifth to last", "{:.0%}", 0.2, 1),
     "dead": ("dead", "keypoints that do not move", "{:.0f}", 0.5, 1),
     "confidence": ("confidence", "mean of all keypoints", "{:.2f}", -math.inf, -1),
 }
 COHORT_CELLS = """
-main { max-width: 78rem }
-th button { all: unset; cursor: pointer; white-space: nowrap; line-height: 1.25 }
+main { max-width: 96rem; font-size: .92rem }
+th, td { padding: .35rem .5rem }
+th:first-child, td:first-child { padding-left: 0 }
+th button { all: unset; cursor: pointer; line-height: 1.25 }
 th button:focus-visible { outline: 2px solid var(--link) }
 th[aria-sort=ascending] button::after { content: " \\25B2" }
 th[aria-sort=descending] button::after { content: " \\25BC" }
 td { vertical-align: middle }
 td.name { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 9rem }
 td.bad { color: #d55e00; font-weight: 700 }
-td.wrong { text-align: left; white-space: normal; min-width: 17rem; font-size: .9rem }
+th.wrong { text-align: left }
+td.wrong {
+  text-align: left; white-space: normal; min-width: 18rem; font-size: .85rem;
+  overflow-wrap: anywhere
+}
 td.wrong b { color: #d55e00 }
 td.wrong span { color: var(--dim) }
-video { width: 224px; max-width: 40vw; display: block; border-radius: 4px; background: #000 }
+video { width: 176px; display: block; border-radius: 4px; background: #000; cursor: pointer }
 """
 SORTING = """
 for (const head of document.querySelectorAll("th[aria-sort]")) head.onclick = () => {
@@ -51,11 +57,16 @@ for (const head of document.querySelectorAll("th[aria-sort]")) head.onclick = ()
   head.ariaSort = up ? "ascending" : "descending"
   body.append(...rows)
 }
+for (const film of document.querySelectorAll("video")) {
+  film.onmouseenter = () => film.play()
+  film.onmouseleave = () => film.pause()
+  film.onclick = () => film.paused ? film.play() : film.pause()
+}
 """
 COHORT_LEAD = (
     "Measured without labels, on moments spread over each session. On animal does not say who is "
     "who; R2 body and turning say whether the figure turns with the animal, if it goes anywhere. "
-    "A click on a head sorts."
+    "A click on a head sorts; a film plays under the pointer."
 )
 
 
@@ -72,10 +83,10 @@ def write_cohort_page(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Pa
     """
     hours = sum(row["hours"] for row in rows if math.isfinite(row["hours"]))
     wrong = sum(bool(row["failures"]) for row in rows)
-    summary = f"{len(rows)} sessions, {hours:.2f} hours tracked, {wrong} with something to mend."
+    summary = f"{len(rows)} sessions, {hours:.3g} hours tracked, {wrong} with something to mend."
     heads = _head("session", "click to sort", "ascending") + "<th>film"
     heads += "".join(_head(head, meaning) for head, meaning, *_ in MEASURES.values())
-    heads += _head("what to mend", "with the remedy")
+    heads += _head("what to mend", "with the remedy").replace("<th", '<th class="wrong"', 1)
     body = "".join(_line(row) for row in rows)
     page = (
         f"{PAGE_HEAD}<title>Cohort</title><style>{PAGE_STYLE}{COHORT_CELLS}</style><body><main>"
@@ -94,7 +105,7 @@ def _head(word: str, meaning: str, sort: str = "none") -> str:
 def _line(row: Mapping[str, Any]) -> str:
     name = escape(row["name"])
     cells = [f'<td class="name" data-value="{name}">{name}']
-    source = f'src="{escape(row["film"])}" controls loop muted playsinline preload="metadata"'
+    source = f'src="{escape(row["film"])}" loop muted playsinline preload="metadata" tabindex="0"'
     cells.append(f"<td><video {source}></video>" if row["film"] else "<td>")
     cells += [_value(row, key) for key in MEASURES]
     wrong = "<br>".join(

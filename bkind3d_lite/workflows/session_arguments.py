@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 
 from ..recipes.ranges import Range
-from .usage import COUNT, any_number
+from .usage import COUNT, SEED, any_number
 
 
 def add_opening(verb: ArgumentParser) -> None:
@@ -109,8 +109,21 @@ def _cohort(verb: ArgumentParser) -> None:
     verb.add_argument("--out", default="cohort", help="folder of the page (default: cohort)")
 
 
+def _sweep(verb: ArgumentParser) -> None:
+    add = verb.add_argument
+    add("--clip", required=True, help="the recording's folder")
+    add("--recipe", default="quick", help="a preset's name, or a TOML file (default: quick)")
+    add("--out", required=True, help="the sweep's folder; several processes may share it")
+    add("--trials", type=COUNT, default=20, help="in all, earlier ones included (default 20)")
+    add("--steps", type=COUNT, default=300, help="training steps of a trial (default 300)")
+    add("--seed", type=SEED, default=0)
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default auto)")
+    add_opening(verb)
+
+
 SESSION_VERBS: dict[str, tuple[Callable[[ArgumentParser], None], str]] = {
     "index": (_index, "list the recordings under a folder, with the doctor's verdict on each"),
     "cohort": (_cohort, "a page with every session's track beside the others, without labels"),
+    "sweep": (_sweep, "try keypoints, gap, cube, cover and hull on a recording, without labels"),
     "merge": (_merge, "join the shards of a track; refuses gaps, overlaps and mixed checkpoints"),
 }

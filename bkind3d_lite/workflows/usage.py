@@ -25,6 +25,10 @@ EXAMPLES = {
         "cohort sessions.csv --tracks tracks",
         "cohort sessions.csv --tracks tracks --out pages/cohort",
     ),
+    "sweep": (
+        "sweep --clip recordings/monday --out sweeps/monday",
+        "sweep --clip recordings/monday --recipe quick --trials 40 --steps 600 --out sweeps/b",
+    ),
     "merge": ("merge tracks/tuesday", "merge tracks/tuesday --tables --edits names.toml"),
     "evaluate": (
         "evaluate --checkpoint runs/mine --train recordings/a --test recordings/b --out scores",
