@@ -35,7 +35,7 @@ from .cohort_run import looked_at
 from .sweep_page import write_sweep_page
 
 log = logging.getLogger(__name__)
-MOST = 4000  # frames of a longer recording that are trained on
+MOST_SWEPT = 4000  # frames of a longer recording that are trained on
 JUDGED = 4  # times that a trial is judged, and may be pruned, on its way
 JITTER = 0.05  # of the animal's length, between neighbouring frames: steady falls to 1 / e
 NO_OPTUNA = "sweep needs optuna: pip install 'bkind3d_lite[sweep]'"
@@ -75,7 +75,7 @@ def sweep(
         raise ValueError(f"--recipe {recipe}: its cube does not follow the animal; sweep quick")
     study = _study(out, seed)
     with joined(device) as device:
-        opened = open_clip(clip, **how).thinned(MOST, 20)
+        opened = open_clip(clip, **how).thinned(MOST_SWEPT, 20)
         log.info("looking at %s ...", opened.name)
         part = SurveyedClip(opened, survey_clip(opened))
         part = oriented_part(begin(placed(base, opened.rig, part.survey), opened).model, part)
