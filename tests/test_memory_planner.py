@@ -157,13 +157,14 @@ def test_a_plan_takes_the_fastest_that_fits(clip):
 def test_memory_buys_speed(clip, caplog):
     """As much as is named, or as is free; without a word on memory the switches stand."""
     caplog.set_level("INFO")
-    settings = [option.compute for _, option in rungs(TINY, "cpu")]
-    asked = {memory: TINY.with_(memory=memory) for memory in (64.0, 0.1, "auto", None)}
+    least = TINY.with_(voxels=8, image_wh=(48, 32))
+    settings = [option.compute for _, option in rungs(least, "cpu")]
+    asked = {memory: least.with_(memory=memory) for memory in (64.0, 0.1, "auto", None)}
     got = {k: afforded(recipe, clip, "cpu").compute for k, recipe in asked.items()}
     plain = {k: replace(compute, memory=None) for k, compute in got.items()}
     assert plain[64.0] == plain["auto"] == replace(settings[0], memory=None) and got[64.0].hold
     assert plain[0.1] == replace(settings[-1], memory=None) and got[0.1].memory == 0.1
-    assert got[None] == TINY.compute
+    assert got[None] == least.with_(memory=None).compute
     assert "memory = 64.0: hold (" in caplog.text and "memory = 0.1: checkpointing" in caplog.text
     assert "may be too much" in caplog.text
 
@@ -171,7 +172,7 @@ def test_memory_buys_speed(clip, caplog):
 def test_a_run_goes_on_by_the_setting_it_began_with(clip):
     """Unless its memory is changed, or it named none; others would differ in their rounding."""
     asked = {"checkpointing": True, "hold": True, "learning_rate": 1e-4}
-    named = TINY.with_(memory=0.1)
+    named = TINY.with_(memory=0.1, voxels=8, image_wh=(48, 32))
     assert afforded_changes(named, asked, clip, "cpu") == {"learning_rate": 1e-4}
     assert afforded_changes(TINY.with_(memory=None), asked, clip, "cpu") == asked
     frugal = afforded_changes(named, {"memory": 0.1}, clip, "cpu")
