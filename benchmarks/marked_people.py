@@ -1,8 +1,8 @@
 """A network of one image pretrained in 2D, on people rendered from other seeds.
 
     MUJOCO_GL=osmesa python tools/render_samples.py --clip human --part train --seed 77 \\
-        --frames 600 --every 10 --out /tmp/people                   # and with other seeds
-    python benchmarks/marked_people.py /tmp/people/human/train ... [--size 96] [--steps 1500]
+        --frames 600 --every 10 --out build/people                  # and with other seeds
+    python benchmarks/marked_people.py build/people/human/train ... [--size 96] [--steps 1500]
 
 What the tool has rendered is written as MPII would have it (`annot.json`, images), read again, and
 taught to a student of one cell of depth; the bundled human, never trained on, asks (125 moments,

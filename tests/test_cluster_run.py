@@ -128,7 +128,7 @@ def test_what_cannot_be_submitted_is_one_sentence(lab, tmp_path, capsys):
 def snakemake(raw, lab, out, *more, chunk=MINUTES):
     """Snakemake on a folder of recordings, with this package; its output."""
     if (program := shutil.which("snakemake")) is None:
-        pytest.skip("snakemake is not installed: pip install 'bkind3d_lite[cluster]'")
+        pytest.skip("snakemake is not installed: pip install submitit snakemake")
     settings = dict(
         root=raw, out=out, checkpoint=lab / "run", chunk=chunk, index="--no-doctor",
         command=f"{sys.executable} -m bkind3d_lite",

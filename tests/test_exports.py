@@ -266,7 +266,7 @@ def test_a_missing_library_is_named(track, tmp_path, monkeypatch):
     monkeypatch.setattr(binary.importlib, "import_module", absent)
     with pytest.raises(
         ValueError,
-        match=r'keypoints.nwb: writing it needs pynwb; pip install "bkind3d_lite\[nwb\]"',
+        match=r"keypoints.nwb: writing it needs pynwb; pip install pynwb ndx-pose",
     ):
         export(track, tmp_path, ("nwb",))
     assert list(tmp_path.iterdir()) == [] and set(EXPORTS) >= {"anipose", "nwb"}

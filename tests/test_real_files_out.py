@@ -496,8 +496,8 @@ def test_what_can_be_written_is_and_the_rest_is_named(
     monkeypatch.setattr(binary.importlib, "import_module", absent)
     written = {path.name for path in export(tracked_clip(clip), tmp_path / "all")}
     assert {"keypoints_anipose.csv", "keypoints.trc", "save_data_AVG.mat"} <= written
-    assert 'keypoints.nwb: writing it needs pynwb; pip install "bkind3d_lite[nwb]"' in caplog.text
-    assert 'points3d.h5: writing it needs h5py; pip install "bkind3d_lite[io]"' in caplog.text
+    assert "keypoints.nwb: writing it needs pynwb; pip install pynwb ndx-pose" in caplog.text
+    assert "points3d.h5: writing it needs h5py; pip install h5py " in caplog.text
     with pytest.raises(ValueError, match=r"nwb.*needs pynwb.*; .*points3d.*needs h5py"):
         export(tracked_clip(clip), tmp_path / "some", ["nwb", "sleap-anipose", "trc"])
     assert [path.name for path in (tmp_path / "some").iterdir()] == ["keypoints.trc"]

@@ -4,9 +4,9 @@
     MUJOCO_GL=egl python tools/render_samples.py                      # data_samples/, both clips
     MUJOCO_GL=osmesa python tools/render_samples.py --clip rat --workers 2
     MUJOCO_GL=egl python tools/render_samples.py --clip rat --part train --frames 10000 --size 512 \
-        --seed 5 --out /tmp/long                                      # a clip for benchmarks
+        --seed 5 --out build/long                                     # a clip for benchmarks
     python tools/render_samples.py --clip rat --part train --dry --seed 5 --frames 9000 \
-        --deck rear=1 groom=1 sniff=1 look=1 --out /tmp/acts          # many bouts of some acts
+        --deck rear=1 groom=1 sniff=1 look=1 --out build/acts         # many bouts of some acts
 
 Beside each part's videos lie truth.npz and acts.npz (names (A,), levels (T, A)), what it does.
 

@@ -32,7 +32,7 @@ BKinD-3D, {keypoints} keypoints, trained without labels on the training part of 
   `python tools/train_sample_checkpoint.py --clip {clip} --steps {steps} --seed {seed}`{extra}
 - Data: `data_samples/{clip}/train` ({frames} frames, {views} views). The ground truth is used for
   scoring only.
-- Steps: {steps}, {hours:.2f} h on {machine}, {date}.
+- Steps: {steps}, {minutes:.0f} minutes on {machine}, {date}.
 - Licence: Apache-2.0. Size: {size:.2f} MB, float32 weights (the look: float16), no optimizer state.
 - Keypoints do not transfer to another rig or animal: they are what this rig's frames taught.
 
@@ -115,6 +115,7 @@ def finish(given, run, parts, seconds: float) -> None:
     names = {"rigid_template": "rigid template", "centroid": "true centroid alone"}
     names |= {"mean_pose": "mean pose"}
     rows |= {name: known[key] for key, name in names.items() if key in known}
+    threads = torch.get_num_threads()
     text = CARD.format(
         clip=given.clip,
         keypoints=run.recipe.keypoints,
@@ -123,8 +124,8 @@ def finish(given, run, parts, seconds: float) -> None:
         frames=len(parts[0].clip),
         extra=f" `--set {' '.join(given.set)}`" if given.set else "",
         views=parts[0].clip.rig.views,
-        hours=seconds / 3600,
-        machine=f"{torch.get_num_threads()} CPU threads ({platform.machine()}), torch "
+        minutes=seconds / 60,
+        machine=f"{threads} CPU thread{'s' * (threads > 1)} ({platform.machine()}), torch "
         f"{torch.__version__}",
         date=datetime.date.today().isoformat(),
         size=path.stat().st_size / 1e6,

@@ -172,7 +172,7 @@ def _main(path: str, out: str = "", *wanted: str) -> int:
         else:
             json.dump(_plain(variables), sys.stdout)
     except ModuleNotFoundError as error:
-        print(f'{error}; install it with pip install "bkind3d_lite[io]"', file=sys.stderr)
+        print(f"{error}; pip install {error.name}", file=sys.stderr)
         return 1
     except Exception as error:  # the child's only words: its parent makes the message
         print(f"{type(error).__name__}: {error}".replace("\n", " ")[:300], file=sys.stderr)

@@ -46,7 +46,7 @@ def five_point_pose(flat_i: Tensor, flat_j: Tensor, threshold: float, seed: int)
         import poselib
     except ModuleNotFoundError as error:
         raise ValueError(
-            'cameras from poses need PoseLib; pip install "bkind3d_lite[cameras]", '
+            "cameras from poses need PoseLib; pip install poselib, "
             "or take the eight-point solver (--solver eight), which asks for cleaner points"
         ) from error
     camera = dict(model="SIMPLE_PINHOLE", width=1, height=1, params=[1.0, 0.0, 0.0])

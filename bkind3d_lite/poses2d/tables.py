@@ -149,9 +149,7 @@ def opened_h5(path: Path) -> Any:
     try:
         import h5py
     except ModuleNotFoundError as error:
-        raise ValueError(
-            f'{path}: reading it needs h5py; pip install "bkind3d_lite[io]"'
-        ) from error
+        raise ValueError(f"{path}: reading it needs h5py; pip install h5py") from error
     try:
         return h5py.File(path)
     except OSError as error:

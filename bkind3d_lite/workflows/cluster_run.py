@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 # What a job asks for, in submitit's words, unless the user says otherwise.
 USUAL_JOB = {"timeout_min": 240, "cpus_per_task": 4, "mem_gb": 16, "name": "bkind3d"}
 OFTEN = 100  # times that a job may reach its time limit: each time it has made some shards
-NO_SUBMITIT = "--submit needs submitit: pip install 'bkind3d_lite[cluster]'"
+NO_SUBMITIT = "--submit needs submitit: pip install submitit"
 
 
 @dataclass(frozen=True)

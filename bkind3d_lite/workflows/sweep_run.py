@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 MOST_SWEPT = 4000  # frames of a longer recording that are trained on
 JUDGED = 4  # times that a trial is judged, and may be pruned, on its way
 JITTER = 0.05  # of the animal's length, between neighbouring frames: steady falls to 1 / e
-NO_OPTUNA = "sweep needs optuna: pip install 'bkind3d_lite[sweep]'"
+NO_OPTUNA = "sweep needs optuna: pip install optuna"
 
 
 def sweep(

@@ -16,6 +16,11 @@ from ...files import write_atomically
 from ..tracks import EGOCENTRIC, ORIGIN, Track
 from .text import column_names
 
+BRINGS = {
+    "io": "h5py xarray h5netcdf pandas tables",
+    "nwb": "pynwb ndx-pose",
+}  # an extra of this package -> its libraries, by their names for pip
+
 
 def required(module: str, path: Path, extra: str) -> ModuleType:
     """A library that one format needs.
@@ -35,7 +40,7 @@ def required(module: str, path: Path, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(
-            f'{path}: writing it needs {error.name}; pip install "bkind3d_lite[{extra}]"'
+            f"{path}: writing it needs {error.name}; pip install {BRINGS[extra]}"
         ) from error
 
 
