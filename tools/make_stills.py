@@ -1,17 +1,14 @@
-"""The README's pictures, from the shipped checkpoints and the same functions that draw the report.
+"""The README's film, from the shipped checkpoint and the same functions that draw the report.
 
-    python tools/make_stills.py [rat] [human]
+    python tools/make_stills.py
 
-Writes docs/images/<clip>_overlay.jpg, <clip>_skeleton.png and, of the rat, rat_film.webp (views
-and skeleton, moving), all of held-out frames.
+Writes docs/images/rat_film.webp: views and skeleton, moving, of held-out frames.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
@@ -22,11 +19,9 @@ from bkind3d_lite.viz import closeups
 from bkind3d_lite.viz.colours import GREY, skeleton_colours
 from bkind3d_lite.viz.films import track_extent
 from bkind3d_lite.viz.plots import boxed, pose
-from bkind3d_lite.viz.report_page import stills
-from bkind3d_lite.workflows.quickstart import QUICK_RECIPES, opened, shipped
+from bkind3d_lite.workflows.quickstart import opened, shipped
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-MOMENTS = {"rat": (60, 130, 250), "human": (100, 260, 420)}
 FILMED = {"rat": range(20, 260, 3)}  # frames of the held-out part
 VIEW = 210  # pixels of a view; two by two of them, and the skeleton as high as both
 
@@ -66,30 +61,21 @@ def film(clip: MultiViewClip, found: Track, times: Sequence[int]) -> Iterator[Im
 
 
 def main() -> None:
-    for clip in sys.argv[1:] or QUICK_RECIPES:
+    for clip, times in FILMED.items():
         if not shipped(clip).is_file():
             print(f"no {shipped(clip)}: train it with tools/train_sample_checkpoint.py")
             continue
         model, recipe, _ = load(shipped(clip))
         part = opened(clip)[1]
         found = track(model, recipe, part.clip, part.survey)
-        times = MOMENTS[clip]
-        image = Image.fromarray(closeups(part.clip, found, times[:2], views=[0, 1, 2, 3]))
-        image.thumbnail((1000, 700))
-        write_atomically(IMAGES / f"{clip}_overlay.jpg", lambda p: image.save(p, quality=85))
-        figure = stills(found, times, part.clip.truth, part.clip.skeleton)
-        write_atomically(
-            IMAGES / f"{clip}_skeleton.png",
-            lambda p: figure.savefig(p, dpi=90, bbox_inches="tight"),
+        print(f"{clip}: mean confidence {float(found.confidence.mean()):.2f}")
+        first, *rest = film(part.clip, found, times)
+        style = dict(format="WEBP", save_all=True, duration=80, loop=0, quality=60, method=6)
+        path = write_atomically(
+            IMAGES / f"{clip}_film.webp",
+            lambda p: first.save(p, append_images=rest, **style),
         )
-        print(f"{clip}: mean confidence {float(torch.mean(found.confidence)):.2f}")
-        if clip in FILMED:
-            first, *rest = film(part.clip, found, FILMED[clip])
-            style = dict(format="WEBP", save_all=True, duration=80, loop=0, quality=60, method=6)
-            path = write_atomically(
-                IMAGES / f"{clip}_film.webp", lambda p: first.save(p, append_images=rest, **style)
-            )
-            print(f"{path}: {len(rest) + 1} frames, {path.stat().st_size / 1e6:.2f} MB")
+        print(f"{path}: {len(rest) + 1} frames, {path.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

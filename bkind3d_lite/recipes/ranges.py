@@ -80,6 +80,7 @@ RANGES: dict[str, Range] = {
     "sharpness": POSITIVE,
     "hull": WEIGHT,
     "hull_blur": Range(1, 99, odd=True),
+    "memory": Range(0.1, 1e6),
     "depth_cells": Range(1, 512),
     "margin": Range(0, 100, above=True),
     "beta": Range(0, 10, above=True),
@@ -97,7 +98,6 @@ ARGUMENTS = {
     "pictures_every": Range(0),
     "most_frames": Range(2),
     "turns": Range(1, 360),
-    "memory": Range(0.1, 1e6),
 }
 
 
