@@ -48,7 +48,8 @@ class Case:
     by_heading: bool = False
 
     def complaints(self, steps=400):
-        model = SimpleNamespace(edges=SimpleNamespace(pairs=torch.zeros(15, 2), weights=self.edges))
+        edges = SimpleNamespace(pairs=torch.zeros(15, 2), weights=self.edges)
+        model = SimpleNamespace(edges=edges, decoder=object())
         target = torch.zeros(1, 2, 1, 20, 20)
         target[..., 5:9, 5:9] = self.target
         objective = SimpleNamespace(side=SIDE, target=lambda batch, size: target)

@@ -554,10 +554,13 @@ def test_the_verbs_say_how_to_open():
     for verb in ("train", "track", "evaluate", "doctor"):
         parser = ArgumentParser()
         VERBS[verb][0](parser)
+        one_of = [
+            group._group_actions[0] for group in parser._mutually_exclusive_groups if group.required
+        ]
         needed = [
             word
-            for action in parser._actions
-            if action.required
+            for action in [*parser._actions, *one_of]
+            if action.required or action in one_of
             for word in [*action.option_strings[:1], "x"]
         ]
         given = parser.parse_args(

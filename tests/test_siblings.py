@@ -115,7 +115,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
     for wrong, said in (
         (dict(lift="flat3d"), "lift = 'flat3d'.*triangulated"),
         (dict(draw="lines"), "draw = 'lines'.*edges or points"),
-        (dict(explain="both"), "explain = 'both'.*change or frame"),
+        (dict(explain="both"), "explain = 'both'.*change, frame or labels"),
     ):
         with pytest.raises(ValueError, match=said):
             build(PLAIN.with_(side=400.0, centre=(0.0, 0.0, 0.0), **wrong))

@@ -86,7 +86,7 @@ def test_it_holds_the_package_samples_and_lessons_and_nothing_else(wheel):
         for path in root.rglob(pattern)
         if path.is_file() and path.suffix not in ignored and ".ipynb_checkpoints" not in path.parts
     }
-    assert held == expected | {"bkind3d_lite/py.typed"}
+    assert held == expected | {"bkind3d_lite/py.typed", "bkind3d_lite/lab/key.md"}
     assert wheel.stat().st_size < 20 * 2**20
 
 
