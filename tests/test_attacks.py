@@ -2,6 +2,9 @@
 
 import os
 import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from bkind3d_lite.lab.checks import FAILED, PASSED
 from bkind3d_lite.lab.fence import BUBBLEWRAP, LANDLOCK, USER
 from bkind3d_lite.lab.gradebook import grade
 from bkind3d_lite.lab.grading import Terms, grade_notebook
+from bkind3d_lite.lab.nursery import Forked, Nursery, NurseryGone
 
 REPOSITORY = NOTEBOOKS.parent
 SOURCE = REPOSITORY / "bkind3d_lite"
@@ -159,3 +163,95 @@ def test_a_fence_holds(kind, tmp_path):
         signal.signal(signal.SIGTERM, before)
     assert found.result.state == PASSED and found.look and not heard, found
     assert not Path("/tmp/left").exists() and not (tmp_path / "left").exists()
+
+
+# ---- the grader itself ---------------------------------------------------------------------------
+def test_what_stops_the_grader_costs_only_its_own_notebook(tmp_path):
+    """A line whose key is a list; names too deep to be written out again."""
+    lists = (
+        "def fuse(volume):\n    import os\n    for fd in range(3, 12):\n"
+        "        try: os.write(fd, b'[[1], 2]\\n')\n        except OSError: pass\n"
+        "    return (volume.softmax(0) * volume).sum(0)\ncheck(fuse)"
+    )
+    deep = f"def helper():\n    a{'.b' * 400} = 1\n    setattr(a{'.b' * 400}, 'c', 1)"
+    notebook(tmp_path / "ann.ipynb", lists)
+    notebook(tmp_path / "bob.ipynb", deep, GOOD)
+    notebook(tmp_path / "zoe.ipynb", GOOD)
+    students = grade(tmp_path, tmp_path / "g.csv", Terms(20.0, fence=FENCES[0]), jobs=2)
+    assert [len(s.passed) for s in students] == [1, 1, 1], students
+
+
+def test_an_error_of_the_grader_is_a_row(tmp_path, monkeypatch):
+    def grade_notebook(path, terms, student):
+        raise KeyError(student)
+
+    monkeypatch.setattr("bkind3d_lite.lab.gradebook.grade_notebook", grade_notebook)
+    notebook(tmp_path / "ann.ipynb", GOOD)
+    (ann,) = grade(tmp_path, tmp_path / "g.csv", Terms(20.0, fence=FENCES[0]))
+    assert "KeyError" in ann.exercises[0].result.message and ann.exercises[0].look
+
+
+def test_threads_that_start_together_share_a_nursery(monkeypatch):
+    def slow(start):
+        time.sleep(0.1)
+        return object()
+
+    monkeypatch.setattr(fence, "_NURSERIES", {})
+    monkeypatch.setattr(fence, "Nursery", slow)
+    together = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: (together.wait(), fence._nursery())[1], range(2))
+    assert first is second
+
+
+def test_no_two_students_are_one_user(monkeypatch):
+    monkeypatch.setattr(fence, "BLOCK", 3)
+    monkeypatch.setattr(fence, "_owner", lambda process: fence.FIRST_USER)
+    monkeypatch.setattr(fence, "BLOCKS", 1)
+    with fence._user_of_its_own() as ann, fence._user_of_its_own() as bob:
+        assert {ann, bob} == {fence.FIRST_USER + 1, fence.FIRST_USER + 2}
+    assert not fence._USERS
+
+
+@pytest.mark.skipif(USER not in FENCES, reason="only root has a nursery")
+def test_a_nursery_that_dies_is_nobodys_fault(tmp_path, monkeypatch):
+    """Another one is started, once; where that dies too, grading ends with one sentence."""
+    assert _graded(tmp_path, GOOD, kind=USER)[0].result
+    (number,) = [
+        int(entry.parent.name)
+        for entry in Path("/proc").glob("[0-9]*/cmdline")
+        if entry.exists() and _is_my_nursery(entry)
+    ]
+    os.kill(number, signal.SIGKILL)
+    assert _graded(tmp_path, GOOD, kind=USER)[0].result
+
+    def dead(start):
+        raise NurseryGone
+
+    monkeypatch.setattr(fence, "_NURSERIES", {})
+    monkeypatch.setattr(fence, "Nursery", dead)
+    with pytest.raises(NurseryGone, match="that forks students' processes ended"):
+        grade(tmp_path, tmp_path / "g.csv", Terms(20.0, fence=USER), jobs=2)
+
+
+def _is_my_nursery(entry):
+    parent = (entry.parent / "stat").read_text().rsplit(")", 1)[1].split()[1]
+    return b"nursery.tend" in entry.read_bytes() and int(parent) == os.getpid()
+
+
+def test_the_end_of_a_nursery_is_no_exit_code():
+    """It is heard while a process is asked for, and while one runs."""
+
+    def start(number):
+        held.append(os.dup(number))
+        os.write(number, b"!")
+
+    held: list[int] = []
+    mine, (word, end) = Nursery(start), os.pipe()
+    os.close(held.pop())
+    with open(os.devnull, "rb") as void, pytest.raises(NurseryGone):
+        mine.fork("/", {}, void.fileno(), void.fileno())
+    os.close(end)
+    with pytest.raises(NurseryGone):
+        Forked(1, word).poll()
+    os.close(word)

@@ -157,6 +157,14 @@ def test_sources_made_to_break_a_parser_break_nothing(tmp_path, source):
     assert {*found.variables, *found.broken} == {"fuse", "soft_argmax"}
 
 
+def test_a_cell_that_does_not_parse_is_read_in_time(tmp_path):
+    """What is searched for in it takes time in proportion to it."""
+    cells = "check(" * 100_000 + "x, 'fuse'", "def" + " " * 100_000 + "skew\ncheck(", ALSO + ")"
+    begun = time.process_time()
+    found = submission_of(notebook(tmp_path / "a.ipynb", *cells))
+    assert time.process_time() - begun < 2 and set(found.broken) == {"fuse", "skew", "soft_argmax"}
+
+
 def test_an_imported_answer_is_no_answer(graded):
     wrong = GOOD.replace("volume.softmax(0)", "volume.softmax(1)")
     found = graded(

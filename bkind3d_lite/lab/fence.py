@@ -17,14 +17,16 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO
 
 from . import cage
-from .nursery import Forked, Nursery
+from .nursery import Forked, Nursery, NurseryGone
 from .sandbox import BYTES
 
 # seconds until a process has imported torch, on a busy machine; the student's own time begins then
@@ -32,6 +34,7 @@ START = 180.0
 USER, BUBBLEWRAP, LANDLOCK, TRUST = "user", "bubblewrap", "landlock", "trust"
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/localtime")
 FIRST_USER = 40_000  # numbers that no account of a usual system has
+BLOCK, BLOCKS = 1_000, 20  # of such numbers: gradings at once mostly draw from different ones
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 FOUND = "import sys; sys.path[0] = sys.argv[1]; from quarters import nursery, sandbox; "
 START_LINE = FOUND + "sandbox.answer_from_stdin()"
@@ -111,14 +114,37 @@ def run_fenced(program: dict, limit: float, fence: str) -> tuple[bytes, str]:
 
     Returns:
         The lines that it wrote, and how it ended.
+
+    Raises:
+        NurseryGone: as root, twice nobody was there to start it.
     """
+    if fence != USER:
+        return _run_once(program, limit, fence)
+    nursery = _nursery()
+    try:
+        return _run_as_user(program, limit, nursery)
+    except NurseryGone:
+        return _run_as_user(program, limit, _nursery(gone=nursery))
+
+
+def _run_as_user(program: dict, limit: float, nursery: Nursery) -> tuple[bytes, str]:
+    with _user_of_its_own() as user:
+        return _run_once(program, limit, USER, nursery, user)
+
+
+def _run_once(
+    program: dict,
+    limit: float,
+    fence: str,
+    nursery: Nursery | None = None,
+    user: int | None = None,
+) -> tuple[bytes, str]:
     with (
         tempfile.TemporaryDirectory(prefix="grading", ignore_cleanup_errors=True) as room,
         tempfile.TemporaryFile() as given,
         tempfile.TemporaryFile() as back,
     ):
         folder, tools = _furnish(Path(room))
-        user = FIRST_USER + secrets.randbelow(20_000) if fence == USER else None
         if user is not None:
             os.chown(folder, user, user)
         orders = _orders(fence, folder, tools, user)
@@ -127,9 +153,8 @@ def run_fenced(program: dict, limit: float, fence: str) -> tuple[bytes, str]:
         mark = secrets.token_hex(16)
         environment = _bare_environment(folder, mark)
         child: Forked | subprocess.Popen
-        if fence == USER:
-            files = given.fileno(), back.fileno()
-            child = _nursery(os.getpid()).fork(str(folder), environment, *files)
+        if nursery is not None:
+            child = nursery.fork(str(folder), environment, given.fileno(), back.fileno())
         else:
             child = subprocess.Popen(
                 _command(fence, folder, tools),
@@ -164,9 +189,47 @@ def _copy_tools(tools: Path) -> None:
         shutil.copy(PACKAGE_FOLDER / "lab" / name, tools / "quarters")
 
 
-@cache
-def _nursery(grader: int) -> Nursery:
-    """The nursery of this process; it ends with it."""
+_TURN = threading.Lock()  # of what follows: notebooks are graded by several threads
+_NURSERIES: dict[int, Nursery] = {}  # of this process, by its number: a fork has none
+_USERS: set[int] = set()  # at work
+
+
+def _nursery(gone: Nursery | None = None) -> Nursery:
+    """The nursery of this process, which ends with it; another one instead of one that is gone."""
+    with _TURN:
+        mine = _NURSERIES.get(os.getpid())
+        if mine is None or mine is gone:
+            if mine is not None:
+                mine.close()
+            mine = _NURSERIES[os.getpid()] = _started()
+        return mine
+
+
+@contextmanager
+def _user_of_its_own() -> Iterator[int]:
+    """A number that no process has, here or in another grading: all of it is killed at the end."""
+    with _TURN:
+        taken = _USERS | set(map(_owner, Path("/proc").glob("[0-9]*")))
+        first = FIRST_USER + BLOCK * (os.getpid() % BLOCKS)
+        while (user := first + secrets.randbelow(BLOCK)) in taken:
+            continue
+        _USERS.add(user)
+    try:
+        yield user
+    finally:
+        with _TURN:
+            _USERS.discard(user)
+
+
+def _owner(process: Path) -> int:
+    try:
+        return process.stat().st_uid
+    except OSError:
+        return 0  # gone
+
+
+def _started() -> Nursery:
+    """A nursery."""
     with tempfile.TemporaryDirectory(prefix="grading") as room:
         tools = Path(room) / "tools"
         _copy_tools(tools)

@@ -21,6 +21,7 @@ from ..files import refuse_unwritable, write_atomically
 from .checks import Result
 from .exercises import EXERCISES
 from .grading import Graded, Terms, grade_notebook
+from .nursery import NurseryGone
 from .sandbox import BYTES, FAILED, WAITING
 
 log = logging.getLogger(__name__)
@@ -133,9 +134,12 @@ def grade(
             pool.submit(_marked, path, Path(folder), Path(copies) / f"{i}.ipynb", (terms, worth)): i
             for i, path in enumerate(paths)
         }
-        for job in as_completed(jobs_at):
-            done[jobs_at[job]] = job.result()
-            write_tables(out, [done[i] for i in sorted(done)])
+        try:
+            for job in as_completed(jobs_at):
+                done[jobs_at[job]] = job.result()
+                write_tables(out, [done[i] for i in sorted(done)])
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C ends it after those at work
     return [done[i] for i in sorted(done)]
 
 
@@ -157,8 +161,14 @@ def _marked(path: Path, folder: Path, copy: Path, how: tuple[Terms, Worth]) -> M
         if path.is_file() and path.stat().st_size <= BYTES:
             shutil.copyfile(path, copy)
         exercises = grade_notebook(copy, terms, student)
+    except NurseryGone:
+        raise  # not this student's fault, and nobody after them could be graded
     except (ValueError, OSError) as error:
         exercises = [Graded(Result("", FAILED, f"✗ {error}"))]
+    except Exception as error:  # what a stranger has thought of and we have not
+        log.exception("%s: the grader stopped at this notebook", student)
+        why = f"✗ the grader stopped at this notebook ({type(error).__name__}): grade it by hand"
+        exercises = [Graded(Result("", FAILED, why), look=("grade by hand",))]
     exercises = exercises or [Graded(Result("", WAITING, "○ no exercise in it"))]
     marked = Marked(student, tuple(exercises), late=_hours_late(path, worth.due), worth=worth)
     log.info("%s: %s", student, marked.total)

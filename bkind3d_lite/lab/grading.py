@@ -192,6 +192,6 @@ def _claims(text: bytes) -> dict:
             key, value = json.loads(line)
         except (ValueError, TypeError, RecursionError):
             continue
-        if key == "at" or key in EXERCISES and isinstance(value, dict):
+        if key == "at" or isinstance(key, str) and key in EXERCISES and isinstance(value, dict):
             claims[key] = value
     return claims

@@ -15,6 +15,13 @@ import threading
 from collections.abc import Callable
 
 
+class NurseryGone(OSError):
+    """The process that forks has ended: no fault of the student whose turn it was."""
+
+    def __init__(self) -> None:
+        super().__init__("the process that forks students' processes ended; is memory short?")
+
+
 class Forked:
     """A process of the nursery: its number, and how it ended."""
 
@@ -23,11 +30,23 @@ class Forked:
         self._code: int | None = None
 
     def poll(self) -> int | None:
-        """Its exit code, or minus its signal; None while it runs."""
+        """Its exit code, or minus its signal; None while it runs.
+
+        Raises:
+            NurseryGone: nobody is left to tell.
+        """
         if self._code is None and select.select([self._word], [], [], 0)[0]:
-            self._code = int(os.read(self._word, 64) or b"1")
+            self._code = _told(self._word)
             os.close(self._word)
         return self._code
+
+
+def _told(word: int) -> int:
+    """A number that the nursery says."""
+    said = os.read(word, 64)
+    if not said:
+        raise NurseryGone
+    return int(said)
 
 
 class Nursery:
@@ -37,7 +56,7 @@ class Nursery:
         start: starts the process, given the number of an open socket.
 
     Raises:
-        RuntimeError: it did not start.
+        NurseryGone: it did not start.
     """
 
     def __init__(self, start: Callable[[int], object]):
@@ -46,7 +65,11 @@ class Nursery:
         start(theirs.fileno())
         theirs.close()
         if not self._mine.recv(1):
-            raise RuntimeError("the process that forks students' processes did not start")
+            raise NurseryGone
+
+    def close(self) -> None:
+        """End it."""
+        self._mine.close()
 
     def fork(self, folder: str, environment: dict[str, str], given: int, back: int) -> Forked:
         """Have one process forked.
@@ -59,13 +82,21 @@ class Nursery:
 
         Returns:
             The process, as soon as it runs.
+
+        Raises:
+            NurseryGone: it cannot.
         """
         word, end = os.pipe()
         work = json.dumps([folder, environment]).encode()
-        with self._turn:
-            socket.send_fds(self._mine, [len(work).to_bytes(4, "big") + work], [given, back, end])
-        os.close(end)
-        return Forked(int(os.read(word, 16)), word)
+        with self._turn:  # one message at a time: none runs into the next
+            try:
+                socket.send_fds(self._mine, [work], [given, back, end])
+            except OSError:
+                os.close(word)
+                raise NurseryGone from None
+            finally:
+                os.close(end)
+            return Forked(_told(word), word)
 
 
 def tend(number: int, work: Callable[[], None]) -> None:
@@ -79,7 +110,7 @@ def tend(number: int, work: Callable[[], None]) -> None:
     words: dict[int, int] = {}
     asked.send(b"!")
     while True:
-        if select.select([asked], [], [], 0.01)[0]:
+        if select.select([asked], [], [], 0.01 if words else None)[0]:
             message, handles, _, _ = socket.recv_fds(asked, 1 << 16, 3)
             if not message:
                 return  # the grader is gone
@@ -89,7 +120,7 @@ def tend(number: int, work: Callable[[], None]) -> None:
                 for handle in handles[:2]:
                     os.close(handle)
             else:
-                _child(json.loads(message[4:]), handles, work, [number, *words.values()])
+                _child(json.loads(message), handles, work, [number, *words.values()])
         _bury(words)
 
 

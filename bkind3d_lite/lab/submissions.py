@@ -23,6 +23,8 @@ from .sandbox import BYTES, python_of
 
 # calls of a library that an answer may rest on, though they make no name
 SETTERS = {"set_default_dtype", "set_grad_enabled", "manual_seed", "seed", "seterr"}
+# how a cell that does not parse names what it answers
+MENTIONS = (r"\bdef\s+(\w+)", r"^(\w+)\s*=", r"\bcheck\(\s*(\w+)")
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -173,10 +175,12 @@ def _submission(code: list[tuple[str, bool]]) -> Submission:
 
 def _broken(text: str, error: Exception) -> dict[str, str]:
     """The exercises of a cell that does not parse, and why."""
-    mention = r"\bdef\s+{0}\b|^{0}\s*=|\bcheck\(\s*{0}\b|\bcheck\(.*['\"]{0}['\"]"
+    words = {word for mention in MENTIONS for word in re.findall(mention, text, re.M)}
+    for rest in re.findall(r"\bcheck\((.*)", text):
+        words |= set(re.findall(r"['\"](\w+)(?=['\"])", rest))
     where = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
     why = f"✗ the cell does not parse{where}"
-    return {name: why for name in EXERCISES if re.search(mention.format(name), text, re.M)}
+    return {name: why for name in EXERCISES if name in words}
 
 
 def _names_of_check(nodes: Iterable[ast.stmt]) -> set[str]:
@@ -257,14 +261,21 @@ def _bound(node: ast.stmt, libraries: set[str]) -> Iterator[str]:
             yield inner.id
         elif isinstance(inner, (ast.Attribute, ast.Subscript)):
             if isinstance(inner.ctx, (ast.Store, ast.Del)):
-                yield from _root(inner)
+                yield from root_names(inner)
         elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute):
-            roots = set(_root(inner.func)) if isinstance(node, ast.Expr) else set()
+            roots = set(root_names(inner.func)) if isinstance(node, ast.Expr) else set()
             yield from roots if inner.func.attr in SETTERS else roots - libraries
 
 
-def _root(node: ast.expr) -> Iterator[str]:
-    """`table` of `table[0].rows`; nothing for what is no name."""
+def root_names(node: ast.expr) -> Iterator[str]:
+    """The name at the root of an expression: `table` of `table[0].rows`.
+
+    Args:
+        node: an expression.
+
+    Yields:
+        One name; nothing where the root is no name.
+    """
     while isinstance(node, (ast.Attribute, ast.Subscript)):
         node = node.value
     if isinstance(node, ast.Name):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from .submissions import Statement, Submission
+from .submissions import Statement, Submission, root_names
 
 LIBRARY_NAME = __package__.partition(".")[0]
 # modules and names that no answer of this course needs
@@ -96,12 +96,7 @@ def _patches(statement: Statement, imported: dict[str, str]) -> Iterator[str]:
             if what.startswith(f"{LIBRARY_NAME}.lab") and what.count(".") > 1:
                 yield f"imports {what}"
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            root = ast.unparse(node).partition(".")[0]
-            if root in imported:
-                yield f"patches {imported[root]}"
+            yield from (f"patches {imported[r]}" for r in root_names(node) if r in imported)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
-            if (
-                node.func.id == "setattr"
-                and ast.unparse(node.args[0]).partition(".")[0] in imported
-            ):
-                yield f"patches {ast.unparse(node.args[0])}"
+            roots = root_names(node.args[0]) if node.func.id == "setattr" else ()
+            yield from (f"patches {imported[r]}" for r in roots if r in imported)
