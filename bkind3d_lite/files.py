@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -65,7 +66,8 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    own = f"{os.getpid()}-{secrets.token_hex(4)}"  # machines that share a folder share numbers, too
+    temporary = path.with_name(f".{path.stem}.{own}.tmp{path.suffix}")
     try:
         write(temporary)
         with open(temporary, "rb+") as handle:  # the rename must not overtake the data

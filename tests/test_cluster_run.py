@@ -16,7 +16,7 @@ from bkind3d_lite.clips.synthetic import figure
 from bkind3d_lite.clips.videos import write_video
 from bkind3d_lite.recipes import Recipe
 from bkind3d_lite.training import begin, save
-from bkind3d_lite.workflows import shard_run
+from bkind3d_lite.workflows import cluster_run, shard_run
 from bkind3d_lite.workflows.cluster_run import SessionJob, track_sessions
 from bkind3d_lite.workflows.index_run import index_sessions
 from bkind3d_lite.workflows.shards import shards_in
@@ -112,6 +112,21 @@ def test_jobs_of_this_machine_track_every_recording(lab, tmp_path, monkeypatch):
     ]
     assert len(read_track(tmp_path / "out" / "monday" / "keypoints.npz").world) == 20
     assert list((tmp_path / "out" / "jobs").glob("*_log.out"))
+
+
+def test_slurm_runs_as_many_jobs_at_a_time_as_are_said(tmp_path, monkeypatch):
+    submitit, told = pytest.importorskip("submitit"), {}
+
+    class Recorder:
+        def __init__(self, **how):
+            self.how = how
+
+        def update_parameters(self, **parameters):
+            told.update(parameters)
+
+    monkeypatch.setattr(submitit, "AutoExecutor", lambda folder, **how: Recorder(**how))
+    cluster_run._executor("slurm", tmp_path, ["mem_gb=32"], 1)
+    assert told["slurm_array_parallelism"] == 1 and told["mem_gb"] == 32
 
 
 def test_what_cannot_be_submitted_is_one_sentence(lab, tmp_path, capsys):

@@ -72,7 +72,7 @@ def test_the_doctor_is_asked_once_a_recording(recording, tmp_path, monkeypatch):
     def examined(folder, **how):
         asked.append(folder)
         if len(asked) == 1:
-            raise RuntimeError("a frame is broken")
+            raise MemoryError("just now")
         return index_run.Diagnosis(
             str(folder), [index_run.Check("rays", index_run.PASS, "they meet")]
         )
@@ -83,11 +83,35 @@ def test_the_doctor_is_asked_once_a_recording(recording, tmp_path, monkeypatch):
     out = tmp_path / "sessions.csv"
     rows = index_sessions(tmp_path / "root", out)
     assert [row["verdict"] for row in rows] == ["fail", "pass"]
-    assert rows[0]["finding"] == "RuntimeError: a frame is broken"
-    assert index_sessions(tmp_path / "root", out) == rows and len(asked) == 2
+    assert rows[0]["finding"] == "MemoryError: just now" and "index again" in rows[0]["remedy"]
+    rows = index_sessions(tmp_path / "root", out)  # what has passed is asked about again
+    assert [row["verdict"] for row in rows] == ["pass", "pass"] and len(asked) == 3
+    assert index_sessions(tmp_path / "root", out) == rows and len(asked) == 3
     (tmp_path / "root" / "b" / "calibration.toml").unlink()
     again = index_sessions(tmp_path / "root", out)
     assert again[1]["verdict"] == "fail" and "calibration" in again[1]["finding"]
+
+
+def test_a_rerun_that_is_stopped_keeps_the_verdicts_it_did_not_reach(
+    recording, tmp_path, monkeypatch
+):
+    def examined(folder, **how):
+        if folder.name == "a":
+            raise KeyboardInterrupt
+        return index_run.Diagnosis(str(folder), [index_run.Check("rays", index_run.PASS, "meet")])
+
+    monkeypatch.setattr(index_run, "examine", examined)
+    root, out = tmp_path / "root", tmp_path / "sessions.csv"
+    for name in ("_first", "b", "c"):
+        shutil.copytree(recording, root / name)
+    rows = index_sessions(root, out)
+    shutil.copytree(recording, root / "a")
+    with pytest.raises(KeyboardInterrupt):
+        index_sessions(root, out)
+    assert read_sessions(out) == rows
+    shutil.rmtree(root / "a")
+    shutil.rmtree(root / "c")
+    assert index_sessions(root, out) == rows[:2] == read_sessions(out)  # a vanished one goes
 
 
 def test_the_first_failed_question_is_told_with_its_remedy():
@@ -137,4 +161,12 @@ def test_names_are_different_words():
     assert names_of([root / p for p in places], root) == [p.replace("/", "_") for p in places]
     assert names_of([root / "a b" / "c", root / "a_b" / "c"], root) == ["a_b_c_0", "a_b_c_1"]
     assert names_of([root], root) == ["r"]
+    one, new = root / "rawdata" / "one" / "behav", root / "one"
+    assert names_of([one], root) == ["one"]
+    assert names_of([new, one], root, {str(one): "one"}) == ["one_0", "one"]  # it keeps its name
+    assert names_of([one, root / "two" / "behav", new], root) == [
+        "rawdata_one_behav",
+        "two",
+        "one",
+    ]
     assert blueprint_of(root / "monday", root) == {"subject": "", "session": "", "date": ""}

@@ -42,13 +42,20 @@ def test_a_sweep_goes_on_where_it_was_and_keeps_its_best(part, tmp_path, monkeyp
         assert [step for step, _ in row["curve"]] == [2, 4] and 0 <= row["score"] <= 1
         assert set(row["values"]) == {"keypoints", "gap", "cube", "cover", "hull"}
         assert (tmp_path / "out" / row["picture"]).is_file()
+    assert rows[0]["values"] != rows[1]["values"]
     best = max(rows, key=lambda row: row["score"])
     recipe = read_recipe(tmp_path / "out" / "best.toml")
     assert recipe.keypoints == best["values"]["keypoints"]
     assert recipe.volume.animal_lengths == pytest.approx(best["values"]["cube"], abs=0.01)
     page = (tmp_path / "out" / "sweep.html").read_text(encoding="utf-8")
     assert "2 trials complete" in page and page.count("<svg") == 2
-    assert len(sweep(*where, trials=2, **how)) <= 3
+    assert len(sweep(*where, trials=2, **how)) == 2  # it is done
+
+    def full(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(sweep_run, "_trial", full)
+    assert [row["state"] for row in sweep(*where, trials=3, **how)][2:] == ["fail"]
 
 
 def test_the_judge_prefers_what_is_on_the_animal_steady_and_wide(part):
@@ -66,6 +73,13 @@ def test_the_judge_prefers_what_is_on_the_animal_steady_and_wide(part):
     assert shaky["steady"] < 0.7 * good["steady"] and huddled["wide"] < 0.3 * good["wide"]
     scores = [label_free_score(terms) for terms in (off, shaky, huddled)]
     assert label_free_score(good) > max(scores)
+
+
+def test_of_two_frames_steadiness_is_not_known(part):
+    clip = part.clip
+    track = Track(clip.truth[:2], torch.ones(clip.truth[:2].shape[:2]), clip.skeleton, clip.fps)
+    terms = label_free_terms(track, part, torch.arange(2))
+    assert math.isnan(terms["steady"]) and 0 < label_free_score(terms) <= 1
 
 
 def test_a_term_that_is_not_known_is_left_out():

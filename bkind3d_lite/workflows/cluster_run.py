@@ -16,7 +16,7 @@ from typing import Any
 
 from ..clips.rig_checks import FAIL
 from ..files import refuse_unwritable
-from .index_run import read_sessions
+from .index_run import read_sessions, told_error
 from .shard_run import track_shards
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def _tried(call: Callable[..., Any], *inputs: Any) -> str | Exception:
 
 def _outcomes(found: Mapping[str, str | Exception]) -> list[str]:
     """The folders of all tracks; if some failed, a sentence about each instead."""
-    failed = [f"{name}: {e}".strip() for name, e in found.items() if isinstance(e, Exception)]
+    failed = [f"{n}: {told_error(e)}" for n, e in found.items() if isinstance(e, Exception)]
     if failed:
         raise ValueError(
             f"{len(failed)} of {len(found)} recordings were not tracked, the others were: "
@@ -134,7 +134,7 @@ def _executor(cluster: str, folder: Path, words: Sequence[str], at_once: int) ->
     how = {"slurm_max_num_timeout": OFTEN, "slurm_python": sys.executable}
     try:
         executor = submitit.AutoExecutor(folder, cluster=cluster, **how)
-        many = {"slurm_array_parallelism": at_once} if at_once > 1 else {}
+        many = {"slurm_array_parallelism": at_once}
         executor.update_parameters(**{**USUAL_JOB, **many, **_settings(words)})
     except (NameError, RuntimeError, TypeError, AssertionError) as error:
         raise ValueError(f"--submit {cluster}: {error}") from error

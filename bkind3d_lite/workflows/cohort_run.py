@@ -29,7 +29,7 @@ from ..files import file_hash, refuse_unwritable, write_atomically
 from ..training.diagnostics import REMEDIES, dead_and_parked
 from ..viz.films import closeups, track_extent
 from .cohort_page import write_cohort_page
-from .index_run import read_sessions
+from .index_run import read_sessions, told_error
 from .shard_run import SESSION, session_file
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,8 @@ def cohort(sessions: str | Path, tracks: str | Path, out: str | Path) -> list[Co
         try:
             rows.append(_remembered(about, Path(tracks) / about["name"], out))
         except Exception as error:  # one of hundreds; it is a row with its sentence
-            trouble = (f"{error}", "look at its files")
+            log.debug("%s", about["name"], exc_info=True)
+            trouble = (told_error(error), "look at its files")
             rows.append(CohortRow(about["name"], failures=(trouble,)))
         log.info(
             "%s: %s", about["name"], "; ".join(what for what, _ in rows[-1].failures) or "fine"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ COLUMNS_OF_SESSIONS = (
 )  # fmt: skip
 OWN_FILES = ("keypoints.npz", "session.npz", "checkpoint.safetensors", "report.json")
 DATATYPES = ("behav", "ephys", "funcimg", "anat", "motion")  # NeuroBlueprint's, inside a session
+TRY_AGAIN = "index again: it is asked about anew; if this stays, look at its files"
 Row = dict[str, str]
 
 
@@ -112,21 +115,41 @@ def blueprint_of(folder: Path, root: Path) -> Row:
     return {"subject": said["sub"], "session": said["ses"], "date": said["date"]}
 
 
-def names_of(folders: Sequence[Path], root: Path) -> list[str]:
+def names_of(
+    folders: Sequence[Path], root: Path, known: Mapping[str, str] | None = None
+) -> list[str]:
     """A word for each recording, for folders of results: its path below the root.
 
     Args:
         folders: of the recordings.
         root: below which they lie.
+        known: names by absolute folder, which stay.
 
     Returns:
         Different words; without NeuroBlueprint's rawdata and datatype where that is enough.
     """
-    whole = [p.relative_to(root).parts or (root.resolve().name,) for p in folders]
-    short = [tuple(w for w in parts if w not in ("rawdata", *DATATYPES)) for parts in whole]
-    parts = short if all(short) and len(set(short)) == len(short) else whole
-    words = [re.sub(r"[^\w.-]+", "_", "_".join(p)) for p in parts]
-    return [w if words.count(w) == 1 else f"{w}_{n}" for n, w in enumerate(words)]
+    kept: dict[str, Path] = {}  # of two folders with one name, the first keeps it
+    for p in folders:
+        if name := (known or {}).get(str(p.absolute())):
+            kept.setdefault(name, p)
+    names = {p: name for name, p in kept.items()}
+    new = {p: p.relative_to(root).parts or (root.resolve().name,) for p in folders}
+    new = {p: parts for p, parts in new.items() if p not in names}
+    short = {
+        p: _word(w for w in parts if w not in ("rawdata", *DATATYPES)) for p, parts in new.items()
+    }
+    crowd = Counter([*kept, *short.values()])
+    words = {p: w if w and crowd[w] == 1 else _word(new[p]) for p, w in short.items()}
+    crowd = Counter([*kept, *words.values()])
+    for p, word in words.items():
+        numbered = (f"{word}_{n}" for n in count())
+        names[p] = word if crowd[word] == 1 else next(w for w in numbered if w not in crowd)
+        crowd[names[p]] += names[p] != word
+    return [names[p] for p in folders]
+
+
+def _word(parts: Iterable[str]) -> str:
+    return re.sub(r"[^\w.-]+", "_", "_".join(parts))
 
 
 # ---- the table -----------------------------------------------------------------------------------
@@ -136,7 +159,8 @@ def index_sessions(
     """Write a row for each recording under a folder; a broken one is a row with its sentence.
 
     The file is written anew after each recording; one that is there and has not changed keeps its
-    row, so that the work of hours goes on where it was stopped.
+    row, so that the work of hours goes on where it was stopped. Rows of recordings that are no
+    longer there go at the end.
 
     Args:
         root: a folder of recordings.
@@ -149,21 +173,31 @@ def index_sessions(
     """
     root, out = Path(root), Path(refuse_unwritable(out, folder=False))
     folders = find_sessions(root)
-    before = {(row["folder"], row.get("fingerprint")): row for row in read_rows(out)}
-    rows: list[Row] = []
-    for folder, name in zip(folders, names_of(folders, root)):
+    before = {
+        row["folder"]: {key: row.get(key) or "" for key in COLUMNS_OF_SESSIONS}
+        for row in read_rows(out)
+    }
+    names = names_of(folders, root, {place: row["name"] for place, row in before.items()})
+    rows: dict[str, Row] = {}
+    for folder, name in zip(folders, names):
         about = {"name": name, "folder": str(folder.absolute()), **blueprint_of(folder, root)}
-        row, known = about | opened_row(folder, **how), None
-        if row["fingerprint"]:
-            known = before.get((row["folder"], row["fingerprint"]))
-        if known and (known["verdict"] or not ask):
-            row = {key: known.get(key, "") for key in COLUMNS_OF_SESSIONS} | {"name": name}
+        row, known = about | opened_row(folder, **how), before.get(about["folder"])
+        same = known and row["fingerprint"] and known["fingerprint"] == row["fingerprint"]
+        if known and same and (_settled(known) or not ask):
+            row = known | {"name": name}
         elif ask and row["fingerprint"]:
             row |= _verdict(folder, **how)
-        rows.append(row)
-        _write(out, rows)
+        rows[row["folder"]] = row
+        _write(out, [*rows.values(), *(before[place] for place in before if place not in rows)])
         log.info("%s: %s", name, told_row(row))
-    return rows
+    _write(out, list(rows.values()))
+    return list(rows.values())
+
+
+def _settled(row: Row) -> bool:
+    """Whether the doctor has spoken, rather than an error that may have passed."""
+    stumbled = row["question"] == "files" and row["remedy"] in ("", TRY_AGAIN)
+    return bool(row["verdict"]) and not stumbled
 
 
 def opened_row(folder: Path, **how: Any) -> Row:
@@ -181,7 +215,8 @@ def opened_row(folder: Path, **how: Any) -> Row:
         clip = open_clip(folder, **how)
         told = {"fingerprint": recording_hash(clip)}
     except Exception as error:  # whatever is wrong with one of hundreds, the others have their rows
-        return empty | {"verdict": FAIL, "question": "files", "finding": str(error)}
+        log.debug("%s", folder, exc_info=True)
+        return empty | {"verdict": FAIL, "question": "files", "finding": told_error(error)}
     rig = rig_hash(clip.rig) if clip.rig.calibrated else ""
     hours = f"{len(clip) / clip.fps / 3600:.4f}"
     counts = {"cameras": str(clip.rig.views), "frames": str(len(clip)), "fps": f"{clip.fps:g}"}
@@ -193,8 +228,22 @@ def _verdict(folder: Path, **how: Any) -> Row:
     try:
         return verdict_of(examine(folder, plan=False, **how))
     except Exception as error:  # as above
+        log.debug("%s", folder, exc_info=True)
         finding = f"{type(error).__name__}: {error}"
-        return verdict_of(Diagnosis(str(folder), [Check("files", FAIL, finding)]))
+        return verdict_of(Diagnosis(str(folder), [Check("files", FAIL, finding, remedy=TRY_AGAIN)]))
+
+
+def told_error(error: Exception) -> str:
+    """An error's sentence; with its type where it was not made to be read.
+
+    Args:
+        error: anything that was raised.
+
+    Returns:
+        Words: `KeyError: 'fps'`, or what a refusal says.
+    """
+    readable = isinstance(error, (OSError, ValueError)) and str(error).strip()
+    return str(error).strip() if readable else f"{type(error).__name__}: {error}"
 
 
 def verdict_of(diagnosis: Diagnosis) -> Row:

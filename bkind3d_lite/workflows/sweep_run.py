@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import platform
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,7 @@ log = logging.getLogger(__name__)
 MOST_SWEPT = 4000  # frames of a longer recording that are trained on
 JUDGED = 4  # times that a trial is judged, and may be pruned, on its way
 JITTER = 0.05  # of the animal's length, between neighbouring frames: steady falls to 1 / e
+FAILING = (MemoryError, RuntimeError)  # such a trial is a row of the page, and the others go on
 NO_OPTUNA = "sweep needs optuna: pip install optuna"
 
 
@@ -60,7 +64,7 @@ def sweep(
         out: the sweep's folder; one with a journal goes on.
         trials: in all, those of earlier and other processes included.
         steps: of a trial.
-        seed: of weights, pairs and of the search.
+        seed: of weights and pairs; the search has its own in each process and each time it goes on.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         **how: as for `open_clip`.
 
@@ -74,6 +78,9 @@ def sweep(
     if not base.volume.follows:
         raise ValueError(f"--recipe {recipe}: its cube does not follow the animal; sweep quick")
     study = _study(out, seed)
+    missing = trials - len(study.get_trials(deepcopy=False, states=_ended()))
+    if missing <= 0:
+        return _write(study, out, base)
     with joined(device) as device:
         opened = open_clip(clip, **how).thinned(MOST_SWEPT, 20)
         log.info("looking at %s ...", opened.name)
@@ -83,10 +90,8 @@ def sweep(
         def objective(trial: Any) -> float:
             return _trial(trial, part, base.with_(steps=steps), (out, seed, device))
 
-        def told(study: Any, trial: Any) -> None:
-            _write(study, out, base)
-
-        study.optimize(objective, callbacks=[_until(trials), told])
+        calls = [_until(trials), lambda study, trial: _write(study, out, base)]
+        study.optimize(objective, n_trials=missing, catch=FAILING, callbacks=calls)
     return _write(study, out, base)
 
 
@@ -100,24 +105,36 @@ def _study(out: Path, seed: int) -> Any:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     out.mkdir(parents=True, exist_ok=True)
     journal = optuna.storages.JournalStorage(JournalFileBackend(str(out / "journal.log")))
-    sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=6)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=4)
-    return optuna.create_study(
+    study = optuna.create_study(
         storage=journal,
         study_name="sweep",
         direction="maximize",
         load_if_exists=True,
-        sampler=sampler,
-        pruner=pruner,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
+    how: Any = dict(constant_liar=True, n_startup_trials=6)
+    study.sampler = optuna.samplers.TPESampler(seed=_own_seed(seed, len(study.trials)), **how)
+    return study
+
+
+def _own_seed(seed: int, trials: int) -> int:
+    """A seed that differs from process to process, and each time that a sweep goes on."""
+    host = zlib.crc32(platform.node().encode())
+    return int(np.random.SeedSequence([seed, trials, os.getpid(), host]).generate_state(1)[0])
+
+
+def _ended() -> tuple[Any, ...]:
+    """The states of trials that count."""
+    from optuna.trial import TrialState
+
+    return TrialState.COMPLETE, TrialState.PRUNED
 
 
 def _until(trials: int) -> Any:
     """Stops when so many trials have ended, in whatever process."""
     from optuna.study import MaxTrialsCallback
-    from optuna.trial import TrialState
 
-    return MaxTrialsCallback(trials, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return MaxTrialsCallback(trials, states=_ended())
 
 
 # ---- a trial -------------------------------------------------------------------------------------
@@ -199,11 +216,12 @@ def label_free_terms(track: Track, part: SurveyedClip, times: Tensor) -> dict[st
     hit, seen = on_silhouettes(track.world, clip.rig, survey.thumbs[times], 0.1 * length)
     pace = usual_pace(track.world, clip.fps, starts)
     pieces = [part for part in track.world.tensor_split(list(starts[1:])) if len(part) > 2]
-    shakes = torch.cat([(p[2:] - 2 * p[1:-1] + p[:-2]).norm(dim=-1).flatten() for p in pieces])
+    none = track.world.new_zeros(0)  # of stretches of one or two frames nothing is known
+    shakes = [(p[2:] - 2 * p[1:-1] + p[:-2]).norm(dim=-1).flatten() for p in pieces]
     return {
         "on_animal": float(hit.sum() / seen.sum().clamp(min=1)),
         "body": body_bound(track.world, clip.fps, pace, starts=starts).body,
-        "steady": math.exp(-float(shakes.nanmean()) / (JITTER * length)),
+        "steady": math.exp(-float(torch.cat([none, *shakes]).nanmean()) / (JITTER * length)),
         "wide": min(1.0, track_extent(track) / 1.2 / length),
     }
 
