@@ -110,7 +110,8 @@ def trained(args: argparse.Namespace, first: SurveyedClip, seed: int) -> tuple[D
         if step.index == args.steps:
             break
     if args.save:
-        save(run, args.save, whole=False, notes={"minutes": (time.perf_counter() - start) / 60})
+        minutes = (time.perf_counter() - start) / 60
+        save(run, args.save, whole=False, notes={"minutes": minutes}, half=True)
     return run.model.to("cpu"), recipe
 
 
@@ -143,7 +144,8 @@ bundled `{clip}` clip's training part.
 - Command: `python benchmarks/one_camera.py --cameras {number} --recipe {recipe} --steps {steps}
   --seeds {seed} --save FILE`; scores again: `--load FILE`.
 - Steps: {steps}, {minutes:.1f} minutes on one CPU thread beside other work, torch {torch}, {date}.
-- Licence: Apache-2.0. Weights only. Keypoints do not transfer to another camera or animal.
+- Licence: Apache-2.0. Weights only, in half precision.
+  Keypoints do not transfer to another camera or animal.
 
 Held-out part, with the training film's background, by that command: regressed joints, mean distance
 in % of the image's side; share of keypoints on the silhouette grown by a tenth of the animal's

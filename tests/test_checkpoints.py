@@ -122,6 +122,20 @@ def test_for_tracking_a_checkpoint_is_lighter_and_the_same(tmp_path, clip, seen,
         )
 
 
+def test_a_file_in_half_precision_is_smaller_and_reads_as_the_same_weights(tmp_path, clip):
+    run = begin(TINY, clip)
+    path = save(run, tmp_path / "whole.safetensors", whole=False)
+    halved = save(run, tmp_path / "half.safetensors", whole=False, half=True)
+    there, here = (load(p)[0].state_dict() for p in (path, halved))
+    always = "look."  # is halved in both
+    spared = 2 * sum(v.numel() for k, v in there.items() if v.ndim > 1 and not k.startswith(always))
+    assert path.stat().st_size - halved.stat().st_size == pytest.approx(spared, abs=2000)
+    assert {v.dtype for v in here.values()} == {v.dtype for v in there.values()}
+    for name, value in there.items():
+        torch.testing.assert_close(here[name], value, rtol=1e-3, atol=1e-7)
+        assert value.ndim > 1 or torch.equal(here[name], value), name
+
+
 def test_broken_and_foreign_checkpoints(tmp_path, clip):
     run = begin(TINY, clip)
     path = save(run, tmp_path / "c.safetensors")

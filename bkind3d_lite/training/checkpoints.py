@@ -32,7 +32,11 @@ FOR_TRACKING = ("model.encoder.", "model.lift.", "model.edges.", "model.look.")
 
 # ---- writing -------------------------------------------------------------------------------------
 def save(
-    run: Run, path: str | Path, whole: bool = True, notes: Mapping[str, Any] | None = None
+    run: Run,
+    path: str | Path,
+    whole: bool = True,
+    notes: Mapping[str, Any] | None = None,
+    half: bool = False,
 ) -> Path:
     """Write a checkpoint, whole or not at all.
 
@@ -41,6 +45,8 @@ def save(
         path: the file.
         whole: False leaves out what only resuming needs.
         notes: what else the header is to say, as plain values (JSON).
+        half: convolutions and matrices in half precision, for a file that is handed out. Of what is
+            kept to go on with (`whole`) nothing is halved.
 
     Returns:
         The path.
@@ -58,19 +64,20 @@ def save(
 
     def write(temporary: Path) -> None:
         try:
-            save_file(_tensors(run, whole), str(temporary), metadata)
+            save_file(_tensors(run, whole, half), str(temporary), metadata)
         except SafetensorError as error:  # a full disk arrives as this; make it the OSError it is
             raise OSError(28, str(error)) from error
 
     return write_atomically(path, write)
 
 
-def _tensors(run: Run, whole: bool) -> dict[str, Tensor]:
+def _tensors(run: Run, whole: bool, half: bool = False) -> dict[str, Tensor]:
     """All tensors of a run by their names in the file."""
     tensors = {f"model.{k}": v for k, v in run.model.state_dict().items()}
     if not whole:  # half precision is enough for the look's weights, not for its single numbers
         look = {k: v for k, v in tensors.items() if k.startswith("model.look.") and v.numel() > 1}
-        tensors |= {k: v.half() for k, v in look.items()}
+        weights = {k: v for k, v in tensors.items() if half and v.ndim > 1}
+        tensors |= {k: v.half() for k, v in (look | weights).items()}
     else:
         tensors |= {f"objective.{k}": v for k, v in run.objective.state_dict().items()}
         for i, state in run.optimizer.state_dict()["state"].items():
