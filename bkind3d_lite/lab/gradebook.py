@@ -118,6 +118,7 @@ def grade(
     Raises:
         FileNotFoundError: the folder holds no notebook.
         ValueError: a limit that is no time; no fence is to be had.
+        NurseryGone: the process from which students' own are forked ended twice.
     """
     out, worth, terms = refuse_unwritable(out, folder=False), worth or Worth(), terms or Terms()
     if not terms.limit > 0:

@@ -248,12 +248,14 @@ def drift_of(world: Tensor) -> float:
         world: (T, K, 3).
 
     Returns:
-        Mean change from the first fifth to the last, a share of the mean distance.
+        Mean change from the first fifth to the last, a share of the mean distance, of the pairs
+        that are seen in both.
     """
     n = max(1, len(world) // 5)
     ends = [part[:: max(1, n // 500)] for part in (world[:n], world[-n:])]
     first, last = (torch.cdist(part, part).nanmean(0) for part in ends)
-    return float((last - first).abs().sum() / first.sum().clamp(min=1e-9))
+    seen = first.isfinite() & last.isfinite()  # a keypoint may be missing all through an end
+    return float((last - first)[seen].abs().sum() / first[seen].sum().clamp(min=1e-9))
 
 
 def failures_of(row: CohortRow) -> list[tuple[str, str]]:

@@ -91,7 +91,7 @@ def track_shards(
     Returns:
         The merged track; None where only some frames were asked for.
     """
-    out = Path(refuse_unwritable(out))
+    out, clip = Path(refuse_unwritable(out)), Path(clip).absolute()  # merge may be called elsewhere
     refuse_outside({"turns": turns})
     with joined(device) as device:
         model, recipe, header = load(checkpoint_in(checkpoint), device=device, tracking=True)
