@@ -38,6 +38,7 @@ from bkind3d_lite.training.orientation import oriented_part
 from bkind3d_lite.workflows.evaluate_run import references, score_parts
 from bkind3d_lite.workflows.quickstart import QUICK_RECIPES as QUICK
 from bkind3d_lite.workflows.quickstart import opened
+from bkind3d_lite.workflows.quickstart import shipped as checkpoint_of
 
 # a quarter of the paper's lengths: 64 of 256 px, 16 of 64 heatmap cells and voxels
 SMALL = Recipe("reduced").with_(
@@ -156,7 +157,7 @@ def one(recipe: Recipe, orient: Orienter, seed: int, steps: int) -> dict[str, fl
 
 def shipped(clip: str, orient: Orienter) -> dict[str, float | None]:
     """The checkpoint of the clip, judged on the held-out part; its own look tells the headings."""
-    model, recipe, _ = load(Path("data_samples/checkpoints") / f"{clip}.safetensors")
+    model, recipe, _ = load(checkpoint_of(clip))
     first, second = (oriented_part(model, part) for part in orient.plain)
     return score_parts(model, recipe, (first, second))[1] | {"seconds": 0.0}
 

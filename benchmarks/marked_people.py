@@ -24,14 +24,13 @@ import torch
 from bkind3d_lite.clips import MultiViewClip, open_clip
 from bkind3d_lite.clips.clip import SurveyedClip
 from bkind3d_lite.clips.lessons import labels_of, roots
-from bkind3d_lite.evaluation.pose_scores import pck
 from bkind3d_lite.files import bundled, write_atomically
 from bkind3d_lite.recipes import STUDENT
 from bkind3d_lite.students.mpii import (
     FLAT_SIDE,
     MPII_NAMES,
-    UNCOUNTED,
     mpii_clip,
+    pckh,
     read_mpii,
     save_mpii,
 )
@@ -67,12 +66,10 @@ def pckh_of(said: torch.Tensor, clip: MultiViewClip) -> dict[str, float]:
     truth = world - roots(world, names)[:, None]
     thorax, top = (MPII_NAMES.index(name) for name in ("thorax", "head_top"))
     head = HEAD * (truth[:, thorax] - truth[:, top])[:, :2].norm(dim=-1)
-    counted = [i for i, name in enumerate(MPII_NAMES) if name not in UNCOUNTED]
     rows = {}
     for name, poses in (("student", said), ("mean pose", truth.nanmean(0).expand_as(truth))):
         for within in (0.5, 0.1):
-            share = pck(poses[:, counted, :2], truth[:, counted, :2], within * head, root=None)
-            rows[f"{name} PCKh@{within}"] = float(share.nanmean())
+            rows[f"{name} PCKh@{within}"] = float(pckh(poses, truth, within, head).nanmean())
     return rows
 
 

@@ -142,7 +142,7 @@ B-KinD 2D (`{recipe}`), trained without labels and without a calibration on came
 bundled `{clip}` clip's training part.
 
 - Command: `python benchmarks/one_camera.py --cameras {number} --recipe {recipe} --steps {steps}
-  --seeds {seed} --save FILE`; scores again: `--load FILE`.
+  --seeds {seed}{switches} --save FILE`; scores again: `--load FILE`.
 - Steps: {steps}, {minutes:.1f} minutes on one CPU thread beside other work, torch {torch}, {date}.
 - Licence: Apache-2.0. Weights only, in half precision.
   Keypoints do not transfer to another camera or animal.
@@ -172,9 +172,10 @@ def write_card(path: Path, args: argparse.Namespace, rows: list[dict]) -> None:
         stem=path.stem,
         recipe=header["recipe"]["name"],
         camera=rows[0]["camera"],
-        number=args.cameras[-1],
+        number=args.cameras[0],
         clip=args.clip,
         seed=header["seed"],
+        switches=f" --set {' '.join(args.set)}" if args.set else "",
         steps=header["step"],
         minutes=header["notes"]["minutes"],
         torch=torch.__version__,
@@ -217,16 +218,18 @@ def main() -> None:
     parser.add_argument("--cameras", type=int, nargs="+", default=[1], help="numbers from 1")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--recipe", default="quick-2d")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--no-rotate", dest="rotate", action="store_false")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("build/one_camera.csv"))
-    parser.add_argument("--save", type=Path, help="also keep the last model, for tracking")
+    parser.add_argument("--save", type=Path, help="also keep the model, for tracking")
     parser.add_argument("--load", type=Path, help="score this one instead; writes its card")
     parser.add_argument("--no-scores", dest="scores", action="store_false", help="train alone")
     parser.add_argument("--table", type=Path, help="only print the table of such a file")
     args = parser.parse_args()
+    if (args.save or args.load) and len(args.cameras) * len(args.seeds) > 1:
+        parser.error("--save and --load are of one model: name one camera and one seed")
     for camera in () if args.table else args.cameras:
         for seed in args.seeds:
             rows = rows_of(args, camera - 1, seed)

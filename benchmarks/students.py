@@ -176,6 +176,8 @@ def main() -> None:
     parser.add_argument("--refine", action="store_true", help="of students that were taught before")
     given = parser.parse_args()
     path = OUT / "students.json"
+    if not given.settings and not path.is_file():
+        parser.error(f"nothing is measured yet; name what is to be: {' '.join(SETTINGS)}")
     for setting in given.settings:
         work = refined if given.refine else examined
         rows = work(setting, given.seed, given.size, given.steps)

@@ -10,10 +10,12 @@ import pytest
 
 from bkind3d_lite.__main__ import main
 from bkind3d_lite.lab import gradebook
+from bkind3d_lite.lab.borrowed import borrowed
 from bkind3d_lite.lab.checks import FAILED, PASSED, WAITING
 from bkind3d_lite.lab.exercises import EXERCISES
 from bkind3d_lite.lab.fence import TRUST, fence_here
 from bkind3d_lite.lab.grading import Terms, expected, grade_notebook
+from bkind3d_lite.lab.similarity import _shape
 from bkind3d_lite.lab.submissions import submission_of
 
 GOOD = "def fuse(volume):\n    return (volume.softmax(0) * volume).sum(0)\ncheck(fuse)"
@@ -290,5 +292,34 @@ def test_an_empty_folder_is_said(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["lab", "grade", str(tmp_path), "--limit", "0"])
     assert "--limit: 0: expected a number above 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["lab", "grade", str(tmp_path), "--late", "-10"])
+    assert "--late: -10" in capsys.readouterr().err
+    assert main(["lab", "grade", str(tmp_path), "--trust", "--points", "fuse=nan"]) == 1
+    assert "fuse=nan: points are 0 or more" in capsys.readouterr().err
     with pytest.raises(ValueError, match="limit = 0"):
         gradebook.grade(tmp_path, tmp_path / "grades.csv", Terms(0, fence=TRUST))
+
+
+def test_a_link_is_nobodys_notebook(tmp_path):
+    notebook(tmp_path / "ann.ipynb", GOOD)
+    (tmp_path / "zoe.ipynb").symlink_to(tmp_path / "ann.ipynb")
+    fence = fence_here(trust=True)
+    ann, zoe = gradebook.grade(tmp_path, tmp_path / "grades.csv", Terms(LIMIT, fence=fence))
+    assert "fuse" in {e.result.name for e in ann.exercises if e.result.state == PASSED}
+    assert [e.result.state for e in zoe.exercises] == [FAILED]
+    assert "a link to a file elsewhere" in zoe.exercises[0].result.message
+
+
+def test_an_answer_with_a_huge_number_is_compared_like_any_other():
+    shape = list(_shape("def f(x):\n    return x + 0x" + "f" * 6000))
+    assert "number" in shape and list(_shape("def g(y):\n    return y + 0x" + "e" * 6000)) == shape
+
+
+def test_a_name_that_is_not_bound_yet_borrows_nothing():
+    def answer(x):
+        return later(x)
+
+    if answer is None:
+        later = None
+    assert borrowed(answer) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator
+from contextlib import suppress
 from types import CodeType, FunctionType, ModuleType
 
 OURS = __package__.partition(".")[0]
@@ -34,8 +35,9 @@ def borrowed(answer: object) -> str:
 
 def _used(function: FunctionType) -> Iterator[object]:
     """What a function's names stand for now, in its module and around it."""
-    cells = function.__closure__ or ()
-    yield from (cell.cell_contents for cell in cells)
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # an empty cell: a name that is not bound yet
+            yield cell.cell_contents
     for name in _names(function.__code__):
         if name in function.__globals__ and not hasattr(builtins, name):
             yield function.__globals__[name]

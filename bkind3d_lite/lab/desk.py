@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from argparse import Namespace
 from datetime import datetime
@@ -84,6 +85,8 @@ def _points(words: list[str]) -> dict[str, float]:
             points[name] = float(number)
         except ValueError:
             raise ValueError(f"--points {word}: expected EXERCISE=POINTS, as fuse=2") from None
+        if not 0 <= points[name] < math.inf:
+            raise ValueError(f"--points {word}: points are 0 or more")
     return points
 
 

@@ -159,6 +159,8 @@ def _marked(path: Path, folder: Path, copy: Path, how: tuple[Terms, Worth]) -> M
     terms, worth = how
     student = path.relative_to(folder).as_posix()
     try:
+        if not path.resolve().is_relative_to(folder.resolve()) or path.is_symlink():
+            raise ValueError("a link to a file elsewhere; hand in the notebook itself")
         if path.is_file() and path.stat().st_size <= BYTES:
             shutil.copyfile(path, copy)
         exercises = grade_notebook(copy, terms, student)

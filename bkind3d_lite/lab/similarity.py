@@ -89,6 +89,9 @@ def _shape(source: str) -> Iterator[str]:
         if isinstance(node, ast.Attribute):
             yield f".{node.attr}"
         elif isinstance(node, ast.Constant):
-            yield repr(node.value) if not isinstance(node.value, str) else "text"
+            long = (
+                isinstance(node.value, int) and node.value.bit_length() > 64
+            )  # repr may refuse it
+            yield "text" if isinstance(node.value, str) else "number" if long else repr(node.value)
         elif not isinstance(node, (ast.expr_context, ast.Expr)):
             yield type(node).__name__

@@ -164,21 +164,23 @@ def mpii_clip(people: Sequence[MarkedPerson], px: int = 256) -> MultiViewClip:
     )
 
 
-def pckh(said: Tensor, truth: Tensor, within: float = 0.5) -> Tensor:
+def pckh(said: Tensor, truth: Tensor, within: float = 0.5, head: Tensor | None = None) -> Tensor:
     """PCKh: share of joints within so many head lengths of the truth.
 
-    Heads are measured from neck to head top; MPII's own are 0.6 of the diagonal of a marked box.
+    MPII's own heads are 0.6 of the diagonal of a marked box.
 
     Args:
         said: (N, 16, 2 or 3) in any unit; x and y count.
         truth: (N, 16, 2 or 3); NaN joints are left out, and pelvis and thorax.
         within: head lengths.
+        head: (N,) length of each head; None: from neck to head top.
 
     Returns:
         (N,) in [0, 1]; NaN where the head is not known.
     """
-    neck, top = (MPII_NAMES.index(name) for name in _HEAD)
-    head = (truth[:, neck, :2] - truth[:, top, :2]).norm(dim=-1)
+    if head is None:
+        neck, top = (MPII_NAMES.index(name) for name in _HEAD)
+        head = (truth[:, neck, :2] - truth[:, top, :2]).norm(dim=-1)
     counted = [i for i, name in enumerate(MPII_NAMES) if name not in UNCOUNTED]
     far = (said[:, counted, :2] - truth[:, counted, :2]).norm(dim=-1)
     found = torch.where(far.isfinite(), (far <= within * head[:, None]).float(), torch.nan)

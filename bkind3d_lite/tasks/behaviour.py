@@ -245,16 +245,3 @@ def refuse_other_widths(
                 f"{name}: features {shape}; expected {width} numbers a frame, as in the first "
                 "sequence to learn from: track all recordings with the same checkpoint"
             )
-
-
-def parameter_count(network: nn.Module) -> int:
-    """Numbers of a network as Keras counts them: parameters, running means and variances.
-
-    Args:
-        network: any.
-
-    Returns:
-        How many.
-    """
-    running = [b for name, b in network.named_buffers() if "running" in name]
-    return sum(x.numel() for x in [*network.parameters(), *running])

@@ -24,8 +24,6 @@ from ..files import write_atomically
 from .labelled import Acts
 
 FPS, WH = 30.0, (1024, 570)  # of every video
-MICE = ("resident", "intruder")
-MOUSE_PARTS = ("nose", "ear_left", "ear_right", "neck", "hip_left", "hip_right", "tail_base")
 CHUNK_CHARS = 1 << 20  # of the file that are read at a time
 
 

@@ -88,13 +88,32 @@ def write_cohort_page(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Pa
     heads += "".join(_head(head, meaning) for head, meaning, *_ in MEASURES.values())
     heads += _head("what to mend", "with the remedy").replace("<th", '<th class="wrong"', 1)
     body = "".join(_line(row) for row in rows)
-    page = (
-        f"{PAGE_HEAD}<title>Cohort</title><style>{PAGE_STYLE}{COHORT_CELLS}</style><body><main>"
-        f"<h1>Cohort</h1><p>{summary}</p><p class=lead>{COHORT_LEAD}</p><div class=wide>"
+    page = sorting_page("Cohort", summary, COHORT_LEAD, heads, body)
+    return write_atomically(path, lambda file: file.write_text(page, encoding="utf-8"))
+
+
+def sorting_page(
+    title: str, summary: str, lead: str, heads: str, body: str, *, style: str = ""
+) -> str:
+    """A page with one table that is sorted by a click on a head.
+
+    Args:
+        title: of the page.
+        summary: a sentence of what the table holds.
+        lead: how it is to be read.
+        heads: the cells of its head, as HTML.
+        body: its rows, as HTML.
+        style: CSS beyond that of all such pages.
+
+    Returns:
+        The HTML.
+    """
+    return (
+        f"{PAGE_HEAD}<title>{title}</title><style>{PAGE_STYLE}{COHORT_CELLS}{style}</style>"
+        f"<body><main><h1>{title}</h1><p>{summary}</p><p class=lead>{lead}</p><div class=wide>"
         f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div></main>"
         f"<script>{SORTING}</script></body></html>"
     )
-    return write_atomically(path, lambda file: file.write_text(page, encoding="utf-8"))
 
 
 def _head(word: str, meaning: str, sort: str = "none") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
-from .usage import ABOVE_0, COUNT
+from .usage import ABOVE_0, COUNT, PERCENT
 
 
 def add_lab(verb: ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def _grade(task: ArgumentParser) -> None:
     add("--points", nargs="+", default=[], metavar="EXERCISE=POINTS", help=worth)
     add("--due", metavar="TIME", help="2026-12-01T18:00, local time; later files are marked late")
     percent = "percent of the points that each day after --due costs (default: 0)"
-    add("--late", type=float, default=0.0, metavar="PERCENT", help=percent)
+    add("--late", type=PERCENT, default=0.0, metavar="PERCENT", help=percent)
     add("--canvas", metavar="TITLE", help="also a table for Canvas, of this assignment")
     add("--moodle", action="store_true", help="also a table for Moodle's grading worksheet")
     add("--feedback", metavar="FOLDER", help="also a page for each student")

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_atomically
-from ..viz.report_page import PAGE_HEAD, PAGE_STYLE
-from .cohort_page import COHORT_CELLS, SORTING
+from .cohort_page import sorting_page
 
 SWEPT = ("keypoints", "gap", "cube", "cover", "hull")
 TERMS = ("on_animal", "body", "steady", "wide")
@@ -38,14 +37,10 @@ def write_sweep_page(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> Pat
     pruned = sum(row["state"] == "pruned" for row in rows)
     words = ("trial", "state", "score", *SWEPT, *(term.replace("_", " ") for term in TERMS))
     heads = "".join(f'<th aria-sort="none"><button>{word}</button>' for word in words)
+    heads += "<th>on the way<th>three moments"
     body = "".join(_trial_line(row) for row in rows)
-    page = (
-        f"{PAGE_HEAD}<title>Sweep</title><style>{PAGE_STYLE}{COHORT_CELLS}{STRIP}</style><body>"
-        f"<main><h1>Sweep</h1><p>{done} trials complete, {pruned} pruned.</p>"
-        f"<p class=lead>{SWEEP_LEAD}</p><div class=wide><table><thead><tr>{heads}<th>on the way"
-        f"<th>three moments</tr></thead><tbody>{body}</tbody></table></div></main>"
-        f"<script>{SORTING}</script></body></html>"
-    )
+    summary = f"{done} trials complete, {pruned} pruned."
+    page = sorting_page("Sweep", summary, SWEEP_LEAD, heads, body, style=STRIP)
     return write_atomically(path, lambda file: file.write_text(page, encoding="utf-8"))
 
 

@@ -147,8 +147,9 @@ def _checked(kind: Callable[[str], float], name: str, word: str, allowed: Range)
     return value
 
 
-COUNT, SEED, ABOVE_0 = (
+COUNT, SEED, ABOVE_0, PERCENT = (
     whole_number(Range(1)),
     whole_number(Range(0)),
     any_number(Range(0, above=True)),
+    any_number(Range(0, 100)),
 )
