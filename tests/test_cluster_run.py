@@ -1,6 +1,7 @@
 """Many recordings: by turns, by submitit's jobs, by Snakemake; a job that stops goes on."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -157,6 +158,22 @@ def snakemake(raw, lab, out, *more, chunk=MINUTES):
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
+
+
+def test_the_workflow_cuts_as_the_verb_does():
+    text = (ROOT / "workflow" / "Snakefile").read_text()
+    assert int(re.search(r"^WHOLE = (\d+)", text, re.M)[1]) == shard_run.WHOLE
+    step = re.search(r"^    step = (.*)$", text, re.M)[1]
+    for minutes, fps in ((10, 30.0), (0.001, 25.0), (7.3, 119.88)):
+        names = dict(config={"chunk": minutes}, row={"fps": str(fps)}, WHOLE=shard_run.WHOLE)
+        assert eval(step, names) == shard_run.frames_of(minutes, fps)
+
+
+def test_folders_of_a_table_are_found_beside_it(lab, tmp_path):
+    shutil.copytree(lab / "raw" / "monday", tmp_path / "monday")
+    (tmp_path / "sessions.csv").write_text("name,folder,verdict\nmonday,monday,pass\n")
+    track_sessions(lab / "run", tmp_path / "sessions.csv", tmp_path / "out", device="cpu")
+    assert shards_in(tmp_path / "out" / "monday")
 
 
 def test_the_workflow_knows_every_shard_before_it_runs(lab, tmp_path):

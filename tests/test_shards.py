@@ -19,6 +19,7 @@ from bkind3d_lite.clips.tracks import Skeleton
 from bkind3d_lite.clips.videos import write_video
 from bkind3d_lite.training import begin, load, save, track
 from bkind3d_lite.training.orientation import oriented
+from bkind3d_lite.workflows import shard_run
 from bkind3d_lite.workflows.shard_run import frames_of, merge_shards, track_shards
 from bkind3d_lite.workflows.shards import (
     pieces_of,
@@ -156,6 +157,23 @@ def test_overlaps_are_refused(session, copy):
     shutil.copy(shard_path(copy, 32, 64), shard_path(copy, 24, 56))
     with pytest.raises(ValueError, match="frames 24:32 are in another shard"):
         merge_shards(copy)
+    with pytest.raises(ValueError, match="overlaps frames 0:32"):  # though these are done
+        track_shards(session / "run", session / "walk", copy, frames="0:32")
+
+
+def test_the_look_of_the_faster_job_is_the_one(session, copy, monkeypatch):
+    theirs = (copy / "session.npz").read_bytes()
+    (copy / "session.npz").unlink()
+    find = shard_run.oriented
+
+    def meanwhile(*given):
+        (copy / "session.npz").write_bytes(theirs)
+        return find(*given)
+
+    monkeypatch.setattr(shard_run, "oriented", meanwhile)
+    track_shards(session / "run", session / "walk", copy, look=True)
+    assert (copy / "session.npz").read_bytes() == theirs
+    assert not list(copy.glob("look-*"))
 
 
 def test_checkpoints_are_not_mixed(session, copy, tmp_path):

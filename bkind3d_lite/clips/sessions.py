@@ -75,7 +75,7 @@ def session_places(places: Sequence[str | Path]) -> dict[str, Path]:
 
 
 def _rows(table: Path) -> Iterator[tuple[str | None, Path]]:
-    """Names and folders of a table; a relative folder is sought from here, then beside it."""
+    """Names and folders of a table."""
     rows = read_rows(table)
     if not rows or "folder" not in rows[0]:
         raise ValueError(
@@ -83,9 +83,21 @@ def _rows(table: Path) -> Iterator[tuple[str | None, Path]]:
             "writes it"
         )
     for row in rows:
-        folder = Path(row["folder"])
         if row.get("verdict") != "fail":
-            yield row.get("name") or None, folder if folder.exists() else table.parent / folder
+            yield row.get("name") or None, folder_named(table, row["folder"])
+
+
+def folder_named(table: str | Path, folder: str) -> Path:
+    """A recording's folder as a table names it.
+
+    Args:
+        table: its file.
+        folder: what it says; if relative it is sought from here, then beside the table.
+
+    Returns:
+        The folder, whether it is there or not.
+    """
+    return Path(folder) if Path(folder).exists() else Path(table).parent / folder
 
 
 def _short_names(folders: Sequence[Path]) -> list[str]:

@@ -88,8 +88,7 @@ def plan(recipe: Recipe, rig: CameraRig, device: str = "cpu", budget: int | None
         The first that fits, or the last with `fits` False.
     """
     asked, views = recipe.compute.memory, rig.views
-    given = _in_bytes(asked, device) if isinstance(asked, float) else usable_memory(device)
-    budget = budget or given
+    budget = budget or _in_bytes(asked, device)
     considered = []
     for name, option in _options(recipe, str(device)):
         need = memory(option, views, str(device))
@@ -151,9 +150,11 @@ def _in_words(switches: Mapping[str, Any]) -> str:
     return ", ".join(words) or "everything kept"
 
 
-def _in_bytes(asked: float | str, device: str | torch.device) -> int:
-    """What a recipe's `memory` leaves for tensors."""
-    return usable_memory(device) if isinstance(asked, str) else int(asked * 1e9 - LIBRARIES)
+def _in_bytes(asked: float | str | None, device: str | torch.device) -> int:
+    """What a recipe's `memory` leaves for tensors; all that is free where it names no number."""
+    if isinstance(asked, (int, float)):
+        return max(0, int(asked * 1e9 - LIBRARIES))
+    return usable_memory(device)
 
 
 def afforded(recipe: Recipe, clip: MultiViewClip, device: str) -> Recipe:

@@ -16,6 +16,7 @@ from ..clips.recordings import Place, anipose, dannce, human36m, rat7m, read_rec
 from ..clips.recordings.entry import SUBFOLDERS
 from ..clips.recordings.footage import IMAGE_SUFFIXES, in_folder
 from ..clips.rig_checks import FAIL, PASS, Check
+from ..clips.sessions import folder_named
 from ..clips.survey_files import recording_hash, rig_hash
 from ..clips.videos import VIDEO_SUFFIXES
 from ..files import read_rows, refuse_unwritable, write_atomically
@@ -294,7 +295,7 @@ def read_sessions(path: str | Path) -> list[Row]:
         path: the CSV file.
 
     Returns:
-        The rows.
+        The rows; a relative folder is sought from here, then beside the table.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -306,4 +307,4 @@ def read_sessions(path: str | Path) -> list[Row]:
     if not rows or (missing := [k for k in ("name", "folder", "verdict") if k not in rows[0]]):
         what = f"no column {missing[0]}" if rows else "no rows"
         raise ValueError(f"{path}: {what}; expected the table that `bkind3d index` writes")
-    return rows
+    return [row | {"folder": str(folder_named(path, row["folder"]))} for row in rows]

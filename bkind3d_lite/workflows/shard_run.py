@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -206,10 +208,16 @@ def _look(
     arrays["pairs"] = model.edges.pairs.cpu().numpy()
     arrays["weights"] = model.edges.weights.detach().cpu().float().numpy()
     told = np.array(json.dumps(about))
-    if not (out / SESSION).is_file():  # another job may have been faster: its look is the one
-        write_atomically(
-            out / SESSION, lambda file: np.savez_compressed(file, about=told, **arrays)
-        )
+    mine = out / f"look-{secrets.token_hex(4)}.npz"
+    write_atomically(mine, lambda file: np.savez_compressed(file, about=told, **arrays))
+    try:
+        os.link(mine, out / SESSION)  # not over that of a job that was faster: its look is the one
+    except FileExistsError:
+        log.info("%s: another job has looked, too", out / SESSION)
+    except OSError:  # a disk without links
+        mine.replace(out / SESSION)
+    finally:
+        mine.unlink(missing_ok=True)
 
 
 def read_session(out: str | Path, clip: MultiViewClip, stamp: Stamp) -> Session:

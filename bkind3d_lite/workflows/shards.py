@@ -200,7 +200,7 @@ def missing_of(
             if unlike:
                 raise ValueError(f"{path}: a shard of {unlike}; choose another --out, or remove it")
             todo.remove((first, stop))
-        elif clash := [(a, b) for a, b in wanted if a < stop and first < b and (a, b) in todo]:
+        elif clash := [(a, b) for a, b in wanted if a < stop and first < b]:
             raise ValueError(
                 f"{path}: overlaps frames {clash[0][0]}:{clash[0][1]}, which are asked for; give "
                 "the --chunk or --frames that it was made with, or remove it"
