@@ -36,7 +36,7 @@ body {{ margin: 0; font: 20px/1.4 system-ui, sans-serif; background: Canvas; col
 section {{ box-sizing: border-box; min-height: 100vh; padding: 4vh 5vw; display: none }}
 section.shown {{ display: block }}
 h1 {{ font-size: 2.2em; margin: 0.2em 0 }} h2 {{ font-size: 1.3em; margin: 0.2em 0 }}
-img.described {{ max-width: 100%; max-height: 74vh }}
+img.described {{ width: 100%; height: 70vh; object-fit: contain }}
 .time, .words, nav {{ color: GrayText }} .words {{ font-size: 0.7em }} .big {{ font-size: 1.6em }}
 nav {{ position: fixed; right: 1em; bottom: 0.5em; font-size: 0.7em }}
 @media print {{ section {{ display: block; break-after: page }} nav {{ display: none }} }}
