@@ -9,12 +9,14 @@ and what keypoints do that nobody labelled.
 Folders hold truth.npz and acts.npz, of other seeds than the bundled clips, whose few bouts prove
 nothing. With `--bouts` it only counts how often each act begins. Joints are read as they are,
 and with noise of the size of a tracker's. With films (without `--dry`; `--bare` is faster) and
-`--checkpoint` the folders are tracked, and the keypoints read in the joints' place.
+`--checkpoint` the folders are tracked, and the keypoints read in the joints' place. Every row is
+kept in `--out`, so that seeds and `--rows` may come in several calls.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +25,13 @@ import torch
 
 from bkind3d_lite.clips import Skeleton, Track
 from bkind3d_lite.clips.exports import read_track
-from bkind3d_lite.tasks import Acts, BehaviourClassifier, PoseFeatures, read_acts
+from bkind3d_lite.tasks import (
+    Acts,
+    BehaviourClassifier,
+    BehaviourScores,
+    PoseFeatures,
+    read_acts,
+)
 from bkind3d_lite.training import tracking
 from bkind3d_lite.training.checkpoints import load
 from bkind3d_lite.training.orientation import oriented_part
@@ -32,6 +40,7 @@ from bkind3d_lite.workflows.classify_run import alike
 from bkind3d_lite.workflows.track_run import open_surveyed
 
 Parts = tuple[list[LabelledPart], list[LabelledPart]]
+SHUFFLED = "shuffled labels"
 
 
 def true_part(folder: Path, noise: float, only: str) -> LabelledPart:
@@ -76,27 +85,50 @@ def both_parts(args: argparse.Namespace, read: Callable[[Path, str], LabelledPar
     return alike(train, test)[:2]
 
 
-def measured(args: argparse.Namespace) -> list[ClassifyRow]:
-    """All rows of the table."""
+def asked(args: argparse.Namespace) -> dict[str, tuple[PoseFeatures, Parts]]:
+    """Every row's features and parts by its name."""
     true = both_parts(args, lambda folder, only: true_part(folder, 0.0, only))
     noisy = both_parts(args, lambda folder, only: true_part(folder, args.noise, only))
-    fps, how = true[0][0].fps, dict(epochs=args.epochs, batch=64)
-    made = [BehaviourClassifier.in_seconds(args.seconds, fps, seed=s, **how) for s in args.seeds]
     body, alone = PoseFeatures(frame="body"), PoseFeatures(frame="centroid")
-    flat = PoseFeatures(frame="body", height=False)
-    asked = [("true joints, body", body, true), ("true joints, body, no height", flat, true)]
-    asked += [(f"true joints + {args.noise:g} mm, body", body, noisy)]
-    asked += [("true centroid alone", alone, true)]
+    removed = PoseFeatures(frame="body", height=False)
+    rows = {
+        "true joints": (body, true),
+        "true joints, centroid removed": (removed, true),
+        f"true joints + {args.noise:g} mm": (body, noisy),
+        "true centroid alone": (alone, true),
+    }
     if args.checkpoint:
         found = both_parts(args, lambda *a: found_part(a[0], args.checkpoint, args.cameras, a[1]))
         parts = ("keypoints", "confidence", "covariance")
         for n in (1, 2, 3):
-            asked += [
-                (f"discovered {' + '.join(parts[:n])}", PoseFeatures(parts[:n], "body"), found)
-            ]
-        asked += [("discovered centroid alone", alone, found)]
-    rows = [classified(name, features, both, made) for name, features, both in asked]
-    return [*rows, classified("shuffled labels", body, true, made[:1], shuffled=True)]
+            rows[f"discovered {' + '.join(parts[:n])}"] = PoseFeatures(parts[:n], "body"), found
+        rows["discovered keypoints, centroid removed"] = removed, found
+        rows["discovered centroid alone"] = alone, found
+    return rows | {SHUFFLED: (body, true)}
+
+
+def measured(args: argparse.Namespace) -> list[ClassifyRow]:
+    """All rows of the table; those in `--out` already are not learned again."""
+    known = json.loads(args.out.read_text()) if args.out.is_file() else {}
+    rows = asked(args)
+    for seed in args.seeds:
+        for name, (features, parts) in rows.items():
+            kept = known.setdefault(name, {})
+            if str(seed) in kept or (args.rows and not any(word in name for word in args.rows)):
+                continue
+            made = BehaviourClassifier.in_seconds(
+                args.seconds, parts[0][0].fps, seed=seed, epochs=args.epochs, batch=64
+            )
+            row = classified(name, features, parts, [made], shuffled=name == SHUFFLED)
+            kept[str(seed)] = vars(row.scores[0])
+            print(f"{name}, seed {seed}: {row.scores[0].mean:.3f}", flush=True)
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json.dumps(known, indent=1))
+    return [
+        ClassifyRow(name, tuple(BehaviourScores(**kept[s]) for s in sorted(kept)), ())
+        for name, kept in known.items()
+        if kept
+    ]
 
 
 def main() -> None:
@@ -111,6 +143,8 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=20.0, help="mm")
     parser.add_argument("--checkpoint", type=Path, help="also track the films with this")
     parser.add_argument("--cameras", nargs="+", help="names of those that were filmed")
+    parser.add_argument("--rows", nargs="+", help="words of the rows to learn (default: all)")
+    parser.add_argument("--out", type=Path, default=Path("build/behaviour.json"))
     parser.add_argument("--bouts", action="store_true")
     args = parser.parse_args()
     for name, folders in (("train", args.train), ("test", args.test)):

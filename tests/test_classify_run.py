@@ -48,11 +48,13 @@ def rows(parts, tmp_path_factory):
 
 def test_poses_tell_what_the_centroid_does_not(rows):
     by_name = {row.name: row.scores for row in rows[0]}
-    assert list(by_name) == ["keypoints", "shuffled labels", "centroid alone"]
+    known = ["keypoints", "shuffled labels", "centroid alone", "centroid removed"]
+    assert list(by_name) == known
     best = np.mean([s.mean for s in by_name["keypoints"]])
     assert best > 0.9
     assert best > by_name["centroid alone"][0].interval[1]
     assert by_name["shuffled labels"][0].mean < best - 0.2
+    assert by_name["centroid removed"][0].mean > 0.9
     assert len(by_name["keypoints"]) == 2
 
 

@@ -17,7 +17,8 @@ MOST_STRIPS = 6  # test recordings whose strips are drawn
 LEAD = (
     "Average precision of each class against the rest, on recordings that were not learned from; "
     "means leave out <i>other</i> and classes that are not there. A row is worth what it has above "
-    "<b>centroid alone</b>: where the animal is often tells what it does. <b>voted</b>: "
+    "<b>centroid alone</b>: where the animal is often tells what it does; <b>centroid removed</b> "
+    "has lost place, height and heading. <b>voted</b>: "
     "share of recordings whose commonest class has the largest mean share."
 )
 

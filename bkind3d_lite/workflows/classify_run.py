@@ -137,10 +137,9 @@ def _baselines(
     rows = [classified("shuffled labels", features, parts, made[:1], shuffled=True)]
     if parts[0][0].track is None:
         return rows
-    alone, without = PoseFeatures(frame="centroid"), PoseFeatures(frame="body")
+    alone, removed = PoseFeatures(frame="centroid"), PoseFeatures(frame="body", height=False)
     rows.append(classified("centroid alone", alone, parts, made))
-    if features.frame != "body":
-        rows.append(classified("centroid removed", without, parts, made))
+    rows.append(classified("centroid removed", removed, parts, made))
     return rows
 
 
