@@ -112,9 +112,9 @@ def test_scores_are_those_of_ten_lines_of_numpy(root):
         )
         of.setdefault(t.activity, []).extend(plain)
         either.setdefault(t.activity, []).extend(np.minimum(plain, other))
-    assert found.error == pytest.approx(np.mean([np.mean(v) for v in of.values()]), abs=1e-4)
+    assert found.error == pytest.approx(np.mean([np.mean(v) for v in of.values()]), abs=1e-6)
     assert found.either_side == pytest.approx(
-        np.mean([np.mean(v) for v in either.values()]), abs=1e-4
+        np.mean([np.mean(v) for v in either.values()]), abs=1e-6
     )
     assert set(found.of_activity) == set(ACTIVITIES) and 0 < found.sided < 1
     plain_mean = np.mean(np.concatenate([np.array(v) for v in of.values()]))
