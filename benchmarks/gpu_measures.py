@@ -11,7 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import speed
+import floors
+import speed_cases
 import torch
 import torch.distributed as dist
 
@@ -89,7 +90,7 @@ def tf32(on: bool, products: bool = False) -> None:
 
 def fresh_peak(device: str) -> None:
     """Peak memory counts from here."""
-    speed.forget_peak()
+    floors.forget_peak()
     if device != "cpu":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -118,7 +119,7 @@ def pairs_of(recipe: Recipe, how):
     """A clip, its survey, and a function that loads one batch of it: the bundled rat, or, where all
     is tiny, the synthetic figure."""
     if not how.tiny:
-        return speed.recorded(recipe, how.views)
+        return speed_cases.recorded(recipe, how.views)
     clip = little()
     seen = survey(clip) if recipe.surveyed else None
     run = begin(recipe, clip)
@@ -190,7 +191,7 @@ def rates(how, tell) -> None:
     """Best convolution of the networks' kinds, product of matrices, copy: what a card gives."""
     torch.backends.cudnn.benchmark = how.device != "cpu"
     size, batch, repeats = (256, 1, 1) if how.tiny else (8192, 8, 5)
-    kinds = ((2, 16, 16, 3, 32), (3, 8, 8, 3, 8)) if how.tiny else speed.WIDE
+    kinds = ((2, 16, 16, 3, 32), (3, 8, 8, 3, 8)) if how.tiny else floors.WIDE
 
     def measure(name, dtype):
         tf32(name == "tf32", products=name == "tf32")
@@ -198,7 +199,7 @@ def rates(how, tell) -> None:
             torch.backends.cudnn.benchmark = False
         a, b = (torch.randn(size, size, device=how.device, dtype=dtype) for _ in range(2))
         product = 2 * size**3 / min(timed(lambda: a @ b, how.device, 5))
-        best, each = speed.best_rate(how.device, dtype, batch, repeats, kinds)
+        best, each = floors.best_rate(how.device, dtype, batch, repeats, kinds)
         return {
             "matrix_tflops": product / 1e12,
             "convolution_tflops": best / 1e12,
@@ -219,7 +220,7 @@ def bandwidth(how) -> float:
 # ---- steps ---------------------------------------------------------------------------------------
 def steps(name: str, rows: dict, how, tell) -> None:
     """Median seconds and peak memory of a training step, on one batch that lies on the device."""
-    speed.offline()
+    speed_cases.offline()
     recipe = preset(name, how)
     start = time.perf_counter()
     clip, _, loaded = pairs_of(recipe, how)
@@ -228,7 +229,7 @@ def steps(name: str, rows: dict, how, tell) -> None:
     tell({"facts": {"views": views, "opening_seconds": time.perf_counter() - start}})
     start = time.perf_counter()
     loaded(1)
-    need = speed.flops(recipe, views)["step"]
+    need = floors.flops(recipe, views)["step"]
     tell({"facts": {"loading_seconds": time.perf_counter() - start, "gflop": need / 1e9}})
     there = batch.to(how.device)
 
@@ -247,7 +248,7 @@ def steps(name: str, rows: dict, how, tell) -> None:
             "seconds": statistics.median(seconds),
             "slowest": max(seconds),
             "first_step_seconds": first,
-            "peak_gb": speed.peak(),
+            "peak_gb": floors.peak(),
         }
 
     guarded(rows, measure, tell)
@@ -281,7 +282,7 @@ def compiled_paper(how, tell) -> None:
 # ---- tracking ------------------------------------------------------------------------------------
 def track(how, tell) -> None:
     """Frame sets a second: the verb's function with all that it decodes, and the networks alone."""
-    speed.offline()
+    speed_cases.offline()
     samples = Path(__file__).parents[1] / "data_samples"
     clip = little() if how.tiny else open_clip(samples / "rat" / "test")
     with tempfile.TemporaryDirectory() as place:
@@ -324,7 +325,7 @@ def tracked(model, recipe: Recipe, part, how) -> dict:
         "sets_per_second": count / seconds,
         "networks_sets_per_second": 8 / alone,
         "loading_sets_per_second": 8 / loading,
-        "peak_gb": speed.peak(),
+        "peak_gb": floors.peak(),
     }
 
 

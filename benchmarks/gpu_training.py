@@ -4,7 +4,8 @@ import itertools
 import time
 from pathlib import Path
 
-import speed
+import floors
+import speed_cases
 import torch
 from gpu_measures import TINY
 
@@ -46,7 +47,7 @@ def parts_of(folder: Path | None, tiny: bool) -> tuple[SurveyedClip, SurveyedCli
 def training(how, tell) -> None:
     """`lean` trained until the time is nearly up, then scored as `evaluate` does it."""
     end = time.monotonic() + how.seconds
-    speed.offline()
+    speed_cases.offline()
     started = time.perf_counter()
     plain = parts_of(how.clip, how.tiny)
     recipe = altered(RECIPES["lean"], how.set)
@@ -107,6 +108,6 @@ def train_until(run, part: SurveyedClip, end: float, how) -> dict:
         "training_seconds": seconds,
         "steps_per_second": run.step / seconds,
         "batch": run.recipe.data.batch,
-        "peak_gb": speed.peak(),
+        "peak_gb": floors.peak(),
         "last_losses": {k: sum(x.get(k, 0.0) for x in last) / len(last) for k in last[-1]},
     }

@@ -55,6 +55,30 @@ def test_every_session_is_a_row_with_its_remedy(lab, monkeypatch, capsys):
     assert rows[1].on_animal == pytest.approx(float(good["on_animal"]), rel=1e-3)
 
 
+def test_what_is_remembered_is_of_one_track_one_recording_and_the_same_columns(lab, monkeypatch):
+    asked, known = [], CohortRow("good", on_animal=0.9, film="films/good.mp4")
+    (lab / "again" / "films").mkdir(parents=True)
+    (lab / "again" / "films" / "good.mp4").touch()
+    monkeypatch.setattr(cohort_run, "measured", lambda about, *_: asked.append(about) or known)
+    path = lab / "tracks" / "good" / "keypoints.npz"
+    about = {"name": "good", "verdict": "pass", "fingerprint": "of monday"}
+
+    def measured_anew(about):
+        asked.clear()
+        row = cohort_run._remembered(about, path.parent, lab / "again")
+        assert row.on_animal == 0.9 and row.name == "good"
+        return bool(asked)
+
+    assert measured_anew(about) and not measured_anew(about)
+    assert measured_anew(about | {"fingerprint": "of tuesday"})
+    assert not measured_anew(about | {"fingerprint": "of tuesday"})
+    memory = lab / "again" / "rows" / "good.json"
+    memory.write_text(memory.read_text().replace('"turning"', '"spinning"'))  # another version's
+    assert measured_anew(about | {"fingerprint": "of tuesday"})
+    memory.write_text('{"name": "good", "track": "of a version before"}')
+    assert measured_anew(about) and not measured_anew(about)
+
+
 def test_a_track_of_another_length_is_a_row_that_says_so(lab, tmp_path):
     world = torch.rand(7, 4, 3)
     skeleton = figure(1).skeleton

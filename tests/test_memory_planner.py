@@ -235,7 +235,7 @@ def test_ahead_ends_with_its_source_and_hands_on_errors():
 def test_lean_costs_a_sixth_of_the_paper():
     sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
     try:
-        from speed import flops
+        from floors import flops
     finally:
         sys.path.pop(0)
     pixels = dict(

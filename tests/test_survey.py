@@ -1,5 +1,6 @@
 """Survey: where the animal is, without a label; and plain words when nothing moves."""
 
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +161,28 @@ def test_a_survey_without_thumbnails_is_the_same_survey(clip, seen, monkeypatch)
     still = replace(clip, frames=clip.frames[[0, 20] + [0] * 38])
     with pytest.raises(ValueError, match="nothing moves"):
         survey(still, thumbs=False, background=seen.background)
+
+
+def test_thumbnails_that_are_not_kept_are_let_go(clip, monkeypatch):
+    """Some of them are kept, and as copies: a view would keep all that it is a view of."""
+    import bkind3d_lite.clips.survey as module
+
+    handed, alive, thumbs_of = [], [], module._thumbs
+
+    def in_eights(clip, raw):
+        for some in torch.cat(list(thumbs_of(clip, raw))).split(8):
+            some = some.clone()
+            handed.append(weakref.ref(some.untyped_storage()))
+            alive.append(sum(storage() is not None for storage in handed))
+            yield some
+
+    monkeypatch.setattr(module, "SAMPLED", 7)
+    monkeypatch.setattr(module, "_thumbs", in_eights)
+    survey(clip, thumbs=False)
+    assert len(handed) > 4 and max(alive) <= 2
+    alive.clear()
+    survey(clip)
+    assert max(alive) > 4
 
 
 def test_large_films_are_surveyed_small(tmp_path):

@@ -162,7 +162,8 @@ def survey(
     sampled: list[Tensor] = []
     centres: list[Tensor] = []
     for some in _thumbs(clip, raw):
-        sampled.append(some[-sum(map(len, centres)) % every :: every])
+        few = some[-sum(map(len, centres)) % every :: every]
+        sampled.append(some if thumbs else few.clone())  # a view would keep all of them
         centres.append(animal_centres(some, clip.rig, side))
     whole = replace(raw, centre=torch.cat(centres), thumbs=torch.cat(sampled))
     whole = _boxed(clip, _refuse_still(clip, whole))

@@ -87,7 +87,7 @@ class CohortRow:
 def cohort(sessions: str | Path, tracks: str | Path, out: str | Path) -> list[CohortRow]:
     """Write `cohort.html`, `cohort.csv` and a thumbnail film of each session.
 
-    Sessions whose track has not changed since the last page are not measured again.
+    Sessions whose track and recording have not changed since the last page are not measured again.
 
     Args:
         sessions: the table of `index_sessions`.
@@ -114,20 +114,23 @@ def cohort(sessions: str | Path, tracks: str | Path, out: str | Path) -> list[Co
 
 
 def _remembered(about: Mapping[str, str], folder: Path, out: Path) -> CohortRow:
-    """The row of a session, from the last time if its track is the same."""
+    """The row of a session, from the last time if track, recording and columns are the same."""
     path, memory = folder / "keypoints.npz", out / "rows" / f"{about['name']}.json"
     if about["verdict"] == FAIL or not path.is_file():
         return CohortRow(about["name"], failures=(_untracked(about),))
-    told, own = None, file_hash(path)
-    if memory.is_file():
-        told = json.loads(memory.read_text(encoding="utf-8"))
-    if told is None or told.pop("track", None) != own or not (out / told["film"]).is_file():
+    own = {
+        "track": file_hash(path),
+        "recording": about.get("fingerprint", ""),
+        "fields": [f.name for f in fields(CohortRow)],  # another version may measure more
+    }
+    told = json.loads(memory.read_text(encoding="utf-8")) if memory.is_file() else {}
+    if told.get("of") != own or not (out / told["row"]["film"]).is_file():
         row = measured(about, folder, out)
-        text = json.dumps(asdict(row) | {"track": own})
+        text = json.dumps({"of": own, "row": asdict(row)})
         write_atomically(memory, lambda file: file.write_text(text, encoding="utf-8"))
         return row
-    told["failures"] = tuple(tuple(pair) for pair in told["failures"])
-    return CohortRow(**told)
+    failures = tuple(tuple(pair) for pair in told["row"]["failures"])
+    return CohortRow(**told["row"] | {"failures": failures})
 
 
 def _untracked(about: Mapping[str, str]) -> tuple[str, str]:
