@@ -69,6 +69,16 @@ VARIANTS = {
         "v2v_full": True,
         "pyramid": True,
     },
+    "a student": {
+        "lift": "integral",
+        "explain": "labels",
+        "draw": "points",
+        "perceptual": "pixels",
+        "separate": 0.0,
+        "length": 0.0,
+        "depth_cells": 4,
+        "background": False,
+    },
 }
 HERE = Path(__file__).parent
 
@@ -130,7 +140,7 @@ def test_two_ranks_are_one_process_with_the_double_batch(told, name):
     assert one["losses"] == pytest.approx(two["losses"], rel=1e-6), (
         "what is logged is the mean over ranks"
     )
-    assert (one["means"]["length.average"] > 0).all()
+    assert name == "a student" or (one["means"]["length.average"] > 0).all()
 
 
 def test_the_ranks_share_the_pairs_of_one_process():

@@ -418,6 +418,17 @@ def test_occluders_cover_a_part_and_the_same_draws_the_same_part():
     assert once.min() > -1e-6 and once.max() < 1 + 1e-6
 
 
+def test_the_share_of_crops_that_are_covered_is_the_recipes(taught):
+    recipe = fitted_to_labels(SMALL.with_(occlude_share=0.5), taught)
+    picks, draw = (torch.arange(4), torch.zeros(4, dtype=torch.long)), draws(4)
+    draw[:, 7] = torch.tensor([0.1, 0.4, 0.6, 0.9])
+    plain, pasted = (
+        labelled_batch(taught, picks, recipe, draw, bank).now
+        for bank in (None, Occluders(blobs(6)))
+    )
+    assert (plain != pasted).flatten(1).any(1).tolist() == [True, True, False, False]
+
+
 def voc(folder, truncated="0"):
     """A tree as VOC has it, with one square object."""
     for name in ("Annotations", "JPEGImages", "SegmentationObject"):

@@ -104,7 +104,7 @@ def main():
             noise = 2 * args.seed + PARTS.index(part)
             films = [folder / part / f"{camera.name}.mp4" for camera in cameras]
             jobs += [
-                (clip.name, args.size, index, poses, noise, film, args.every, args.bare)
+                (clip.name, args.size, index, poses, noise, film, args.every, args.bare, args.look)
                 for index, film in enumerate(films)
                 if not args.cameras or index + 1 in args.cameras
             ]
@@ -153,6 +153,8 @@ def arguments():
     )
     bare = "no shadows and reflections: four times faster"
     parser.add_argument("--bare", action="store_true", help=bare)
+    look = "other colours of everything, a number for each choice (default: the samples')"
+    parser.add_argument("--look", type=int, help=look)
     parser.add_argument("--dry", action="store_true", help="truth, acts and calibration only")
     args = parser.parse_args()
     if args.deck:

@@ -27,7 +27,7 @@ FEWEST_LABELLED = 0.7  # share of a picture's joints that must be labelled for i
 DRAWS = (
     8  # random numbers that change a picture: tilt, zoom, two of nudge, three of tint, occlusion
 )
-UNCHANGED = LessonRecipe(tilt=0.0, zoom=0.0, nudge=0.0, tint=0.0)
+UNCHANGED = LessonRecipe(tilt=0.0, zoom=0.0, nudge=0.0, tint=0.0, occlude_share=1.0)
 
 
 # ---- what is taught ------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def labelled_batch(
         picks: (N,) times and (N,) views of the pictures.
         recipe: `fitted_to_labels`; how large crops are, and how far they are changed.
         draws: (N, DRAWS) in [0, 1] that change them; None: unchanged.
-        occlude: pastes things over them.
+        occlude: pastes things over the recipe's share of them.
 
     Returns:
         Images (N, 1, 3, h, w) in [0, 1]; their cameras; `centre`, the roots (N, 3); labels
@@ -242,7 +242,8 @@ def labelled_batch(
     images = cut_turned(clip, picks, Window(corner, wider), recipe.data.image_wh, angle)
     images = (images * (1 + own.tint * change[:, 4:7, None, None])).clamp(0, 1)
     if occlude is not None and draws is not None:
-        images = occlude(images, draws[:, 7])
+        hidden = draws[:, 7] <= own.occlude_share
+        images[hidden] = occlude(images[hidden], draws[hidden, 7])
     seen = rig.cropped(corner, wider, recipe.data.image_wh)
     away = seen.cam_from_world(world) - seen.cam_from_world(root[:, None])
     depth = away[..., 2:] / (side / 2) / grow[:, None, None, None]

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..image_plane import image_plane
-from .clip import MultiViewClip
+from .clip import MultiViewClip, Survey
 from .survey import survey_views
 from .videos import Frames
 
@@ -88,11 +88,12 @@ def picture_clip(path: str | Path, box: Sequence[float] | None = None) -> MultiV
     )
 
 
-def body_boxes(clip: MultiViewClip) -> Tensor:
+def body_boxes(clip: MultiViewClip, survey: Survey | None = None) -> Tensor:
     """Where the body is in every picture: the clip's boxes, else the largest piece of foreground.
 
     Args:
         clip: of static cameras, if it has no boxes.
+        survey: of it, with `thumbs`; None: made here.
 
     Returns:
         (T, V, 4) x, y, width, height in pixels; where nothing stands out, of the nearest frame in
@@ -104,7 +105,7 @@ def body_boxes(clip: MultiViewClip) -> Tensor:
     if clip.boxes is not None:
         return clip.boxes[:, None]
     try:
-        thumbs = survey_views(clip).thumbs
+        thumbs = (survey or survey_views(clip)).thumbs
     except ValueError as error:
         raise ValueError(f"{error} (or say where the body is in boxes.csv)") from error
     scale = torch.tensor(clip.rig.wh) / torch.tensor(thumbs.shape[:-3:-1])

@@ -88,6 +88,7 @@ RANGES: dict[str, Range] = {
     "zoom": Range(0, 0.9),
     "nudge": Range(0, 1),
     "tint": Range(0, 1),
+    "occlude_share": Range(0, 1),
 }
 
 

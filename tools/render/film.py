@@ -10,13 +10,15 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from render.rig import grind
-from render.scene import SHOWN
+from render.scene import SHOWN, repaint
 
 
-def compile_scene(clip, cameras):
+def compile_scene(clip, cameras, look=None):
     """The clip's model with its cameras, and the camera's lenses."""
     lenses = [grind(camera) for camera in cameras]
     spec = clip.scene(max(lens.side for lens in lenses))
+    if look is not None:
+        repaint(spec, look)
     for camera, lens in zip(cameras, lenses):
         # MuJoCo's cameras look along -z with y up.
         turn = camera.rotation.T @ np.diag([1, -1, -1])
@@ -32,12 +34,12 @@ def compile_scene(clip, cameras):
 class Eye:
     """One camera: pose in, image (H, W, 3) uint8 out.
 
-    bare: without shadows and reflections, four times faster.
+    bare: without shadows and reflections, four times faster; look: in colours of that number.
     """
 
-    def __init__(self, clip, cameras, index, bare=False):
+    def __init__(self, clip, cameras, index, bare=False, look=None):
         self.camera, self.look = cameras[index], clip.looks[cameras[index].name]
-        self.model, lenses = compile_scene(clip, cameras)
+        self.model, lenses = compile_scene(clip, cameras, look)
         self.lens = lenses[index]
         self.data = mujoco.MjData(self.model)
         self.renderer = mujoco.Renderer(self.model, self.lens.side, self.lens.side)
@@ -75,13 +77,13 @@ def vignette(size):
     return (1 - 0.10 * (x * x + y * y))[..., None].astype(np.float32)
 
 
-def shoot(clip, size, index, poses, seed, path, every=1, bare=False):
+def shoot(clip, size, index, poses, seed, path, every=1, bare=False, look=None):
     """Film all poses (T, nq) with one camera into an H.264 file, written atomically.
 
     They are every so many frames of the clip's rate.
     """
     cameras = clip.cameras(size)
-    eye = Eye(clip, cameras, index, bare)
+    eye = Eye(clip, cameras, index, bare, look)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.part.mp4")

@@ -83,6 +83,15 @@ def add_texture(spec, name, image, repeat=(1, 1), uniform=False):
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
 
 
+def repaint(spec, look):
+    """Other colours by chance, a number for each choice of them; equal ones stay equal."""
+    rng, known = np.random.default_rng(look), {}
+    for thing in [*spec.geoms, *spec.materials]:
+        old = tuple(np.round(thing.rgba[:3], 3))
+        drawn = known.setdefault(old, rng.uniform(0, 1, 3))
+        thing.rgba = [*(0.6 * np.array(old) + 0.4 * drawn), thing.rgba[3]]
+
+
 def cloud(rng, side, scales):
     """Periodic noise (side, side) of unit deviation, a sum over blob sizes in pixels."""
     total = 0
