@@ -129,6 +129,7 @@ def test_the_film_plays_with_the_network_cut_off(browser, clip, tmp_path):
         ActionChains(browser).move_to_element(play).click().perform()
         at = browser.execute_script(ACTIVE)
         until(lambda: browser.execute_script(ACTIVE) != at, 30, "film that plays")
+        _by_keys(browser)
         failed = [e["message"] for e in browser.get_log("browser") if e["level"] == "SEVERE"]
         assert not failed
     finally:
@@ -136,6 +137,37 @@ def test_the_film_plays_with_the_network_cut_off(browser, clip, tmp_path):
             "Network.emulateNetworkConditions",
             dict(offline, offline=False, downloadThroughput=-1, uploadThroughput=-1),
         )
+
+
+FOCUSED = """const e = document.activeElement;
+return [e.getAttribute("role"), e.getAttribute("aria-label"), e.getAttribute("aria-valuenow")]"""
+
+
+def _by_keys(browser):
+    """The film is stopped, and stepped from its end, by somebody who has a keyboard alone."""
+    from selenium.webdriver import ActionChains, Keys
+
+    def press(key, shift=False):
+        with_ = ActionChains(browser)
+        with_ = (
+            with_.key_down(Keys.SHIFT).send_keys(key).key_up(Keys.SHIFT)
+            if shift
+            else (with_.send_keys(key))
+        )
+        with_.perform()
+        return browser.execute_script(FOCUSED)
+
+    last = browser.execute_script(ACTIVE.replace("active", "steps.length - 1"))
+    role, said, _ = press(Keys.TAB)  # from the button that plays, which was clicked
+    assert role == "button" and "pause" in said
+    press(Keys.ENTER)
+    assert [press(Keys.TAB, shift=True)[0] for _ in range(3)] == ["button", "slider", "application"]
+    assert press(Keys.TAB)[0] == "slider"
+    press(Keys.END)
+    until(lambda: browser.execute_script(ACTIVE) == last, 20, "end of the film by a key")
+    assert press(Keys.ARROW_LEFT)[0] == "slider"  # Plotly drew anew, and the keyboard is there
+    until(lambda: browser.execute_script(ACTIVE) == last - 1, 20, "step back by a key")
+    until(lambda: browser.execute_script(FOCUSED)[2] == str(last - 1), 20, "number that is said")
 
 
 # ---- JupyterLab ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -14,8 +15,12 @@ from PIL import Image
 
 from bkind3d_lite.lab.notebook_pages import PLOTLY, portable, undescribed
 from bkind3d_lite.lab.notebook_tools import run
+from bkind3d_lite.viz import save_html
 from bkind3d_lite.viz.descriptions import described, in_words
 from bkind3d_lite.viz.notebook_figures import CYCLE, INK, figure_html
+from bkind3d_lite.viz.report_page import write_report
+from bkind3d_lite.workflows.cohort_page import MEASURES, write_cohort_page
+from bkind3d_lite.workflows.sweep_page import write_sweep_page
 
 LESSON = """from bkind3d_lite.viz.notebook_figures import accessible
 assert accessible()
@@ -76,6 +81,44 @@ def test_what_was_told_is_said(figure):
 def test_a_part_of_a_page_holds_no_tag_of_the_figure():
     html = figure_html(go.Figure(go.Scatter(y=[1], name="</script><script>alert(1)")), 'a"b')
     assert html.count("</script>") == 1 and "alert(1)<" not in html and 'id="a&quot;b"' in html
+
+
+def test_a_saved_page_says_what_it_shows_and_how_keys_move_it(tmp_path):
+    figure = go.Figure(go.Scatter3d(x=[0], y=[0], z=[0], name="rat"), layout_title_text="A walk")
+    still = save_html(figure, tmp_path / "still.html").read_text(encoding="utf-8")
+    figure.frames = [go.Frame(name="0"), go.Frame(name="1")]
+    film = save_html(figure, tmp_path / "film.html").read_text(encoding="utf-8")
+    for page, keys in ((still, "turn it."), (film, "space plays or pauses; ")):
+        label = re.search(
+            r'class="described" role="application" tabindex="0" aria-label="(.*?)"', page
+        )
+        assert label[1].startswith("A walk. a set of points or lines in space: rat")
+        assert keys in label[1] and ":focus-visible" in page
+
+
+def wordless(page: str) -> list[str]:
+    """Pictures, films and drawings of a page without words, and tables that keys cannot scroll."""
+    tags = re.findall(r"<(?:img|video|svg|div class=.?wide)\b[^>]*>", page)
+    said = re.compile(r"""(?:alt|aria-label)="[^"]+\"""")
+    return [t for t in tags if not said.search(t) or ("wide" in t and "tabindex" not in t)]
+
+
+def test_pages_of_runs_have_words_for_all_that_they_show(tmp_path):
+    (tmp_path / "overlay.mp4").touch()
+    shown = {"Two frames.": np.zeros((4, 4, 3), np.uint8)}
+    rows = [{"name": 'a"b', "film": "a.mp4", "keypoints": 2, "failures": ()}]
+    rows[0] |= dict.fromkeys(MEASURES, 1.0)
+    trial = {"number": 3, "state": "complete", "score": 0.5, "values": {}, "terms": {}}
+    trial |= {"curve": [(0, 0.1), (9, 0.5)], "picture": "3.jpg"}
+    pages = [
+        write_report(tmp_path, {}, shown),
+        write_cohort_page(tmp_path / "cohort.html", rows),
+        write_sweep_page(tmp_path / "sweep.html", [trial]),
+    ]
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    assert [wordless(text) for text in texts] == [[], [], []]
+    assert [len(re.findall("<(?:img|video|svg)", text)) for text in texts] == [2, 1, 2]
+    assert wordless('<img src="a">') and wordless('<img alt="" src="a">')
 
 
 def test_the_ink_is_read_on_white_and_on_black():

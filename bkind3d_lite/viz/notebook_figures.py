@@ -18,13 +18,14 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from matplotlib.figure import Figure
 from plotly.io.base_renderers import PlotlyRenderer
-from plotly.offline import get_plotlyjs_version
+from plotly.offline import get_plotlyjs, get_plotlyjs_version
 
 from .colours import SAFE
 from .descriptions import in_words
 
 _MIME = "application/vnd.plotly.v1+json"
-CONFIG = dict(responsive=True, displaylogo=False, plotlyServerURL="", scrollZoom=False)
+# Plotly's, without its button that would send a figure to its server
+CONFIG = dict(responsive=True, displaylogo=False, showSendToCloud=False, scrollZoom=False)
 INK = "#767676"  # 4.5 : 1 on white, 4.6 : 1 on black: the one grey that passes on both
 CYCLE = [colour for colour in SAFE if colour != SAFE[3]]  # yellow is lost on white
 _SCALES = "text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"
@@ -37,10 +38,21 @@ STYLE: Any = {
     "axes.prop_cycle": f"cycler(color={CYCLE})",
     **{f"axes3d.{a}axis.panecolor": (0.5, 0.5, 0.5, 0.08) for a in "xyz"},
     **dict.fromkeys(_SCALES, INK),
+    **{f"boxplot.{part}props.color": INK for part in ("box", "whisker", "cap")},
 }
 SPACE = {"scatter3d", "mesh3d", "surface", "isosurface", "volume", "cone"}
 KEYS = " Keys: left and right {}."
-TURN, FILM = "turn it", "step through the film, space plays or pauses; with shift they turn it"
+TURN_KEYS = "turn it"
+FILM_KEYS = (
+    "step through the film, home and end go to its ends, space plays or pauses; "
+    "with shift left and right turn it"
+)
+# Where the keyboard is; Plotly draws its buttons and the slider's grip as SVG, with colours inside.
+KEYBOARD_STYLE = """<style>
+.described:focus-visible { outline: 3px solid #0072B2; outline-offset: -3px }
+.described :focus { outline: none } .described [role=button]:focus-visible rect,
+.described [role=slider]:focus-visible { stroke: #0072B2 !important; stroke-width: 4px !important }
+</style>"""
 # Plotly's script is taken from the first of the `sources` that answers, once a page.
 SCRIPT = """(script => {
   const box = script.previousElementSibling, figure = %(figure)s;
@@ -58,24 +70,40 @@ SCRIPT = """(script => {
     } };
   let plays = false;
   const press = event => {
-    const way = {ArrowLeft: -1, ArrowRight: 1}[event.key];
-    if (event.target !== box || !(way || event.key === " ")) return;
-    if (way && (event.shiftKey || !names.length)) turn(0.15 * way);
-    else if (way) go([names[Math.min(names.length - 1, Math.max(0, way +
-      (box.layout.sliders?.[0]?.active || 0)))]], still);
+    const key = event.key, way = {ArrowLeft: -1, ArrowRight: 1}[key];
+    const button = event.target.closest?.(".updatemenu-button"), last = names.length - 1;
+    if (button && (key === " " || key === "Enter")) button.dispatchEvent(new MouseEvent("click"));
+    else if (button || !(way || key === " " || (names.length && /^(Home|End)$/.test(key)))) return;
+    else if (way && (event.shiftKey || !names.length)) turn(0.15 * way);
+    else if (way) go([names[Math.min(last, Math.max(0, way + at()))]], still);
+    else if (key !== " ") go([names[key === "End" ? last : 0]], still);
     else if (names.length) go((plays = !plays) ? null : [null], {...still, duration: 60});
     event.preventDefault();
   };
+  const at = () => box.layout.sliders?.[0]?.active || 0;
+  const reach = (part, said) => { part.setAttribute("tabindex", 0);
+    for (const name in said) part.setAttribute(name, said[name]); };
+  const dress = () => { for (const part of box.querySelectorAll(".updatemenu-button"))
+      reach(part, {role: "button", "aria-label": part.textContent.trim()});
+    for (const part of box.querySelectorAll(".slider-grip-rect"))
+      reach(part, {role: "slider", "aria-label": "moment", "aria-valuemin": 0,
+        "aria-valuemax": names.length - 1, "aria-valuenow": at(),
+        "aria-valuetext": box.layout.sliders[0].steps[at()]?.label}); };
   window.plotlyIsThere.then(() => { box.textContent = "";
     return Plotly.newPlot(box, figure.data, figure.layout, %(config)s); }).then(() => {
-    box.addEventListener("keydown", press);
+    box.addEventListener("keydown", press); dress();
+    box.on("plotly_afterplot", dress); box.on("plotly_sliderchange", dress);
     return names.length ? Plotly.addFrames(box, figure.frames) : null; });
 })(document.currentScript)"""
 
 
 # ---- HTML ----------------------------------------------------------------------------------------
 def figure_html(
-    figure: go.Figure | dict, name: str = "", height: str = "450px", sources: Sequence[str] = ()
+    figure: go.Figure | dict,
+    name: str = "",
+    height: str = "450px",
+    sources: Sequence[str] = (),
+    **config: Any,
 ) -> str:
     """A Plotly figure as a part of any page; while its script is not there, its words stand there.
 
@@ -84,6 +112,7 @@ def figure_html(
         name: of the element.
         height: of the figure where it has none itself.
         sources: addresses of Plotly's script (default: beside the page, then Plotly's server).
+        **config: of Plotly, where it is not `CONFIG`.
 
     Returns:
         HTML.
@@ -92,16 +121,32 @@ def figure_html(
     made = {key: made[key] for key in ("data", "layout", "frames") if made.get(key) is not None}
     words, layout = in_words(made), made.get("layout", {})
     scene = any(trace.get("type") in SPACE for trace in made.get("data", ()))
-    keys = KEYS.format(FILM) if made.get("frames") else KEYS.format(TURN) if scene else ""
+    keys = KEYS.format(FILM_KEYS) if made.get("frames") else KEYS.format(TURN_KEYS) if scene else ""
     server = f"https://cdn.plot.ly/plotly-{get_plotlyjs_version()}.min.js"
-    parts = dict(figure=made, sources=list(sources or ["plotly.min.js", server]), config=CONFIG)
+    places = list(sources or ["plotly.min.js", server])
+    parts = dict(figure=made, sources=places, config=CONFIG | config)
     texts = {key: json.dumps(part).replace("<", "\\u003c") for key, part in parts.items()}
     tall = f"{layout['height']}px" if layout.get("height") else height
     label, place = escape(words + keys), f' id="{escape(name)}"' if name else ""
     role = "application" if keys else "img"
     head = f'<div class="described" role="{role}" tabindex="0"{place} aria-label="{label}"'
     box = f'{head} style="width:100%;height:{tall}">{escape(words)}</div>'
-    return f"<div>{box}<script>{SCRIPT % texts}</script></div>"
+    return f"<div>{KEYBOARD_STYLE}{box}<script>{SCRIPT % texts}</script></div>"
+
+
+def alone_html(figure: go.Figure, height: str = "450px", **config: Any) -> str:
+    """A Plotly figure together with Plotly's script, for a page that has nothing beside it.
+
+    Args:
+        figure: of Plotly.
+        height: of the figure where it has none itself.
+        **config: of Plotly, where it is not `CONFIG`.
+
+    Returns:
+        HTML.
+    """
+    part = figure_html(figure, height=height, sources=["plotly.min.js"], **config)
+    return f"<script>{get_plotlyjs()}</script>{part}"
 
 
 def image_html(png: str, words: str) -> str:
@@ -167,7 +212,7 @@ def accessible() -> bool:
     shell = get_ipython()
     if not hasattr(shell, "kernel"):
         return False
-    pio.renderers["described"] = DescribedRenderer()
+    pio.renderers["described"] = DescribedRenderer(dict(showSendToCloud=False))
     pio.renderers.default = "described"
     shell.run_line_magic("matplotlib", "inline")
     formatter = shell.display_formatter

@@ -37,6 +37,7 @@ from .traces import (
 )
 
 PIXELS = 112  # width of a view beside the skeleton
+ALONE, BESIDE = 1.4, 1.0  # width over height of the scene, alone and beside views, on a narrow page
 
 
 def movie(
@@ -87,7 +88,9 @@ def movie(
     figure = scene(drawn, panel.first, still, unit=track.unit, **look)
     figure.frames = _frames(parts, panel, decimals)
     far = box_about(*places(cameras), near.T) if cameras else near
-    controls = _controls(figure, _shown_at(track, every), theme, near, far)
+    wide = BESIDE if panel.frames else ALONE
+    figure.update_layout(scene_camera=first_look(near, wide))
+    controls = _controls(figure, _shown_at(track, every), theme, near, far, wide=wide)
     return figure.update_layout(margin_b=10, **panel.layout, **controls)
 
 
@@ -300,7 +303,11 @@ def _shown_at(track: Track | Track2D, every: int) -> tuple[list[float], float]:
 
 
 def _controls(
-    figure: go.Figure, shown_at: tuple[list[float], float], theme: str, *boxes: np.ndarray
+    figure: go.Figure,
+    shown_at: tuple[list[float], float],
+    theme: str,
+    *boxes: np.ndarray,
+    wide: float = ALONE,
 ) -> dict[str, list[dict]]:
     """Play and pause, a slider over the frames, and (of two boxes) two buttons: animal, or rig."""
     (seconds, pause), ink = shown_at, THEMES[theme][1]
@@ -309,7 +316,7 @@ def _controls(
         dict(label="❚❚ pause", method="animate", args=_go_to([None], 0)),
     ]
     looks = [
-        dict(label=label, method="relayout", args=_look_at(box))
+        dict(label=label, method="relayout", args=_look_at(box, wide))
         for label, box in zip(("animal", "cameras"), boxes)
     ]
     steps = [
@@ -327,10 +334,10 @@ def _go_to(frame: list | None, pause: float) -> list:
     return [frame, dict(mode="immediate", fromcurrent=True, transition=still, frame=moment)]
 
 
-def _look_at(ranges: np.ndarray) -> list[dict]:
+def _look_at(ranges: np.ndarray, wide: float) -> list[dict]:
     """Arguments of Plotly's `relayout`: the axes and the camera of another box."""
     axes = {f"scene.{a}axis.range": r.round(3).tolist() for a, r in zip("xyz", ranges)}
-    space = {"scene.camera": first_look(ranges), "scene.aspectratio": proportions(ranges)}
+    space = {"scene.camera": first_look(ranges, wide), "scene.aspectratio": proportions(ranges)}
     return [axes | space]
 
 

@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 
 from ..files import write_atomically
 from .colours import GREY, SAFE
+from .notebook_figures import alone_html
 from .overlays import data_uri
 from .traces import Points, array
 
@@ -58,18 +59,19 @@ def box_about(*points: Points, percent: float = 0.0, margin: float = 0.08) -> np
     return np.stack([(low + high) / 2 - half, (low + high) / 2 + half], 1)
 
 
-def first_look(ranges: np.ndarray) -> dict[str, dict]:
+def first_look(ranges: np.ndarray, width: float = 1.4) -> dict[str, dict]:
     """A camera above and aside, near enough for the box to fill the scene.
 
     Args:
         ranges: (3, 2) of the axes.
+        width: of the scene on the page, as a multiple of its height.
 
     Returns:
         A Plotly scene's `camera`.
     """
     ex, ey, ez = proportions(ranges).values()
     # what the box measures up and across, from there
-    up, across = 0.89 * ez + 0.45 * math.hypot(ex, ey), 0.7 * (0.78 * ex + 0.62 * ey)
+    up, across = 0.89 * ez + 0.45 * math.hypot(ex, ey), (0.78 * ex + 0.62 * ey) / width
     x, y, z = 1.41 * max(up, across) * np.array([0.56, -0.70, 0.45])
     return dict(eye=dict(x=x, y=y, z=z), center=dict(x=0, y=0, z=-0.14), up=dict(x=0, y=0, z=1))
 
@@ -262,7 +264,8 @@ def picture(
 def save_html(figure: go.Figure, path: str | Path) -> Path:
     """Write one self-contained page that fills the window, light or dark as the system is.
 
-    Plotly's script is included: the page needs no network.
+    Plotly's script is included: the page needs no network. It says in words what it shows, and
+    keys turn and play it.
 
     Args:
         figure: of `scene`, `picture` or `movie`.
@@ -271,10 +274,7 @@ def save_html(figure: go.Figure, path: str | Path) -> Path:
     Returns:
         The path.
     """
-    config = dict(responsive=True, displaylogo=False, plotlyServerURL="", scrollZoom=True)
     free = go.Figure(figure).update_layout(height=None)
-    body = free.to_html(
-        config, full_html=False, include_plotlyjs=True, default_height="100vh", auto_play=False
-    )
+    body = alone_html(free, "100vh", scrollZoom=True)
     page = PAGE.format(title=escape(figure.layout.title.text or "3D skeleton"), figure=body)
     return write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))

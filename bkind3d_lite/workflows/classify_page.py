@@ -10,7 +10,7 @@ import numpy as np
 
 from ..files import write_atomically
 from ..viz.behaviour_plots import behaviour_figure, confusion, ethogram, precision_recall
-from ..viz.report_page import PAGE_STYLE, embedded
+from ..viz.report_page import PAGE_HEAD, PAGE_STYLE, embedded, scrolled
 from .classify_rows import ClassifyRow, LabelledPart, row_cells, row_heads
 
 MOST_STRIPS = 6  # test recordings whose strips are drawn
@@ -59,9 +59,9 @@ def write_behaviour_page(
         )
     )
     page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Behaviour</title>'
+        f"{PAGE_HEAD}<title>Behaviour</title>"
         f"<style>{PAGE_STYLE}</style><body><main><h1>Behaviour</h1><p class=lead>{LEAD}</p>"
-        f'<div class="wide">{_table(rows)}</div>{figures}</main></body></html>'
+        f"{scrolled(_table(rows), 'scores')}{figures}</main></body></html>"
     )
     path = Path(out) / "behaviour.html"
     return write_atomically(path, lambda file: file.write_text(page, encoding="utf-8"))
@@ -69,7 +69,7 @@ def write_behaviour_page(
 
 def _table(rows: Sequence[ClassifyRow]) -> str:
     heads = row_heads(rows)
-    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
     body = "".join(f"<tr>{_line(row_cells(row, heads))}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

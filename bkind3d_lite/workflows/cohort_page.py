@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import write_atomically
-from ..viz.report_page import PAGE_HEAD, PAGE_STYLE
+from ..viz.report_page import PAGE_HEAD, PAGE_STYLE, scrolled
 
 # key of a row: (head, what it means, format, from which value on it is marked, which way)
 MEASURES: dict[str, tuple[str, str, str, float, int]] = {
@@ -61,12 +61,17 @@ for (const film of document.querySelectorAll("video")) {
   film.onmouseenter = () => film.play()
   film.onmouseleave = () => film.pause()
   film.onclick = () => film.paused ? film.play() : film.pause()
+  film.onkeydown = event => {
+    if (event.key !== " " && event.key !== "Enter") return
+    film.onclick()
+    event.preventDefault()
+  }
 }
 """
 COHORT_LEAD = (
     "Measured without labels, on moments spread over each session. On animal does not say who is "
     "who; R2 body and turning say whether the figure turns with the animal, if it goes anywhere. "
-    "A click on a head sorts; a film plays under the pointer."
+    "A click on a head sorts; a film plays under the pointer, or by space where the keyboard is."
 )
 
 
@@ -108,10 +113,11 @@ def sorting_page(
     Returns:
         The HTML.
     """
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
     return (
         f"{PAGE_HEAD}<title>{title}</title><style>{PAGE_STYLE}{COHORT_CELLS}{style}</style>"
-        f"<body><main><h1>{title}</h1><p>{summary}</p><p class=lead>{lead}</p><div class=wide>"
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div></main>"
+        f"<body><main><h1>{title}</h1><p>{summary}</p><p class=lead>{lead}</p>"
+        f"{scrolled(table, summary)}</main>"
         f"<script>{SORTING}</script></body></html>"
     )
 
@@ -125,7 +131,8 @@ def _line(row: Mapping[str, Any]) -> str:
     name = escape(row["name"])
     cells = [f'<td class="name" data-value="{name}">{name}']
     source = f'src="{escape(row["film"])}" loop muted playsinline preload="metadata" tabindex="0"'
-    cells.append(f"<td><video {source}></video>" if row["film"] else "<td>")
+    words = f'role="button" aria-label="film of {name}, plays or pauses"'
+    cells.append(f"<td><video {source} {words}></video>" if row["film"] else "<td>")
     cells += [_value(row, key) for key in MEASURES]
     wrong = "<br>".join(
         f"<b>{escape(what)}</b> <span>{escape(remedy)}</span>" for what, remedy in row["failures"]

@@ -18,8 +18,9 @@ from ..clips.clip import MultiViewClip, Survey
 from ..clips.rig_checks import FAIL
 from ..clips.survey import animal_centres
 from ..files import refuse_unwritable, write_atomically
+from ..viz.notebook_figures import alone_html
 from ..viz.overlays import mosaic, overlay, stroke
-from ..viz.report_page import PAGE_STYLE, embedded
+from ..viz.report_page import PAGE_HEAD, PAGE_STYLE, embedded
 from ..viz.run_images import placement_sheet
 from ..viz.scenes import scene
 from ..viz.traces import cube, rig_traces, trail
@@ -31,10 +32,6 @@ CENTRE = "#F0E442"  # the silhouette's centre
 EXPECTED = "#56B4E9"  # where the other views say it is
 EPIPOLAR = "#D55E00"  # the first view's ray
 SCALE = 2  # of the sheet's tiles
-HEAD = (
-    '<!doctype html><html lang="en"><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
-)
 CELLS = "td{white-space:normal!important;text-align:left!important;vertical-align:top}"
 
 
@@ -229,7 +226,7 @@ def write_page(diagnosis: Diagnosis, path: str | Path) -> Path:
 def _head(diagnosis: Diagnosis) -> str:
     name = escape(Path(diagnosis.folder).name)
     return (
-        f"{HEAD}{_mark(diagnosis.folder)}<title>Doctor: {name}</title>"
+        f"{PAGE_HEAD}{_mark(diagnosis.folder)}<title>Doctor: {name}</title>"
         f"<style>{PAGE_STYLE}{CELLS}</style>"
         f'<body><main><h1>{name}</h1><p class="lead">{VERDICT[diagnosis.state]}</p>'
         f"{diagnosis.table()}"
@@ -268,4 +265,4 @@ def _cameras(diagnosis: Diagnosis) -> str:
     if diagnosis.clip is None or broken or not diagnosis.clip.rig.calibrated:
         return ""
     figure = placement_figure(diagnosis.clip, diagnosis.survey, diagnosis.prescribed)
-    return "<h2>The cameras</h2>" + figure.to_html(full_html=False, include_plotlyjs=True)
+    return "<h2>The cameras</h2>" + alone_html(figure)

@@ -49,7 +49,8 @@ def _trial_line(row: Mapping[str, Any]) -> str:
     cells.append(_number(row["score"], "<b>{:.3f}</b>"))
     cells += [_number(row["values"].get(name), "{:.3g}") for name in SWEPT]
     cells += [_number(row["terms"].get(name), "{:.2f}") for name in TERMS]
-    picture = f'<img src="{escape(row["picture"])}" alt="">' if row["picture"] else ""
+    words = f"trial {row['number']}: the keypoints found, at three moments"
+    picture = f'<img src="{escape(row["picture"])}" alt="{words}">' if row["picture"] else ""
     return f"<tr>{''.join(cells)}<td>{_curve(row['curve'])}<td>{picture}"
 
 
@@ -65,6 +66,7 @@ def _curve(curve: Sequence[tuple[int, float]]) -> str:
     last = curve[-1][0]
     points = " ".join(f"{70 * step / last:.1f},{32 - 30 * score:.1f}" for step, score in curve)
     return (
-        '<svg width="72" height="34" role="img" aria-label="score over steps">'
+        '<svg width="72" height="34" role="img" aria-label="score over steps, from '
+        f'{curve[0][1]:.2f} to {curve[-1][1]:.2f}">'
         f'<polyline points="{points}" stroke="var(--link)" stroke-width="2"/></svg>'
     )

@@ -1,7 +1,7 @@
 """Report page: how well it went, against what, and what to doubt."""
 
 from .images import embedded, pictures, stills
-from .page import PAGE_HEAD, PAGE_STYLE, write_report
+from .page import PAGE_HEAD, PAGE_STYLE, scrolled, write_report
 from .table import cells_of, heads, score_table
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "heads",
     "pictures",
     "score_table",
+    "scrolled",
     "stills",
     "write_report",
 ]

@@ -39,7 +39,10 @@ FILES = {
     "losses.csv": "losses of every step",
     "report.json": "this report as data",
 }
-VIDEO = '<video src="overlay.mp4" controls loop muted playsinline preload="metadata"></video>'
+VIDEO = (
+    '<video src="overlay.mp4" controls loop muted playsinline preload="metadata" '
+    'aria-label="film: the views with the keypoints drawn in"></video>'
+)
 PAGE_HEAD = (
     '<!doctype html><html lang="en"><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -74,6 +77,8 @@ th, td {
 td { white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
 thead th { color: var(--dim); font-weight: 600 }
+tbody th { font-weight: inherit }
+:focus-visible { outline: 3px solid var(--link); outline-offset: 2px }
 dl {
   display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1rem;
   margin: .8rem 0; font-size: .92rem
@@ -103,13 +108,29 @@ ul.files { padding-left: 1.1rem }
 """
 
 
+def scrolled(table: str, words: str) -> str:
+    """A table that may be wider than the page: keys reach and scroll it.
+
+    Args:
+        table: as HTML.
+        words: what it holds.
+
+    Returns:
+        HTML.
+    """
+    return (
+        f'<div class="wide" role="region" tabindex="0" aria-label="{escape(words)}">{table}</div>'
+    )
+
+
 # ---- parts ---------------------------------------------------------------------------------------
 def _scores(report: Mapping) -> str:
-    head = "".join(f"<th>{escape(h)}</th>" for h in ["", *heads()])
-    body = "".join(f"<tr><td>{name}</td>{_row(cells)}</tr>" for name, cells in cells_of(report))
+    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in ["run", *heads()])
+    rows = ((f'<th scope="row">{name}</th>', cells) for name, cells in cells_of(report))
+    body = "".join(f"<tr>{name}{_row(cells)}</tr>" for name, cells in rows)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return (
-        f'<h2>Scores</h2><div class="wide">{table}</div><small>Best of a column in bold. '
+        f"<h2>Scores</h2>{scrolled(table, 'scores')}<small>Best of a column in bold. "
         "For MPJPE, PMPJPE, vs baseline and to bone less is better; for on body more is.</small>"
         + "".join(_definitions(part) for part in meanings())
         + _turning(report.get("body_bound") or {})
