@@ -83,15 +83,15 @@ def movie(
     cameras = [] if rig is None else rig_traces(rig)
     still = [_path(parts[0].points), *cameras, *_volume(centre, side)]
     panel = _Panel() if clip is None else _panel(clip, track, every, views)
-    drawn = [part.first(decimals) for part in parts]
     look: dict[str, Any] = dict(title=title, height=height, ranges=near, theme=theme)
+    drawn = [part.first(decimals) for part in parts]
     figure = scene(drawn, panel.first, still, unit=track.unit, **look)
     figure.frames = _frames(parts, panel, decimals)
     far = box_about(*places(cameras), near.T) if cameras else near
     wide = BESIDE if panel.frames else ALONE
-    figure.update_layout(scene_camera=first_look(near, wide))
     controls = _controls(figure, _shown_at(track, every), theme, near, far, wide=wide)
-    return figure.update_layout(margin_b=10, **panel.layout, **controls)
+    controls |= dict(scene_camera=first_look(near, wide), margin_b=10)
+    return figure.update_layout(**panel.layout, **controls)
 
 
 def _volume(
