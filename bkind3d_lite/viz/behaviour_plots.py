@@ -72,7 +72,7 @@ def ethogram(
 
     Args:
         ax: to draw on.
-        rows: title and labels (T,) of each strip; -1: white.
+        rows: title and labels (T,) of each strip; -1: nothing.
         names: of the classes.
         fps: frames a second.
 
@@ -83,7 +83,7 @@ def ethogram(
     picture = np.full((len(rows), longest), -1)
     for strip, (_, labels) in zip(picture, rows):
         strip[: len(labels)] = labels
-    colours = ListedColormap(["#ffffff", *class_colours(names)])
+    colours = ListedColormap(["#ffffff00", *class_colours(names)])
     extent = (0.0, longest / fps, len(rows) - 0.5, -0.5)
     style = dict(aspect="auto", interpolation="nearest", cmap=colours, extent=extent)
     ax.imshow(picture, vmin=-1.5, vmax=len(names) - 0.5, **style)  # type: ignore[arg-type]

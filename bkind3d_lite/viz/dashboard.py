@@ -91,7 +91,7 @@ class Board:
         Returns:
             The figure.
         """
-        figure = plt.figure(figsize=(13, 7.4), layout="constrained")
+        figure = plt.figure(figsize=(11, 6.6), layout="constrained")
         grid = figure.add_gridspec(2, 3, width_ratios=(1.25, 1, 1))
         self._curves(figure.add_subplot(grid[0, 0]))
         self._space(figure.add_subplot(grid[1, 0], projection="3d"), step)

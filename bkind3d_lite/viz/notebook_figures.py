@@ -38,6 +38,7 @@ STYLE: Any = {
     "axes.prop_cycle": f"cycler(color={CYCLE})",
     **{f"axes3d.{a}axis.panecolor": (0.5, 0.5, 0.5, 0.08) for a in "xyz"},
     **dict.fromkeys(_SCALES, INK),
+    "grid.color": INK,
     **{f"boxplot.{part}props.color": INK for part in ("box", "whisker", "cap")},
 }
 SPACE = {"scatter3d", "mesh3d", "surface", "isosurface", "volume", "cone"}

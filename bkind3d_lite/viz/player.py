@@ -37,7 +37,7 @@ from .traces import (
 )
 
 PIXELS = 112  # width of a view beside the skeleton
-ALONE, BESIDE = 1.4, 1.0  # width over height of the scene, alone and beside views, on a narrow page
+ALONE, BESIDE = 1.15, 0.9  # width over height of the scene, alone and beside views: a narrow page
 
 
 def movie(
@@ -83,15 +83,13 @@ def movie(
     cameras = [] if rig is None else rig_traces(rig)
     still = [_path(parts[0].points), *cameras, *_volume(centre, side)]
     panel = _Panel() if clip is None else _panel(clip, track, every, views)
-    look: dict[str, Any] = dict(title=title, height=height, ranges=near, theme=theme)
     drawn = [part.first(decimals) for part in parts]
+    look: dict[str, Any] = dict(title=title, height=height, ranges=near, theme=theme)
     figure = scene(drawn, panel.first, still, unit=track.unit, **look)
     figure.frames = _frames(parts, panel, decimals)
     far = box_about(*places(cameras), near.T) if cameras else near
-    wide = BESIDE if panel.frames else ALONE
-    controls = _controls(figure, _shown_at(track, every), theme, near, far, wide=wide)
-    controls |= dict(scene_camera=first_look(near, wide), margin_b=10)
-    return figure.update_layout(**panel.layout, **controls)
+    controls = _controls(figure, _shown_at(track, every), theme, near, far, wide=panel.wide)
+    return figure.update_layout(margin_b=10, **panel.layout, **controls)
 
 
 def _volume(
@@ -192,6 +190,10 @@ class _Panel:
 
     frames: Sequence[tuple[go.Image, go.Scatter]] = ()
     layout: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def wide(self) -> float:
+        return BESIDE if self.frames else ALONE
 
     @property
     def first(self) -> list:
@@ -308,7 +310,7 @@ def _controls(
     theme: str,
     *boxes: np.ndarray,
     wide: float = ALONE,
-) -> dict[str, list[dict]]:
+) -> dict[str, Any]:
     """Play and pause, a slider over the frames, and (of two boxes) two buttons: animal, or rig."""
     (seconds, pause), ink = shown_at, THEMES[theme][1]
     play = [
@@ -324,7 +326,8 @@ def _controls(
         for t, second in enumerate(seconds)
     ]
     menus = [_buttons(play, 0.02, "left"), _buttons(looks, 0.99, "right")]
-    return dict(sliders=[_slider(steps, ink)], updatemenus=menus[: 1 + bool(looks)])
+    first: dict[str, Any] = {"scene_camera": first_look(boxes[0], wide)} if boxes else {}
+    return first | dict(sliders=[_slider(steps, ink)], updatemenus=menus[: 1 + bool(looks)])
 
 
 def _go_to(frame: list | None, pause: float) -> list:

@@ -59,12 +59,12 @@ def box_about(*points: Points, percent: float = 0.0, margin: float = 0.08) -> np
     return np.stack([(low + high) / 2 - half, (low + high) / 2 + half], 1)
 
 
-def first_look(ranges: np.ndarray, width: float = 1.4) -> dict[str, dict]:
+def first_look(ranges: np.ndarray, width: float = 1.15) -> dict[str, dict]:
     """A camera above and aside, near enough for the box to fill the scene.
 
     Args:
         ranges: (3, 2) of the axes.
-        width: of the scene on the page, as a multiple of its height.
+        width: of the scene on the page, as a multiple of its height (default: a narrow page).
 
     Returns:
         A Plotly scene's `camera`.

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from torch import Tensor
 
 from ...clips.tracks import Skeleton, Track
 from ...evaluation import KeypointRegressor, aligned_mpjpe
 from ..colours import GREY, palette, skeleton_colours
-from ..scenes import axis_ranges, scene
+from ..scenes import axis_ranges, first_look, scene
 from ..skeleton_edits import Editing
 from ..traces import bones, heading_arrow
 
@@ -68,6 +69,7 @@ class Keeping:
         axis = dict(gridcolor="rgba(128,128,128,0.25)", zeroline=False)
         return figure.update_layout(
             scene_domain_x=[0.38, 1],
+            scene_camera=first_look(np.asarray(axis_ranges(figure)), 0.7),
             xaxis=axis | dict(domain=[0.06, 0.36], title="keypoints kept"),
             margin_b=50,
             yaxis=axis | dict(title=f"PMPJPE ({self.unit})", rangemode="tozero"),

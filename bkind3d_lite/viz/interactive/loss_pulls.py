@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from textwrap import wrap
 
 import plotly.graph_objects as go
 import torch
@@ -79,7 +80,7 @@ class Pulls:
             _arrows(self.world, -self.gain * slope),
             unit="mm",
             ranges=self.ranges,
-            title=f"pull of {words}",
+            title="<br>".join(wrap(f"pull of {words}", 64)),
         )
 
 
