@@ -9,7 +9,8 @@ import torch
 from test_heading import walker
 
 from bkind3d_lite.cameras import ring as cameras_in_a_ring
-from bkind3d_lite.clips import recording_checks
+from bkind3d_lite.cameras import triangulate
+from bkind3d_lite.clips import hull_agreement, recording_checks
 from bkind3d_lite.clips.calibration_faults import (
     FITS,
     lags,
@@ -19,6 +20,7 @@ from bkind3d_lite.clips.calibration_faults import (
     silhouette_centres,
 )
 from bkind3d_lite.clips.label_checks import check_truth, coverage, dilated
+from bkind3d_lite.clips.left_out import triangulate_without_each
 from bkind3d_lite.clips.recording_checks import (
     check_agreement,
     check_background,
@@ -141,6 +143,42 @@ def test_two_of_many_cameras_are_not_hidden_by_the_good_ones():
     many = figure(24, views=9)
     check = check_agreement(replace(many, rig=swapped(many.rig, 2, 7)), survey_views(many))
     assert check.state == FAIL and "cameras cam2 and cam7 are swapped" in check.remedy, check
+
+
+def test_each_view_left_out_at_once_is_each_left_out_in_turn():
+    rig, random = cameras_in_a_ring(5), torch.Generator().manual_seed(0)
+    points = 200 * torch.rand(7, 2, 3, generator=random)
+    px = rig.px_from_world(points) + torch.rand(7, 5, 2, 2, generator=random)
+    weight = torch.rand(7, 5, 2, generator=random).round()
+    found = triangulate_without_each(rig, px, weight)
+    for v in range(5):
+        alone = weight.clone()
+        alone[:, v] = 0
+        torch.testing.assert_close(
+            found[:, v], triangulate(rig, px, alone), equal_nan=True, rtol=1e-4, atol=0.05
+        )
+    assert found.isnan().any() and found.isfinite().any()
+
+
+def test_what_the_doctor_does_grows_with_the_cameras_and_not_with_their_square(monkeypatch):
+    """Work is counted, not timed: rays that are cast by silhouettes and views that they ask."""
+    asked, met = [], hull_agreement._met
+    monkeypatch.setattr(
+        hull_agreement, "_met", lambda rig, *rest: asked.append(rig.views) or met(rig, *rest)
+    )
+    work = []
+    for views in (8, 16):
+        clip = figure(6, views=views, wh=(48, 32))
+        seen = survey_views(clip)
+        mirrored = seen.thumbs.flip(3)  # all of them: the rays do not meet, whatever is tried
+        asked.clear()
+        left, _ = hull_agreement.shape_suspects(
+            clip.rig, mirrored, silhouette_centres(replace(seen, thumbs=mirrored), clip.rig)
+        )
+        assert len(left) == views and set(asked) == {6}
+        work.append(sum(asked))
+    assert work[0] > 8 * 6, "mistakes were tried"
+    assert 1.8 * work[0] < work[1] < 2.2 * work[0]
 
 
 @pytest.mark.parametrize("lag", [9, -14])

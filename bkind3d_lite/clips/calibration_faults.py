@@ -6,7 +6,7 @@ cameras are as the file says, its rays meet; if not, the usual mistakes are trie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..cameras import CameraRig, triangulate
 from .clip import Survey
+from .left_out import doubtful, triangulate_without_each
 
 # Misfit, in image widths, up to which a calibration is believed: silhouettes' centres are no exact
 # correspondences.
@@ -104,17 +105,18 @@ def _centres(thumbs: Tensor, rig: CameraRig, least: float) -> Sightings:
     return Sightings(px, (total / (h * w) > least) & (border.sum((2, 3)) < 0.05 * total))
 
 
-def _predicted(rig: CameraRig, sightings: Sightings, view: int) -> tuple[Tensor, Tensor]:
-    """Where the other views say that the centre is in this one, (T, 2), and when, (T,) bool.
+def _predicted(rig: CameraRig, sightings: Sightings) -> tuple[Tensor, Tensor]:
+    """Where the other views say that the centre is in each, (T, V, 2), and when, (T, V) bool.
 
     Of two views: where the point is that both of them make.
     """
-    weight = sightings.valid.float()[..., None].clone()
+    weight, px = sightings.valid.float()[..., None], sightings.px[:, :, None]
     if rig.views > 2:
-        weight[:, view] = 0
-    point = triangulate(rig, sightings.px[:, :, None], weight)
-    px = rig.px_from_world(point.nan_to_num(0.0))[:, view, 0]
-    return px, point.isfinite().all(-1)[:, 0]
+        points = triangulate_without_each(rig, px, weight)
+    else:
+        points = triangulate(rig, px, weight)[:, None].expand(-1, rig.views, -1, -1)
+    seen = points.nan_to_num(0.0) @ rig.R.mT + rig.t[:, None]  # each view's own point
+    return rig.px_from_cam(seen)[:, :, 0], points.isfinite().all(-1)[:, :, 0]
 
 
 def misfits(rig: CameraRig, sightings: Sightings) -> Tensor:
@@ -131,14 +133,11 @@ def misfits(rig: CameraRig, sightings: Sightings) -> Tensor:
     """
     every = max(1, len(sightings.px) // MOMENTS)
     some = Sightings(sightings.px[::every], sightings.valid[::every])
-    out = []
-    for v in range(rig.views):
-        px, predicted = _predicted(rig, some, v)
-        away = (px - some.px[:, v]).norm(dim=-1) / rig.wh[0]
-        good = some.valid[:, v] & predicted
-        enough = good.sum() >= LEAST
-        out.append(away[good].clamp(max=1.0).median() if enough else away.new_tensor(torch.nan))
-    return torch.stack(out)
+    px, predicted = _predicted(rig, some)
+    away = ((px - some.px).norm(dim=-1) / rig.wh[0]).clamp(max=1.0)
+    away = away.masked_fill(~(some.valid & predicted), torch.nan)
+    middle = away.nanmedian(0).values
+    return middle.masked_fill(away.isfinite().sum(0) < LEAST, torch.nan)
 
 
 def misfit(rig: CameraRig, sightings: Sightings) -> float:
@@ -210,8 +209,8 @@ def _intrinsic_faults(rig: CameraRig) -> Iterator[Fault]:
         )
 
 
-def _swaps(rig: CameraRig) -> Iterator[Fault]:
-    for i, j in combinations(range(rig.views), 2):
+def _swaps(rig: CameraRig, views: Sequence[int]) -> Iterator[Fault]:
+    for i, j in combinations(views, 2):
         yield Fault(
             f"cameras {rig.names[i]} and {rig.names[j]} are swapped",
             "swap their names in the calibration, or their videos",
@@ -235,11 +234,12 @@ def swapped(rig: CameraRig, i: int, j: int) -> CameraRig:
     return replace(rig.take(order), names=rig.names)
 
 
-def point_faults(rig: CameraRig) -> Iterator[tuple[Fault, Tensor]]:
+def point_faults(rig: CameraRig, views: Sequence[int]) -> Iterator[tuple[Fault, Tensor]]:
     """Mistakes that given 3D points can show.
 
     Args:
         rig: as it was calibrated.
+        views: that may be swapped.
 
     Yields:
         A fault and A (3, 3): if it was made, its rig sees A x where the points are said to be at x.
@@ -252,22 +252,23 @@ def point_faults(rig: CameraRig) -> Iterator[tuple[Fault, Tensor]]:
         name = f"the points' axes are {axes} of the calibration's"
         remedy = f"write ({axes}) turned back into the calibration's x, y, z"
         yield Fault(name, remedy, rig), torch.tensor(rows).float()
-    for fault in (*_swaps(rig), *_rig_faults(rig)):
+    for fault in (*_swaps(rig, views), *_rig_faults(rig)):
         yield fault, eye
 
 
 def _camera_faults(
     rig: CameraRig, sightings: Sightings, most: int
 ) -> Iterator[tuple[Fault, Sightings]]:
-    """Mistakes of one camera or two: swapped, mirrored, upside down, late.
+    """Mistakes of one camera or two of the doubtful: swapped, mirrored, upside down, late.
 
     With each, the sightings as they would be without it.
     """
-    for fault in _swaps(rig):
+    views = doubtful(misfits(rig, sightings))
+    for fault in _swaps(rig, views):
         yield fault, sightings
-    wh = sightings.px.new_tensor(rig.wh)
-    for v, (name, lag) in enumerate(zip(rig.names, lags(rig, sightings, most))):
-        centre = sightings.px[:, v]
+    wh, shifts = sightings.px.new_tensor(rig.wh), lags(rig, sightings, most)
+    for v in views:
+        name, lag, centre = rig.names[v], shifts[v], sightings.px[:, v]
         mirrored = torch.stack([wh[0] - centre[:, 0], centre[:, 1]], -1)
         for what, moved in (("mirrored", mirrored), ("upside down", wh - centre)):
             px = sightings.px.clone()
@@ -332,19 +333,19 @@ def lags(rig: CameraRig, sightings: Sightings, most: int = 60) -> list[int]:
     most = min(most, longest_lag(len(sightings.px)))
     if rig.views < 3 or not most:
         return [0] * rig.views
-    out = []
+    out, (px, predicted) = [], _predicted(rig, sightings)
     for v in range(rig.views):
-        distance = _distances(rig, sightings, v, most)
+        distance = _distances(px[:, v], predicted[:, v], sightings, v, most)
         best = min(range(len(distance)), key=lambda i: (distance[i], abs(i - most)))
         out.append(best - most if distance[best] < BETTER * distance[most] else 0)
     return out
 
 
-def _distances(rig: CameraRig, sightings: Sightings, view: int, most: int) -> list[float]:
+def _distances(
+    px: Tensor, predicted: Tensor, sightings: Sightings, view: int, most: int
+) -> list[float]:
     """Median distance in pixels at each shift from -most to most."""
-    T = len(sightings.px)
-    px, predicted = _predicted(rig, sightings, view)
-    distances = []
+    T, distances = len(sightings.px), []
     for lag in range(-most, most + 1):
         t = torch.arange(max(0, -lag), min(T, T - lag))
         good = predicted[t] & sightings.valid[t + lag, view]
@@ -356,6 +357,8 @@ def _distances(rig: CameraRig, sightings: Sightings, view: int, most: int) -> li
 # ---- the verdict ---------------------------------------------------------------------------------
 def suspects(rig: CameraRig, sightings: Sightings, most: int = 60) -> list[Suspect]:
     """All usual mistakes without which the rays would meet clearly better.
+
+    Of many cameras, those of single ones are looked for where they agree least.
 
     Args:
         rig: V cameras.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,12 +24,38 @@ SHAPE_PIXELS = 60  # of a silhouette
 DEPTHS = 24  # along a ray
 SHAPE_REACH = 1.2  # of the silhouette's own extent, before and behind its middle
 MOST_PAIRS = 6  # of cameras, that are tried for being swapped
+ASKED = 6  # views that each view asks
 # A suspect leaves less than this share of what is not explained, and so much less at least.
 CLEARER, GAINED = 0.6, 0.03
 
 
+class _Looks(NamedTuple):
+    """What some moments show, at the size of the thumbnails; the same whatever the calibration."""
+
+    near: Tensor  # (T, V, h, w) bool: silhouettes, grown by a pixel
+    px: Tensor  # (V, T, P, 2) pixels of the silhouettes
+    centres: Tensor  # (T, V, 2)
+    valid: Tensor  # (T, V) bool
+    wh: tuple[int, int]
+
+
+def _looks(rig: CameraRig, thumbs: Tensor, sightings: Sightings) -> _Looks | None:
+    """Some moments at which two views see a whole silhouette; None if there are none."""
+    whole = (sightings.valid.sum(1) >= 2).nonzero()[:, 0]
+    if not len(whole):
+        return None
+    times = whole[torch.linspace(0, len(whole) - 1, min(SHAPE_MOMENTS, len(whole))).long()]
+    wh, mask = (thumbs.shape[3], thumbs.shape[2]), thumbs[times] > 127
+    near = F.max_pool2d(mask.float(), 3, 1, 1) > 0
+    centres = sightings.px[times] * (torch.tensor(wh) / torch.tensor(rig.wh))
+    return _Looks(near, _sampled(mask), centres, sightings.valid[times], wh)
+
+
 def hull_misfits(rig: CameraRig, thumbs: Tensor, sightings: Sightings) -> Tensor:
     """The share of each view's silhouette that the other views do not explain.
+
+    Of many cameras each asks `ASKED` others, spread evenly, so that this grows with their number
+    and not with its square.
 
     Args:
         rig: V cameras, at any size of the images.
@@ -38,29 +65,34 @@ def hull_misfits(rig: CameraRig, thumbs: Tensor, sightings: Sightings) -> Tensor
     Returns:
         (V,) means over some frames, 0 to 1; NaN where a view has none.
     """
-    valid = sightings.valid
-    whole = (valid.sum(1) >= 2).nonzero()[:, 0]
-    if not len(whole):
+    looks = _looks(rig, thumbs, sightings)
+    if looks is None:
         return torch.full((rig.views,), torch.nan)
-    times = whole[torch.linspace(0, len(whole) - 1, min(SHAPE_MOMENTS, len(whole))).long()]
-    small, valid = rig.resized((thumbs.shape[3], thumbs.shape[2])), valid[times]
-    mask = thumbs[times] > 127
-    near = F.max_pool2d(mask.float(), 3, 1, 1) > 0
-    centres = sightings.px[times] * (torch.tensor(small.wh) / torch.tensor(rig.wh))
-    middle = triangulate(small, centres[:, :, None], valid.float()[..., None])[:, 0]
-    px = _sampled(mask)  # (V, T, P, 2)
-    origins, rays = small.ray_from_px(px.flatten(1, 2))
-    rays = rays.view(*px.shape[:3], 3)
-    shares = []
-    for v in range(rig.views):
-        far = (middle - origins[v]).norm(dim=-1)
+    return _unexplained(rig, looks, range(rig.views))
+
+
+def _others(views: int, view: int) -> list[int]:
+    """Whom a view asks; they ask it, too."""
+    if views <= ASKED + 1:
+        return [v for v in range(views) if v != view]
+    return [(view + round(k * views / (ASKED + 1))) % views for k in range(1, ASKED + 1)]
+
+
+def _unexplained(rig: CameraRig, looks: _Looks, views: Sequence[int]) -> Tensor:
+    """The share of some views' silhouettes that those whom they ask do not explain."""
+    small, valid = rig.resized(looks.wh), looks.valid
+    middle = triangulate(small, looks.centres[:, :, None], valid.float()[..., None])[:, 0]
+    shares, sampled = [], looks.px[list(views)]
+    origins, directions = small.take(views).ray_from_px(sampled.flatten(1, 2))
+    for v, px, origin, rays in zip(views, sampled, origins, directions.view(*sampled.shape[:3], 3)):
+        asked = _others(rig.views, v)
+        far = (middle - origin).norm(dim=-1)
         focal = small.K[v, :2, :2].det().abs().sqrt()
-        extent = (px[v].amax(1) - px[v].amin(1)).norm(dim=-1) / focal * far
+        extent = (px.amax(1) - px.amin(1)).norm(dim=-1) / focal * far
         depth = far[:, None] + torch.linspace(-SHAPE_REACH, SHAPE_REACH, DEPTHS) * extent[:, None]
-        points = origins[v] + rays[v][:, :, None] * depth[:, None, :, None]  # (T, P, D, 3)
-        use = valid.clone()
-        use[:, v] = False
-        explained = _met(small, near, points, use).any(-1).float().mean(1)
+        points = origin + rays[:, :, None] * depth[:, None, :, None]  # (T, P, D, 3)
+        met = _met(small.take(asked), looks.near[:, asked], points, valid[:, asked])
+        explained = met.any(-1).float().mean(1)
         shares.append(torch.where(valid[:, v], 1 - explained, torch.nan).nanmean())
     return torch.stack(shares)
 
@@ -134,6 +166,14 @@ def _shape_faults(rig: CameraRig) -> Iterator[Fault]:
         )
 
 
+def _concerned(rig: CameraRig, other: CameraRig) -> list[int]:
+    """Views that are seen otherwise by another rig, and those that ask them."""
+    pairs = ((getattr(rig, key), getattr(other, key)) for key in ("K", "R", "t", "distortion"))
+    moved = torch.stack([(a != b).flatten(1).any(1) for a, b in pairs]).any(0)
+    views = {int(v) for v in moved.nonzero()[:, 0]}
+    return sorted(views.union(*(_others(rig.views, v) for v in views)))
+
+
 def shape_suspects(
     rig: CameraRig, thumbs: Tensor, sightings: Sightings
 ) -> tuple[Tensor, list[Suspect]]:
@@ -147,12 +187,17 @@ def shape_suspects(
     Returns:
         `hull_misfits`, and the suspects, likeliest first; none if the calibration fits as it is.
     """
-    given = hull_misfits(rig, thumbs, sightings)
+    looks = _looks(rig, thumbs, sightings)
+    if looks is None:
+        return torch.full((rig.views,), torch.nan), []
+    given = _unexplained(rig, looks, range(rig.views))
     mean, found = float(given.nanmean()), []
     if not mean > GAINED:
         return given, []
     for fault in _shape_faults(rig):
-        left = float(hull_misfits(fault.rig, thumbs, sightings).nanmean())
+        concerned, without = _concerned(rig, fault.rig), given.clone()
+        without[concerned] = _unexplained(fault.rig, looks, concerned)
+        left = float(without.nanmean())
         if left < CLEARER * mean and mean - left > GAINED:
             found.append(Suspect(fault.name, fault.remedy, left))
     return given, sorted(found, key=lambda suspect: suspect.misfit)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ..cameras import CameraRig
 from .calibration_faults import point_faults
 from .clip import MultiViewClip, Survey
+from .left_out import doubtful
 from .rig_checks import FAIL, PASS, WARN, Check
 
 # Mean shift in pixels between where points project and where they were marked, and its cause.
@@ -73,9 +74,12 @@ def _labelled(truth: Tensor) -> Tensor:
 
 def _other_worlds(clip: MultiViewClip, truth: Tensor, survey: Survey, times: Tensor) -> list[Trial]:
     points, silhouettes = truth[times], dilated(survey.thumbs[times])
+    alone = [
+        coverage(points, clip.rig.take([v]), silhouettes[:, [v]]) for v in range(clip.rig.views)
+    ]
     return [
         (coverage(points @ turn.T, fault.rig, silhouettes), fault.name, fault.remedy)
-        for fault, turn in point_faults(clip.rig)
+        for fault, turn in point_faults(clip.rig, doubtful(1 - torch.tensor(alone)))
     ]
 
 
@@ -169,8 +173,9 @@ def check_marks(clip: MultiViewClip) -> Check | None:
 
 def _other_projections(rig: CameraRig, points: Tensor, marks: Tensor, misfit: float) -> str:
     """The usual mistake without which points (T, J, 3) project onto their marks (T, V, J, 2)."""
-    trials = []
-    for fault, turn in point_faults(rig):
+    trials, apart = [], (rig.px_from_world(points) - marks).norm(dim=-1)
+    views = doubtful(apart.movedim(1, 0).flatten(1).nanmedian(1).values)
+    for fault, turn in point_faults(rig, views):
         away = (fault.rig.px_from_world(points @ turn.T) - marks).norm(dim=-1)
         finite = away[away.isfinite()]
         figure = float(finite.median()) if len(finite) else math.inf
