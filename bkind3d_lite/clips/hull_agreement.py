@@ -24,7 +24,7 @@ SHAPE_PIXELS = 60  # of a silhouette
 DEPTHS = 24  # along a ray
 SHAPE_REACH = 1.2  # of the silhouette's own extent, before and behind its middle
 MOST_PAIRS = 6  # of cameras, that are tried for being swapped
-ASKED = 6  # views that each view asks
+OTHERS_ASKED = 6  # views that each view asks
 # A suspect leaves less than this share of what is not explained, and so much less at least.
 CLEARER, GAINED = 0.6, 0.03
 
@@ -48,13 +48,14 @@ def _looks(rig: CameraRig, thumbs: Tensor, sightings: Sightings) -> _Looks | Non
     wh, mask = (thumbs.shape[3], thumbs.shape[2]), thumbs[times] > 127
     near = F.max_pool2d(mask.float(), 3, 1, 1) > 0
     centres = sightings.px[times] * (torch.tensor(wh) / torch.tensor(rig.wh))
-    return _Looks(near, _sampled(mask), centres, sightings.valid[times], wh)
+    px, valid = _sampled(mask), sightings.valid[times]
+    return _Looks(near=near, px=px, centres=centres, valid=valid, wh=wh)
 
 
 def hull_misfits(rig: CameraRig, thumbs: Tensor, sightings: Sightings) -> Tensor:
     """The share of each view's silhouette that the other views do not explain.
 
-    Of many cameras each asks `ASKED` others, spread evenly, so that this grows with their number
+    Of many cameras each asks `OTHERS_ASKED` others, spread evenly, so that this grows with their number
     and not with its square.
 
     Args:
@@ -73,9 +74,11 @@ def hull_misfits(rig: CameraRig, thumbs: Tensor, sightings: Sightings) -> Tensor
 
 def _others(views: int, view: int) -> list[int]:
     """Whom a view asks; they ask it, too."""
-    if views <= ASKED + 1:
+    if views <= OTHERS_ASKED + 1:
         return [v for v in range(views) if v != view]
-    return [(view + round(k * views / (ASKED + 1))) % views for k in range(1, ASKED + 1)]
+    return [
+        (view + round(k * views / (OTHERS_ASKED + 1))) % views for k in range(1, OTHERS_ASKED + 1)
+    ]
 
 
 def _unexplained(rig: CameraRig, looks: _Looks, views: Sequence[int]) -> Tensor:
