@@ -55,8 +55,8 @@ def _looks(rig: CameraRig, thumbs: Tensor, sightings: Sightings) -> _Looks | Non
 def hull_misfits(rig: CameraRig, thumbs: Tensor, sightings: Sightings) -> Tensor:
     """The share of each view's silhouette that the other views do not explain.
 
-    Of many cameras each asks `OTHERS_ASKED` others, spread evenly, so that this grows with their number
-    and not with its square.
+    Of many cameras each asks `OTHERS_ASKED` others, spread evenly, so that this grows with their
+    number and not with its square.
 
     Args:
         rig: V cameras, at any size of the images.
