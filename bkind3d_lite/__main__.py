@@ -13,6 +13,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,6 +270,11 @@ def _figures(given: Namespace) -> None:
 
 
 def _lab(given: Namespace) -> None:
+    if find_spec("bkind3d_lite.lab.desk") is None:
+        raise ValueError(
+            f"lab {given.task}: a release for students has no grader and no key; use the clone "
+            "or wheel that the release was written from"
+        )
     from .lab import desk
 
     for path in desk.TASKS[given.task](given):

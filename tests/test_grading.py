@@ -3,19 +3,21 @@
 import csv
 import json
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 
 from bkind3d_lite.__main__ import main
-from bkind3d_lite.lab import gradebook
+from bkind3d_lite.lab import fence, gradebook
 from bkind3d_lite.lab.borrowed import borrowed
-from bkind3d_lite.lab.checks import FAILED, PASSED, WAITING
+from bkind3d_lite.lab.checks import FAILED, PASSED, WAITING, Result
 from bkind3d_lite.lab.exercises import EXERCISES
 from bkind3d_lite.lab.fence import TRUST, fence_here
-from bkind3d_lite.lab.grading import Terms, expected, grade_notebook
-from bkind3d_lite.lab.similarity import _shape
+from bkind3d_lite.lab.gradebook import Marked, Worth
+from bkind3d_lite.lab.grading import Graded, Terms, expected, grade_notebook
+from bkind3d_lite.lab.similarity import _shape, copied_pairs, write_similarity
 from bkind3d_lite.lab.submissions import submission_of
 
 GOOD = "def fuse(volume):\n    return (volume.softmax(0) * volume).sum(0)\ncheck(fuse)"
@@ -277,6 +279,38 @@ def test_a_folder_becomes_tables(tmp_path):
 
 def table(path: Path) -> list[dict]:
     return list(csv.DictReader(open(path, encoding="utf-8", newline="")))
+
+
+ODD = """def fuse(volume):
+    total = torch.zeros_like(volume[0])
+    for part, share in zip(volume.unbind(0), volume.softmax(0).unbind(0)):
+        total = total + part.mul(share).clamp(-1e9, 1e9)
+    return total.view(volume.shape[1:])"""
+OWN = """def fuse(volume):
+    weights = [(v - volume.logsumexp(0)).exp() for v in volume]
+    return torch.stack([w * v for w, v in zip(weights, volume)]).sum(dim=0)"""
+
+
+def test_who_shares_an_odd_answer_is_named_and_nobody_else(tmp_path):
+    renamed = re.sub("part", "p", re.sub("total", "summe", ODD)).replace("    ", "  ")
+    handed_in = dict(dict.fromkeys(("bo", "cy", "di", "ed"), GOOD), ann=ODD, fay=OWN)
+    handed_in["=zoe"] = f"{renamed}  # mine"
+    students = [
+        Marked(name, (Graded(Result("fuse", PASSED, "✓"), source=text),), late=0, worth=Worth())
+        for name, text in handed_in.items()
+    ]
+    ((one, other, share, shared),) = copied_pairs(students)
+    assert {one.student, other.student} == {"ann", "=zoe"} and share == 1 and len(shared) >= 8
+    (row,) = table(write_similarity(tmp_path / "alike.csv", students))
+    assert row["student"] == "ann" and row["other"] == "'=zoe" and row["exercises"] == "fuse"
+
+
+@pytest.mark.parametrize("landlock, first", [(0, "bubblewrap"), (6, "user")])
+def test_bubblewrap_comes_before_a_user_who_sees_everything(monkeypatch, landlock, first):
+    monkeypatch.setattr(fence.os, "geteuid", lambda: 0, raising=False)
+    monkeypatch.setattr(fence, "_bubblewrap_works", lambda: True)
+    monkeypatch.setattr(fence.cage, "landlock_version", lambda: landlock)
+    assert fence.fences()[0] == first
 
 
 def test_without_a_fence_grading_refuses(monkeypatch):

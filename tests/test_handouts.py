@@ -17,7 +17,7 @@ from bkind3d_lite.lab.exercises import EXERCISES
 from bkind3d_lite.lab.fence import fence_here
 from bkind3d_lite.lab.gradebook import grade
 from bkind3d_lite.lab.grading import Terms
-from bkind3d_lite.lab.handouts import write_key
+from bkind3d_lite.lab.handouts import KEPT_BACK, write_key
 
 
 def test_the_whole_key_is_graded_as_right(tmp_path):
@@ -49,21 +49,28 @@ def test_a_release_has_lessons_but_no_answers(tmp_path):
     assert [path.name for path in (folder / "notebooks").iterdir()] == ["03_volumes.ipynb"]
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert "bkind3d_lite/lab/checks.py" in files
-    assert not any(re.search(r"key\.md|^docs/|^tests/|grading|__pycache__", f) for f in files)
+    assert not any(re.search(r"^docs/|^tests/", f) for f in files)
+    kept_back = {file for file in files if KEPT_BACK & set(file.split("/"))}
+    assert not kept_back
     asks = (
         "from bkind3d_lite.lab import check, reveal\n"
         "def fuse(volume): return volume.mean(0)\n"
         "check(fuse); reveal('fuse'); check(lambda v: (v.softmax(0) * v).sum(0), 'fuse')"
     )
+    env = os.environ | {"PYTHONPATH": str(folder)}
     found = subprocess.run(
         [sys.executable, "-c", asks],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder)},
+        env=env,
         capture_output=True,
         text=True,
         check=True,
     )
     assert "✗ case 1" in found.stdout and "20 random cases agree" in found.stdout
+    words = [sys.executable, "-m", "bkind3d_lite", "lab", "grade", "notebooks"]
+    graded = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True)
+    assert graded.returncode == 1 and "a release for students has no grader" in graded.stderr
+    assert "Traceback" not in graded.stderr
     assert main(["lab", "release", str(folder)]) == 1  # never over what is there
     shutil.rmtree(folder)
 

@@ -23,6 +23,7 @@ FORMS = {
     "check in another cell": [DEF, "check(fuse)"],
     "check before and after": ["def fuse(volume): ...\ncheck(fuse)", DEF, "check(fuse)"],
     "lambda": [f"fuse = {LAMBDA}\ncheck(fuse, 'fuse')"],
+    "nameless": [f"fuse = {LAMBDA}\ncheck(fuse)"],
     "inline": [f"check({LAMBDA}, 'fuse')"],
     "name by keyword": [f"{DEF}\ncheck(answer=fuse, name='fuse')"],
     "another name": [f"mine = {LAMBDA}\ncheck(mine, name='fuse')"],

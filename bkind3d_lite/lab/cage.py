@@ -17,7 +17,6 @@ from pathlib import Path
 CREATE_RULESET, ADD_RULE, RESTRICT = 444, 445, 446  # system calls, the same on every processor
 NO_NEW_PRIVILEGES, DUMPABLE = 38, 4  # of prctl
 EXECUTE, READ_FILE, READ_DIRECTORY, WRITE_FILE = 1 << 0, 1 << 2, 1 << 3, 1 << 1
-ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | 1 << 14
 READ_RIGHTS = EXECUTE | READ_FILE | READ_DIRECTORY
 FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # how many a version knows; later ones 16
 PROCESSES = 64  # and threads that one student may have

@@ -46,12 +46,16 @@ NURSERY_LINE += "nursery.tend(int(sys.argv[2]), sandbox.answer_from_stdin)"
 def fences() -> list[str]:
     """The fences that this machine has, the best first.
 
+    Another user without Landlock still sees what everybody may read: bubblewrap is better then.
+
     Returns:
         Some of `user` (as root), `bubblewrap`, `landlock`.
     """
-    found = [USER] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    found += [BUBBLEWRAP] if _bubblewrap_works() else []
-    return found + ([LANDLOCK] if cage.landlock_version() >= cage.SIGNALS_SINCE else [])
+    landlock = cage.landlock_version()
+    user = [USER] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    wrapped = [BUBBLEWRAP] if _bubblewrap_works() else []
+    found = user + wrapped if landlock else wrapped + user
+    return found + ([LANDLOCK] if landlock >= cage.SIGNALS_SINCE else [])
 
 
 def fence_here(trust: bool = False) -> str:

@@ -294,12 +294,19 @@ def _who(student: str, pattern: re.Pattern) -> tuple[str, str]:
 def _write_csv(path: Path, rows: Iterable[Sequence[str]]) -> Path:
     def write(temporary: Path) -> None:
         with open(temporary, "w", newline="", encoding="utf-8") as handle:
-            csv.writer(handle).writerows([[_harmless(cell) for cell in row] for row in rows])
+            csv.writer(handle).writerows([[harmless(cell) for cell in row] for row in rows])
 
     return write_atomically(path, write)
 
 
-def _harmless(cell: str) -> str:
-    """No formula for a spreadsheet."""
+def harmless(cell: str) -> str:
+    """What a student wrote, as a cell that no spreadsheet takes for a formula.
+
+    Args:
+        cell: of a table.
+
+    Returns:
+        The same, behind an apostrophe where it would be one; numbers are numbers.
+    """
     number = re.fullmatch(r"-?[\d.]+", cell)
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t") and not number else cell
+    return f"'{cell}" if re.match(r"[=+\-@\t\r\n]", cell) and not number else cell

@@ -14,7 +14,7 @@ from itertools import combinations
 from pathlib import Path
 
 from ..files import write_atomically
-from .gradebook import Marked
+from .gradebook import Marked, harmless
 from .sandbox import WAITING
 
 RUN_LENGTH = 5  # syntax nodes that follow one another
@@ -40,7 +40,8 @@ def write_similarity(path: Path, students: Sequence[Marked]) -> Path:
             rows.writerow(["student", "other", "alike", "pieces", "exercises"])
             for a, b, share, shared in copied_pairs(students):
                 asked = " ".join(sorted({name for name, _ in shared}))
-                rows.writerow([a.student, b.student, f"{share:.2f}", len(shared), asked])
+                names = harmless(a.student), harmless(b.student)
+                rows.writerow([*names, f"{share:.2f}", len(shared), asked])
 
     return write_atomically(path, write)
 
@@ -89,9 +90,8 @@ def _shape(source: str) -> Iterator[str]:
         if isinstance(node, ast.Attribute):
             yield f".{node.attr}"
         elif isinstance(node, ast.Constant):
-            long = (
-                isinstance(node.value, int) and node.value.bit_length() > 64
-            )  # repr may refuse it
+            # repr may refuse it
+            long = isinstance(node.value, int) and node.value.bit_length() > 64
             yield "text" if isinstance(node.value, str) else "number" if long else repr(node.value)
         elif not isinstance(node, (ast.expr_context, ast.Expr)):
             yield type(node).__name__
