@@ -57,6 +57,25 @@ def test_every_link_opens_a_notebook_that_is_there():
         assert binder.path == "/v2/gh/a-b/kit.x/release%2Fv1"
 
 
+def test_each_written_link_opens_a_file_that_is_there(copy):
+    """With an address: what README and lessons then say leads to notebooks of this repository."""
+    lesson_links.write(copy, "someone/kit@v1")
+    opened = {"colab.research.google.com": [], "mybinder.org": []}
+    pages = [copy / "README.md", *(copy / "notebooks").glob("*.ipynb")]
+    for address in re.findall(r"\]\((https://[^)\s]+)\)", "\n".join(map(_text, pages))):
+        to = urlsplit(address)
+        if to.netloc in opened:
+            _, sep, path = to.path.partition("/someone/kit/blob/v1/")
+            opened[to.netloc].append(path if sep else parse_qs(to.query)["labpath"][0])
+    wanted = sorted(f"notebooks/{path.name}" for path in LESSONS for _ in range(2))
+    assert all(sorted(map(unquote, paths)) == wanted for paths in opened.values())
+    assert (ROOT / "environment.yml").is_file()  # what Binder installs
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def test_links_come_and_go_without_a_trace(copy):
     first = {p: p.read_bytes() for p in copy.rglob("*") if p.is_file()}
     changed = lesson_links.write(copy, "someone/kit@v1")
