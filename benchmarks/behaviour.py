@@ -31,6 +31,7 @@ from bkind3d_lite.tasks import (
     BehaviourScores,
     PoseFeatures,
     read_acts,
+    score_behaviour,
 )
 from bkind3d_lite.training import tracking
 from bkind3d_lite.training.checkpoints import load
@@ -107,6 +108,23 @@ def asked(args: argparse.Namespace) -> dict[str, tuple[PoseFeatures, Parts]]:
     return rows | {SHUFFLED: (body, true)}
 
 
+def scored(
+    name: str, features: PoseFeatures, parts: Parts, made: BehaviourClassifier
+) -> BehaviourScores:
+    """A row's scores with one seed; without a part to be scored on each film is held out in turn,
+    and all are scored together."""
+    train, test = parts
+    how = dict(shuffled=name == SHUFFLED)
+    if test:
+        return classified(name, features, parts, [made], **how).scores[0]
+    shares = []
+    for i, one in enumerate(train):
+        others = [*train[:i], *train[i + 1 :]]
+        shares += classified(name, features, (others, [one]), [made], **how).shares
+    labels, block = [part.acts.labels for part in train], round(10 * train[0].fps)
+    return score_behaviour(labels, shares, train[0].acts.names, block=block)
+
+
 def measured(args: argparse.Namespace) -> list[ClassifyRow]:
     """All rows of the table; those in `--out` already are not learned again."""
     known = json.loads(args.out.read_text()) if args.out.is_file() else {}
@@ -119,9 +137,9 @@ def measured(args: argparse.Namespace) -> list[ClassifyRow]:
             made = BehaviourClassifier.in_seconds(
                 args.seconds, parts[0][0].fps, seed=seed, epochs=args.epochs, batch=64
             )
-            row = classified(name, features, parts, [made], shuffled=name == SHUFFLED)
-            kept[str(seed)] = vars(row.scores[0])
-            print(f"{name}, seed {seed}: {row.scores[0].mean:.3f}", flush=True)
+            found = scored(name, features, parts, made)
+            kept[str(seed)] = vars(found)
+            print(f"{name}, seed {seed}: {found.mean:.3f}", flush=True)
             args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(json.dumps(known, indent=1))
     return [
@@ -134,7 +152,8 @@ def measured(args: argparse.Namespace) -> list[ClassifyRow]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train", type=Path, nargs="+", required=True)
-    parser.add_argument("--test", type=Path, nargs="+", required=True)
+    held = "other folders (default: each of --train is held out in turn)"
+    parser.add_argument("--test", type=Path, nargs="+", default=[], help=held)
     parser.add_argument("--train-share", default="0:1", help="which part of them, FROM:TO")
     parser.add_argument("--test-share", default="0:1")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
