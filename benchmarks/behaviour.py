@@ -132,7 +132,7 @@ def measured(args: argparse.Namespace) -> list[ClassifyRow]:
     for seed in args.seeds:
         for name, (features, parts) in rows.items():
             kept = known.setdefault(name, {})
-            if str(seed) in kept or (args.rows and not any(word in name for word in args.rows)):
+            if str(seed) in kept or (args.rows and name not in args.rows):
                 continue
             made = BehaviourClassifier.in_seconds(
                 args.seconds, parts[0][0].fps, seed=seed, epochs=args.epochs, batch=64
@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=20.0, help="mm")
     parser.add_argument("--checkpoint", type=Path, help="also track the films with this")
     parser.add_argument("--cameras", nargs="+", help="names of those that were filmed")
-    parser.add_argument("--rows", nargs="+", help="words of the rows to learn (default: all)")
+    parser.add_argument("--rows", nargs="+", help="names of rows to learn (default: all)")
     parser.add_argument("--out", type=Path, default=Path("build/behaviour.json"))
     parser.add_argument("--bouts", action="store_true")
     args = parser.parse_args()
