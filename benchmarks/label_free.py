@@ -154,7 +154,8 @@ def measured(model: Path, seeds: list[int], steps: int) -> Iterator[dict]:
     given = clips["train"].rig
     kept = same_everywhere(blind(given), poses[0])
     labels = pseudo_labels(clips["train"], kept, cameras="found", least=0.0)
-    yield dict(row="cameras", model=model.stem) | cameras_row(labels.rig, given, kept)
+    row = dict(row="cameras", model=model.stem, residual_px=labels.source["median_residual_px"])
+    yield row | cameras_row(labels.rig, given, kept)
     truth = [about_mean(clip.truth) for clip in clips.values()]
     for name, rig in (("found", labels.rig), ("given", given)):
         both = [robust_triangulate(rig, p.joints(kept.names).px).world for p in poses]

@@ -26,6 +26,7 @@ from bkind3d_lite.clips.lessons import (
 from bkind3d_lite.clips.occlusion import Occluders, blobs, occluders_of, voc_objects
 from bkind3d_lite.clips.pseudo_labels import PseudoLabels, load_labels, pseudo_labels
 from bkind3d_lite.clips.single_view import body_boxes, one_view, picture_clip
+from bkind3d_lite.clips.survey import survey_views
 from bkind3d_lite.evaluation import n_mpjpe
 from bkind3d_lite.files import bundled
 from bkind3d_lite.model.keypoints import Keypoints
@@ -315,6 +316,14 @@ def test_bodies_are_boxed_by_the_foreground(taught):
     middle = (px.amin(2) + px.amax(2)).movedim(0, 1) / 2  # (T, V, 2)
     off = (boxes[..., :2] + boxes[..., 2:] / 2 - middle).norm(dim=-1)
     assert off.median() < 4  # of 96 x 64 pixels
+    look = survey_views(taught)
+    assert torch.equal(body_boxes(taught, look), boxes)
+    shown = replace(look, thumbs=look.thumbs * 0)
+    shown.thumbs[..., 10:20, 5:15] = 255
+    h, w = look.thumbs.shape[-2:]
+    W, H = taught.rig.wh
+    expected = torch.tensor([5 * W / w, 10 * H / h, 10 * W / w, 10 * H / h])
+    assert_close(body_boxes(taught, shown), expected.expand_as(boxes))
 
 
 def test_a_picture_is_a_clip_with_its_box(tmp_path):
