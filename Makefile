@@ -7,11 +7,12 @@
 # make notebooks   executes the fifteen lessons into build/notebooks
 # make slides      what is shown in the lab of three hours, from the executed lessons' figures, build/slides/index.html
 # make site        the course as executed, the guides and the API as pages that need no network, build/site/index.html
+# make lite        two lessons that run in a browser without any installation, build/lite/index.html
 PYTHON ?= python3
 CLIP ?= rat
-SOURCES = bkind3d_lite tests benchmarks tools docs/site
+SOURCES = bkind3d_lite tests benchmarks tools docs/site docs/lite/lesson.py
 
-.PHONY: quickstart test check accuracy bench gpu notebooks slides site clean
+.PHONY: quickstart test check accuracy bench gpu notebooks slides site lite clean
 quickstart: .venv/ready
 	.venv/bin/python -m bkind3d_lite quickstart --clip $(CLIP)
 
@@ -45,11 +46,14 @@ site: .venv/ready
 	test -f build/notebooks/11_your_clip.ipynb || $(MAKE) notebooks
 	.venv/bin/python tools/build_site.py
 
+lite: .venv/ready
+	.venv/bin/python tools/build_lite.py --fetch
+
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --upgrade pip
-	.venv/bin/python -m pip install --quiet -e ".[lab,test,dev,site]"
+	.venv/bin/python -m pip install --quiet -e ".[lab,test,dev,site,lite]"
 	touch $@
 
 clean:
