@@ -198,5 +198,5 @@ def test_both_lessons_run_in_the_browser_and_a_slider_moves_a_point(browser, add
         assert before
         handle = browser.execute_script(HANDLE)
         ActionChains(browser).click(handle).send_keys(Keys.ARROW_RIGHT * 5).perform()
-        until(lambda: browser.execute_script(WORDS) not in (None, before), 60, "point that moved")
+        until(lambda: browser.execute_script(WORDS) not in (None, before), 120, "point that moved")
         looks(browser, f"lite-{name}-moved")
