@@ -15,7 +15,7 @@ from .errors import (
     n_mpjpe,
 )
 from .image_scores import image_baselines, image_errors, image_score
-from .protocol import baselines, bone_distance, mean_errors, on_body, scores
+from .protocol import baselines, body_scores, bone_distance, mean_errors, on_body, scores
 from .regressors import (
     ALPHAS,
     BarycentricRegressor,
@@ -34,6 +34,7 @@ __all__ = [
     "aligned_mpjpe",
     "baselines",
     "best_scale",
+    "body_scores",
     "bone_distance",
     "confidence_interval",
     "image_baselines",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..clips.heading import rotated
 from ..clips.tracks import Skeleton
 from .errors import aligned_mpjpe, mpjpe
 from .regressors import KeypointRegressor
@@ -25,6 +26,32 @@ def scores(
     """
     predicted = KeypointRegressor(alpha).fit(*fit_on).predict(test_on[0])
     return mean_errors(predicted, test_on[1])
+
+
+def body_scores(
+    fit_on: tuple[Tensor, Tensor, Tensor], test_on: tuple[Tensor, Tensor, Tensor]
+) -> dict[str, float]:
+    """As `scores`, but the linear map, here with a bias, is fitted in the animal's own frame.
+
+    Beyond the paper: about the keypoints' mean and turned by the heading, a pose is the same
+    whichever way the animal faces, so a short recording need not show every pose in every
+    direction. Report it beside `scores`, never instead of it, and with the baselines' own.
+
+    Args:
+        fit_on: keypoints (T, K, 3), joints (T, J, 3) and heading (T,) of the training part.
+        test_on: the same of the test part.
+
+    Returns:
+        Means of `mpjpe` and `pmpjpe`, in the joints' unit.
+    """
+    (x, y), (test_x, test_y) = _in_body(*fit_on), _in_body(*test_on)
+    return mean_errors(KeypointRegressor(bias=True).fit(x, y).predict(test_x), test_y)
+
+
+def _in_body(keypoints: Tensor, joints: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
+    """Keypoints and joints about the keypoints' mean, x ahead."""
+    middle = keypoints.mean(1, keepdim=True)
+    return rotated(keypoints - middle, -heading), rotated(joints - middle, -heading)
 
 
 def mean_errors(predicted: Tensor, truth: Tensor) -> dict[str, float]:

@@ -16,7 +16,15 @@ from .. import __version__
 from ..clips.clip import MultiViewClip, SurveyedClip
 from ..clips.tracks import Track
 from ..distributed import joined
-from ..evaluation import BodyBound, RigidTemplate, baselines, mean_errors, on_body, scores
+from ..evaluation import (
+    BodyBound,
+    RigidTemplate,
+    baselines,
+    body_scores,
+    mean_errors,
+    on_body,
+    scores,
+)
 from ..evaluation.body_bound import body_bound, usual_pace
 from ..files import read_rows, refuse_unwritable
 from ..model.builder import build
@@ -66,15 +74,20 @@ def score_parts(
 
     Returns:
         The held-out track, and its scores: mpjpe, pmpjpe and bone_distance in mm, on_body as a
-        share; these two are None for an animal of unknown length. r2_room, r2_body and turning as
-        of `BodyBound`; None where too little moves to tell.
+        share; these two are None for an animal of unknown length. mpjpe_in_body and
+        pmpjpe_in_body as of `body_scores`, where both parts tell a heading. r2_room, r2_body and
+        turning as of `BodyBound`; None where too little moves to tell.
     """
     first, second = (oriented_part(model, part) for part in parts)
     fitted_on, labelled = _pose_times(first.clip), second.clip.labelled
     fitted = tracking.track(model, recipe, first.clip, first.survey, fitted_on)
     track = tracking.track(model, recipe, second.clip, second.survey)
     world, truth = track.world[labelled], truth_at(second.clip)
-    score = scores((fitted.world, truth_at(first.clip, fitted_on)), (world, truth))
+    fit_on = fitted.world, truth_at(first.clip, fitted_on)
+    score = scores(fit_on, (world, truth))
+    if fitted.heading is not None and track.heading is not None:
+        in_body = body_scores((*fit_on, fitted.heading), (world, truth, track.heading[labelled]))
+        score |= {f"{key}_in_body": value for key, value in in_body.items()}
     near: Scores = {"share": None, "median": None}
     if second.clip.body_length and second.clip.skeleton is not None:
         near = on_body(world, truth, second.clip.skeleton, second.clip.body_length)
@@ -207,6 +220,7 @@ def score_report(
         "keypoints": recipe.keypoints,
         "mpjpe_mm": column("mpjpe", ROWS),
         "pmpjpe_mm": column("pmpjpe", ROWS),
+        "pmpjpe_in_body_mm": column("pmpjpe_in_body", NETWORKS),
         "on_body": column("on_body", NETWORKS),
         "bone_distance_mm": column("bone_distance", NETWORKS),
         **{key: column(key, NETWORKS) for key in TURNS},
