@@ -37,7 +37,7 @@ def course(tmp_path):
         )
         for n in range(PICTURES)
     ]
-    figure = {"data": [{"y": [1], "name": "error"}], "layout": {}}
+    figure = {"data": [{"y": [1], "name": "error"}], "layout": {"height": 640}}
     outputs.append(new.new_output("display_data", {build_slides.PLOTLY: figure}))
     opening = new.new_markdown_cell("# 01 · One\n\n**Where does it land?**")
     nb = new.new_notebook(cells=[opening, new.new_code_cell("see", outputs=outputs)])
@@ -53,6 +53,7 @@ def test_rows_questions_figures_and_exercises_become_slides(course):
     made = re.findall(r"<section>(.*?)</section>", text, re.S)
     assert count == len(made) == 1 + 1 + 1 + build_slides.EACH + 1 + 1
     assert "Guess &lt;first&gt;" in made[1] and "Where does it land?" in made[2]
+    assert "height:66vh" in made[5] and "640" not in made[5]  # whole on any wall
     assert 'alt="picture 0"' in made[3] and 'aria-label="a curve: error."' in made[5]
     assert re.findall(r"<code>(\w+)</code>", made[6]) == ["fuse", "edge_map"] and "break" in made[7]
     sources = set(re.findall(r'\["([^"]*\.js)"\]', text))

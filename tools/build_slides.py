@@ -93,8 +93,11 @@ def figures(nb: nbformat.NotebookNode) -> list[tuple[str, str]]:
     for output in (o for cell in nb.cells for o in cell.get("outputs", [])):
         data = output.get("data", {})
         if PLOTLY in data:
-            html = figure_html(data[PLOTLY], height="66vh", sources=["plotly.min.js"])
-            found.append((html, in_words(data[PLOTLY])))
+            made = data[PLOTLY]
+            layout = {k: v for k, v in made.get("layout", {}).items() if k != "height"}
+            free = {**made, "layout": layout}  # as high as the slide has room for, on any wall
+            html = figure_html(free, height="66vh", sources=["plotly.min.js"])
+            found.append((html, in_words(made)))
         elif "image/png" in data:
             words = output.metadata.get("image/png", {}).get("alt", "")
             found.append((image_html(data["image/png"], words), words))
