@@ -61,7 +61,9 @@ def scaling(device: str) -> dict[str, list]:
     for axis, values in AXES.items():
         curves[axis] = []
         for value in values:
-            change = {"views": {}, "image side": {"size": (value, value)}}.get(axis, {axis: value})
+            change = {"views": {}, "image side": {"image_wh": (value, value)}}.get(
+                axis, {axis: value}
+            )
             out = step_case(
                 "paper-rat7m", device, value if axis == "views" else 4, **(REDUCED | change)
             )

@@ -169,7 +169,9 @@ def written(path: Path, name: str, views: int, changes: dict) -> None:
     from bkind3d_lite.training import save
 
     save(
-        prepared(name, "cpu", views, **(changes | {"perceptual": "pixels", "views": None}))[0],
+        prepared(
+            name, "cpu", views, **(changes | {"perceptual": "pixels", "views_per_step": None})
+        )[0],
         path,
         whole=False,
     )
