@@ -90,7 +90,7 @@ def load() -> Recording:
 def views(recording: Recording, which: list[int], size: float = 3.2) -> tuple[Figure, list]:
     """The pictures of some cameras side by side, three in a row, to draw on in pixels."""
     rows, columns = -(-len(which) // 3), min(3, len(which))
-    shape = dict(figsize=(size * columns, (size + 0.2) * rows), layout="constrained")
+    shape = dict(figsize=(size * columns, (size + 0.4) * rows), layout="constrained")
     figure, axes = plt.subplots(rows, columns, squeeze=False, **shape)
     for ax, v in zip(axes.flat, which):
         height, width = recording.pictures[v].shape[:2]
