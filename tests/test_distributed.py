@@ -25,7 +25,10 @@ CHILD = textwrap.dedent("""
     from test_distributed import VARIANTS
     from test_training import TINY, figure, survey
     from bkind3d_lite import distributed
+    from bkind3d_lite.clips.clip import SurveyedClip
+    from bkind3d_lite.clips.sessions import Sessions
     from bkind3d_lite.training import batches, begin, train
+    from bkind3d_lite.training.session_training import session_batches
 
     def wide(x):
         return x.double() if torch.is_tensor(x) and x.is_floating_point() else x
@@ -35,6 +38,9 @@ CHILD = textwrap.dedent("""
 
     clip, told = figure(40, views=3), {}
     seen = survey(clip)
+    other = figure(24, views=3, seed=1)
+    parts = SurveyedClip(clip, seen), SurveyedClip(other, survey(other))
+    sessions = Sessions(parts, ("one", "other"))
     with distributed.joined("cpu") as device:
         for name, change in VARIANTS.items():
             share = 2 // distributed.world_size()
@@ -43,6 +49,8 @@ CHILD = textwrap.dedent("""
             run.model.double()
             run.objective.double()
             drawn = batches(run, clip, seen)
+            if name == "two sessions":
+                drawn = session_batches(run, sessions)
             pairs = (replace(doubled(pair), rig=doubled(pair.rig)) for pair in drawn)
             parameters = dict(run.model.named_parameters())
             parameters = {n: p for n, p in parameters.items() if p.requires_grad}
@@ -60,6 +68,7 @@ CHILD = textwrap.dedent("""
 """)
 VARIANTS = {
     "plain": {},
+    "two sessions": {},  # a step of each
     "one by one": {"decode_per_view": True},
     "checkpointing": {"checkpointing": True},
     "both, as the paper's": {
