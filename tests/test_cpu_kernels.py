@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from bkind3d_lite.model import cpu_kernels, pieces
+from bkind3d_lite.model import cpu_kernels, pieces, weight_gradients
 from bkind3d_lite.model.cpu_kernels import beside, fast, mean_square
 from bkind3d_lite.model.networks import V2V, ResNetTrunk
 from bkind3d_lite.model.pieces import at_a_time, in_pieces
@@ -107,6 +107,30 @@ def test_a_resnet_mixes_its_channels_by_strips(monkeypatch):
     ours, plain = through_the_door(trunk)(image), trunk(image)
     assert len(tried) == 33 and sum(x is not None for x in tried) > 20
     assert_close(ours[-1], plain[-1], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(4, 6, (3, 5), 1, (1, 2)), nn.Conv3d(4, 6, 3, 1, 1)])
+@pytest.mark.parametrize("stripes", [1 << 17, 60])
+def test_weights_learn_by_products_of_matrices(monkeypatch, layer, stripes):
+    """On every CPU, whatever the one it is made for; in one piece and in several."""
+    torch.manual_seed(0)
+    for name, value in dict(FEW=1, SMALL=1, slow_here=lambda: True).items():
+        monkeypatch.setattr(weight_gradients, name, value)
+    monkeypatch.setattr(pieces, "PIECE", stripes)
+    x = last(torch.randn(2, 4, *(6, 7, 5)[: layer.weight.ndim - 2])).requires_grad_()
+    name = through_the_door(layer)(x).grad_fn.name()
+    assert "_Convolved" in name and "_Convolved" not in layer(x).grad_fn.name()
+    same(lambda: through_the_door(layer)(x), lambda: layer(x), x, layer.weight, layer.bias)
+    with torch.no_grad():
+        assert_close(through_the_door(layer)(x), layer(x))
+
+
+@pytest.mark.parametrize("how", [dict(stride=2), dict(dilation=2), dict(groups=2), dict(padding=2)])
+def test_other_convolutions_learn_as_they_did(monkeypatch, how):
+    for name, value in dict(FEW=1, SMALL=1, slow_here=lambda: True).items():
+        monkeypatch.setattr(weight_gradients, name, value)
+    layer, x = nn.Conv2d(4, 6, 3, **(dict(padding=1) | how)), last(torch.randn(1, 4, 8, 8))
+    assert "_Convolved" not in through_the_door(layer)(x).grad_fn.name()
 
 
 @pytest.mark.parametrize("front, side", [(3, 8), (7, 4)])

@@ -44,7 +44,8 @@ STREET = {
         "calms21", "simple_h36m",
     ],
     "model": [
-        "pieces", "cpu_kernels", "cpu_residual", "memory_efficient", "compute", "blocks",
+        "pieces", "weight_gradients", "cpu_kernels", "cpu_residual", "memory_efficient", "compute",
+        "blocks",
         "networks", "keypoints", "lifts", "integral", "edges", "perceptual", "losses",
         "discoverer", "objective", "builder",
     ],

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from . import pieces
 from .pieces import HALVES, channels_last, rows, wide
+from .weight_gradients import convolved, products_serve
 
 STRIPS = 16  # the smallest batch that oneDNN takes from PyTorch on one thread
 
@@ -66,6 +67,13 @@ def _all(lengths: Any, value: int) -> bool:
     return lengths == value or isinstance(lengths, tuple) and set(lengths) == {value}
 
 
+def _learns(x: Tensor, weight: Tensor, stride: Any = 1, padding: Any = 0, *more: Any) -> bool:
+    """Whether a convolution keeps its maps' size and has weights whose gradient we have faster."""
+    learns = weight.requires_grad and torch.is_grad_enabled() and products_serve(x, weight)
+    alone = all(_all(lengths, 1) for lengths in (stride, *more))
+    return learns and alone and padding == tuple(k // 2 for k in weight.shape[2:])
+
+
 def _mixed(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
     """A convolution of one pixel or voxel, as 16 strips; None where channels do not come last.
 
@@ -89,6 +97,8 @@ def _conv2d(
         out = _mixed(x, weight, bias)
         if out is not None:
             return out
+    if not more and _learns(x, weight, *how):
+        return convolved(x, weight, bias)
     return F.conv2d(x, weight, bias, *how, **more)
 
 
@@ -106,6 +116,8 @@ def _conv3d(
         if out is None:
             out = F.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
         return out
+    if not more and _learns(x, weight, *how):
+        return convolved(x, weight, bias)
     if x.device.type != "cpu" or min(x.shape[2:]) >= weight.shape[2]:
         return F.conv3d(x, weight, bias, *how, **more)
     with torch.autocast("cpu", enabled=False):

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from .cpu_kernels import moments, normalize, normalize_backward
 from .pieces import channels_last
+from .weight_gradients import convolution_backward, geometry
 
 
 def overwritable(x: Tensor) -> bool:
@@ -95,13 +96,13 @@ class _Overwriting(torch.autograd.Function):
         slope = slope.movedim(1, -1).contiguous().movedim(-1, 1)
         del out
         g_a2, g_b2 = normalize_backward(slope, last, stats2, a2, groups)
-        middle, g_w2 = _convolved_backward(last, inner, w2)
+        middle, g_w2 = convolution_backward(last, inner, w2)
         del last
         torch.ops.aten.threshold_backward.grad_input(middle, inner, 0, grad_input=middle)
         del inner
         g_a1, g_b1 = normalize_backward(middle, before, stats1, a1, groups)
         del middle
-        g_x, g_w1 = _convolved_backward(before, x, w1)
+        g_x, g_w1 = convolution_backward(before, x, w1)
         if itself:
             g_x, slope = g_x.add_(slope), None
         return g_x, slope, g_w1, g_a1, g_b1, g_w2, g_a2, g_b2, None, None, None
@@ -112,18 +113,5 @@ def _like(x: Tensor, new: bool) -> Tensor:
     return torch.empty_like(x) if new else x
 
 
-def _geometry(weight: Tensor) -> tuple:
-    """Stride, padding, dilation, not transposed, output padding, groups."""
-    one = [1] * (weight.ndim - 2)
-    return one, [k // 2 for k in weight.shape[2:]], one, False, [0] * len(one), 1
-
-
 def _convolved(x: Tensor, weight: Tensor) -> Tensor:
-    return torch.convolution(x, weight, None, *_geometry(weight))
-
-
-def _convolved_backward(slope: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    wanted = [True, True, False]
-    backward = torch.ops.aten.convolution_backward
-    g_x, g_weight, _ = backward(slope, x, weight, None, *_geometry(weight), wanted)
-    return g_x, g_weight
+    return torch.convolution(x, weight, None, *geometry(weight))
