@@ -1,6 +1,7 @@
 """Students of one image on the bundled human: taught by truth, by true 2D, and by a detector.
 
-    python benchmarks/students.py SETTING ... [--seed 0] [--size usual] [--steps 800] [--refine]
+    python benchmarks/students.py SETTING ... [--seed 0] [--size usual] [--steps 800]
+        [--share 0.05] [--refine]
 
 Settings: truth, stretch (the truth of the first tenth), marks (true 2D, triangulated), robust and
 plain (MediaPipe's 2D, given cameras), found (the same, cameras found from it), unseen (truth of
@@ -98,19 +99,20 @@ def lesson_of(setting: str, seed: int) -> MultiViewClip:
     return kept(labels_of(clip, setting, seed).of(clip), EVERY)
 
 
-def examined(setting: str, seed: int, size: str, steps: int) -> list[dict]:
+def examined(setting: str, seed: int, size: str, steps: int, share: float) -> list[dict]:
     """Teach one student and ask it."""
     start = time.process_time()
     teachers, views = UNSEEN.get(setting, (None, None))
     occlude = "blobs" if setting == "occluded" else None
-    recipe = STUDENT.with_(steps=steps, occlude=occlude, taught_by=teachers, **SIZES[size])
+    hiding = dict(occlude=occlude, occlude_share=share)
+    recipe = STUDENT.with_(steps=steps, taught_by=teachers, **hiding, **SIZES[size])
     taught = lesson_of(setting, seed)
     run = begin(recipe, taught, seed)
     for step in train(run, batches(run, taught, None)):
         if step.index >= steps:
             break
     row = dict(setting=setting, size=size, seed=seed, steps=steps)
-    row |= dict(seconds=time.process_time() - start)
+    row |= dict(seconds=time.process_time() - start) | (dict(share=share) if occlude else {})
     checkpoints.save(run, file_of(setting, size, seed), whole=False)
     quiz = asked("test", ASKED)
     picks, pss = all_pictures(quiz, views), structures()
@@ -173,14 +175,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", choices=SIZES, default="usual")
     parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument(
+        "--share", type=float, default=STUDENT.occlude_share, help="of the crops that are occluded"
+    )
     parser.add_argument("--refine", action="store_true", help="of students that were taught before")
     given = parser.parse_args()
     path = OUT / "students.json"
     if not given.settings and not path.is_file():
         parser.error(f"nothing is measured yet; name what is to be: {' '.join(SETTINGS)}")
     for setting in given.settings:
-        work = refined if given.refine else examined
-        rows = work(setting, given.seed, given.size, given.steps)
+        how = setting, given.seed, given.size, given.steps
+        rows = refined(*how) if given.refine else examined(*how, given.share)
         rows = (json.loads(path.read_text()) if path.is_file() else []) + rows
         write_atomically(path, lambda file: file.write_text(json.dumps(rows, indent=1)))
     for row in json.loads(path.read_text()):
