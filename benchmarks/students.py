@@ -176,7 +176,10 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="usual")
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument(
-        "--share", type=float, default=STUDENT.occlude_share, help="of the crops that are occluded"
+        "--share",
+        type=float,
+        default=STUDENT.lesson.occlude_share,
+        help="of the crops that are occluded",
     )
     parser.add_argument("--refine", action="store_true", help="of students that were taught before")
     given = parser.parse_args()
