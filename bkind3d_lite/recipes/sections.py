@@ -215,7 +215,7 @@ class LessonRecipe(Section):
     after: str | None = None  # a run whose trunk is taken over: pretrained in 2D, for example
     # what is pasted over crops: blobs, or a folder with Pascal VOC 2012
     occlude: str | None = adjustable(None)
-    occlude_share: float = adjustable(0.25)  # of the crops, over which anything is pasted
+    occlude_share: float = adjustable(0.05)  # of the crops, over which anything is pasted
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def _student(verb: ArgumentParser) -> None:
     add("--steps", type=COUNT, help="training steps (default: the recipe's)")
     add("--resume", action="store_true", help="continue the run in --out, bit for bit")
     add("--size", type=COUNT, help="pixels of the crops (default: the recipe's)")
-    over = "paste things over a quarter of the crops: 'blobs', or the folder of Pascal VOC 2012"
+    over = "paste things over one crop in twenty: 'blobs', or the folder of Pascal VOC 2012"
     add("--occlude", metavar="BANK", help=over)
     add("--after", metavar="RUN", help="take over the trunk of this run, pretrained in 2D")
     add("--seed", type=SEED, default=0)
