@@ -126,7 +126,10 @@ def figure_html(
     server = f"https://cdn.plot.ly/plotly-{get_plotlyjs_version()}.min.js"
     places = list(sources or ["plotly.min.js", server])
     parts = dict(figure=made, sources=places, config=CONFIG | config)
-    texts = {key: json.dumps(part).replace("<", "\\u003c") for key, part in parts.items()}
+    texts = {
+        key: json.dumps(part, separators=(",", ":")).replace("<", "\\u003c")
+        for key, part in parts.items()
+    }
     tall = f"{layout['height']}px" if layout.get("height") else height
     label, place = escape(words + keys), f' id="{escape(name)}"' if name else ""
     role = "application" if keys else "img"
