@@ -9,6 +9,7 @@ from bkind3d_lite.evaluation import mpjpe, n_mpjpe
 from bkind3d_lite.evaluation.pose_scores import (
     PoseStructure,
     auc,
+    by_action,
     clip_n_mpjpe,
     pck,
     rooted_mpjpe,
@@ -73,3 +74,9 @@ def test_structure_falls_with_the_noise_and_knows_no_scale(poses, kinds):
 def test_too_few_poses_form_no_kinds(poses):
     with pytest.raises(ValueError, match="20 whole poses cannot form 50 kinds"):
         PoseStructure().fit(poses[0][:20])
+
+
+def test_actions_count_alike():
+    errors = torch.tensor([1.0, 3, 10])
+    rows = by_action(errors, ["sit", "sit", "walk"])
+    assert rows == {"sit": 2, "walk": 10, "mean over actions": 6}

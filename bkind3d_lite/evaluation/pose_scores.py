@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
@@ -171,3 +173,21 @@ class PoseStructure:
         shaped(poses, "T J 3", "poses")
         x = (poses - poses[:, self.root : self.root + 1]).double().flatten(1)
         return (x / x.norm(dim=1, keepdim=True).clamp(min=1e-12)).numpy()
+
+
+# ---- tables --------------------------------------------------------------------------------------
+def by_action(errors: Tensor, actions: Sequence[str]) -> dict[str, float]:
+    """The mean error of each action, and of all actions alike.
+
+    Args:
+        errors: (T,) of frames.
+        actions: T names.
+
+    Returns:
+        {action: mean}, in order of appearance, then {"mean over actions": ...}.
+    """
+    rows = {
+        action: float(errors[[a == action for a in actions]].nanmean())
+        for action in dict.fromkeys(actions)
+    }
+    return rows | {"mean over actions": sum(rows.values()) / len(rows)}
