@@ -1,14 +1,14 @@
 """Weight gradients: of a convolution on a CPU without AVX-512, as products of matrices.
 
 There oneDNN's own gradient of the weights runs at a fraction of the rate of its convolutions. With
-channels last a map is a matrix of pixels by channels, and the map seen from any cell of the kernel
-is the same matrix from a later row on, once its border is padded. So every cell of the kernel is
-one product of two matrices that nobody has to copy.
+channels last a map is a matrix of pixels by channels. What a row of the kernel sees is a few pixels
+side by side; once these are copied beside each other, for a few lines that stay in the cache, every
+row of the kernel is one product of two matrices, and the rows below it read the same copy further
+on.
 """
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from itertools import product
 
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from .pieces import at_a_time, channels_last
 
-FEW, SMALL = 32, 4096  # channels, and pixels or voxels, below which oneDNN is about as fast
+FEW, SMALL = 16, 4096  # channels, and pixels or voxels, below which oneDNN is about as fast
 
 
 @cache
@@ -54,28 +54,49 @@ def weight_gradient(x: Tensor, slope: Tensor, kernel: tuple[int, ...]) -> Tensor
     Args:
         x: (n, c, ...) maps, channels last in memory.
         slope: (n, C, ...) of what the convolution gave.
-        kernel: odd lengths.
+        kernel: 2 or 3 odd lengths.
 
     Returns:
         (C, c, *kernel).
     """
-    c, many = x.shape[1], slope.shape[1]
-    around = [border for k in reversed(kernel) for border in (k // 2, k // 2)]
-    behind = [border for k in reversed(kernel) for border in (0, k - 1)]
-    total = x.new_zeros(math.prod(kernel[:-1]), kernel[-1], many, c)
-    for one, its in zip(x, slope):
-        maps = F.pad(one.movedim(0, -1), [0, 0, *around]).contiguous()
-        slopes = F.pad(its.movedim(0, -1), [0, 0, *behind]).contiguous().view(-1, many)
-        steps = [step // c for step in maps.stride()[:-1]]  # in rows, along each axis
-        count = 1 + sum((side - 1) * step for side, step in zip(one.shape[1:], steps))
-        for start in range(0, count, strip := at_a_time(count, max(c, many), x.device)):
-            rows = min(strip, count - start)
-            left = slopes[start : start + rows].T.expand(kernel[-1], many, rows)
-            for into, cell in zip(total, product(*map(range, kernel[:-1]))):
-                first = start + sum(i * step for i, step in zip(cell, steps))
-                right = maps.as_strided((kernel[-1], rows, c), (c, c, 1), first * c)
-                into.baddbmm_(left, right)
-    return total.view(*kernel, many, c).movedim((-2, -1), (0, 1))
+    deep, high, wide = ((1,) + kernel)[-3:]
+    c, many, (height, width) = x.shape[1], slope.shape[1], x.shape[-2:]
+    total = x.new_zeros(deep, high, many, wide * c)
+    lines = at_a_time(height, width * wide * c, x.device, pieces=3)
+    for maps, slopes in zip(_planes(x), _planes(slope)):
+        for z, y in product(range(len(maps)), range(0, height, lines)):
+            seen = _surroundings(maps[z], y, y + lines, high, wide)
+            for i in range(max(0, z + deep // 2 + 1 - len(maps)), min(deep, z + deep // 2 + 1)):
+                left = slopes[z - i + deep // 2, y : y + lines].reshape(-1, many)
+                total[i].baddbmm_(left.T.expand(high, -1, -1), seen)
+    return total.view(deep, high, many, wide, c).permute(2, 4, 0, 1, 3).reshape(many, c, *kernel)
+
+
+def _planes(x: Tensor) -> Tensor:
+    """Maps (n, c, ...) as (n, D, H, W, c); pictures have one plane."""
+    return (x if x.ndim == 5 else x[:, :, None]).movedim(1, -1)
+
+
+def _surroundings(plane: Tensor, top: int, end: int, high: int, wide: int) -> Tensor:
+    """What a row of the kernel sees from every pixel of some lines, a matrix for every row.
+
+    Args:
+        plane: (H, W, c); 0 beyond its border.
+        top: first of the lines.
+        end: after their last, if there are so many.
+        high: rows of the kernel.
+        wide: their length.
+
+    Returns:
+        (high, pixels, wide c), all views of the same memory.
+    """
+    height, width, c = plane.shape
+    above, below = top - high // 2, min(end, height) + high // 2
+    border = [0, 0, wide // 2, wide // 2, max(0, -above), max(0, below - height)]
+    lines = F.pad(plane[max(0, above) : below], border)
+    each = lines.as_strided((len(lines), width, wide * c), (lines.stride(0), c, 1)).contiguous()
+    step, count = each.stride(0), (len(lines) - high + 1) * width
+    return each.as_strided((high, count, wide * c), (step, wide * c, 1))
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

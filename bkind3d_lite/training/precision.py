@@ -145,7 +145,7 @@ def settle(large: bool = False, tracking: bool = False, hold: bool = False) -> N
     if large:
         _libc("mallopt", M_MMAP_MAX, 0 if hold else MAPPINGS)
         _libc("mallopt", M_MMAP_THRESHOLD, MAPPED_FROM // 4 if tracking else MAPPED_FROM)
-        _libc("mallopt", M_TRIM_THRESHOLD, 2**31 - 1)  # never
+        _libc("mallopt", M_TRIM_THRESHOLD, -1)  # never, however large the heap
 
 
 def _libc(name: str, *values: int) -> None:
