@@ -4,12 +4,12 @@ sets.
     python benchmarks/speed.py [--threads 1] [--only paper_step ...] [--device cuda] [--figure
     docs/images/scaling.png]
 
-Each case runs in a process of its own: one step to warm up, one timed. With one thread, seconds are
-CPU seconds, which a busy machine does not stretch; those of them that the system's kernel took,
-mostly to hand out memory, are told apart. Floor: the FLOPs of the networks that the result needs,
-without recomputation, over the best rate of a handful of the networks' own convolutions, forward
-and backward, in the same number format, measured in the same process just after. Writes
-build/bench/speed.json.
+Each case runs in a process of its own: one step to warm up (three where memory is held: a heap
+grows until then), one timed. With one thread, seconds are CPU seconds, which a busy machine does
+not stretch; those of them that the system's kernel took, mostly to hand out memory, are told apart.
+Floor: the FLOPs of the networks that the result needs, without recomputation, over the best rate of
+a handful of the networks' own convolutions, forward and backward, in the same number format,
+measured in the same process just after. Writes build/bench/speed.json.
 """
 
 import argparse

@@ -116,10 +116,10 @@ def step_case(name: str, device: str, views: int, timed: int = 1, **changes) -> 
     from bkind3d_lite.training import train
 
     run, load = prepared(name, device, views, **changes)
-    stages = None
+    stages, warm = None, 3 if run.recipe.compute.hold else 1  # until a heap has settled
 
     def pairs():
-        for i in range(1 + timed):
+        for i in range(warm + timed):
             yield stages_load(i)
 
     def stages_load(i: int):
@@ -131,7 +131,8 @@ def step_case(name: str, device: str, views: int, timed: int = 1, **changes) -> 
 
     forget_peak()
     steps = train(run, pairs())
-    next(steps)
+    for _ in range(warm):
+        next(steps)
     stages = Stages()
     model, objective = run.model, run.objective
     for owner, attribute, stage in [

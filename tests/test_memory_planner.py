@@ -8,14 +8,17 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from bkind3d_lite.clips.videos import Frames
 from bkind3d_lite.recipes import LEAN, PAPER_RAT7M, QUICK_RAT
-from bkind3d_lite.training import batches, begin
+from bkind3d_lite.training import batches, begin, memory_planner
 from bkind3d_lite.training.memory_planner import (
     KEPT,
     LADDER,
+    LIBRARIES,
     advised,
     afforded,
     afforded_changes,
@@ -167,6 +170,37 @@ def test_memory_buys_speed(clip, caplog):
     assert got[None] == least.with_(memory=None).compute
     assert "memory = 64.0: hold (" in caplog.text and "memory = 0.1: checkpointing" in caplog.text
     assert "may be too much" in caplog.text
+
+
+class Numbered:
+    """A footage of 200 frames, each as bright as its number."""
+
+    def __len__(self):
+        return 200
+
+    def read(self, start, stop, wh):
+        number = np.arange(start, stop, dtype=np.uint8)
+        return np.tile(number[:, None, None, None], (1, wh[1], wh[0], 3))
+
+
+def test_decoded_frames_make_do_with_what_a_fast_setting_leaves(clip, monkeypatch):
+    """An eighth of the memory at least; what is cached is forgotten, and what is seen is right."""
+    need = {True: 8_000_000, False: 2_000_000}
+    monkeypatch.setattr(memory_planner, "step_bytes", lambda recipe, *_: need[recipe.compute.hold])
+    frames = Frames([Numbered()] * 2, (100, 50))  # 6 million bytes
+    seen, got = replace(clip, frames=frames), {}
+    for free in (14_000_000, 11_000_000, 8_500_000):
+        assert int(frames[130].max()) == 130 and frames._bytes
+        asked = TINY.with_(memory=(LIBRARIES + free) / 1e9)
+        got[free] = afforded(asked, seen, "cpu").compute.hold, frames.budget
+        assert frames._bytes <= frames.budget and int(frames[131].min()) == 131
+    assert got == {
+        14_000_000: (True, 2 << 30),
+        11_000_000: (True, 3_000_000),
+        8_500_000: (False, 3_000_000),
+    }
+    afforded(TINY.with_(memory=0.9), seen, "cpu")
+    assert frames.budget == 0 and int(frames[132].min()) == 132
 
 
 def test_a_run_goes_on_by_the_setting_it_began_with(clip):

@@ -263,14 +263,23 @@ class Frames:
     """
 
     def __init__(self, videos: Sequence[Footage], wh: tuple[int, int], budget: int = 2 << 30):
-        self.videos, self.wh, self.budget = list(videos), (wh[0], wh[1]), budget
+        self.videos, self.wh = list(videos), (wh[0], wh[1])
         self.shape = (len(videos[0]), len(videos), wh[1], wh[0], 3)
-        moment = len(videos) * wh[0] * wh[1] * 3  # bytes
-        fits = moment * self.shape[0] <= budget
-        self.chunk = CHUNK if fits else max(1, min(CHUNK, budget // (64 * moment)))
-        self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
-        self._bytes = 0
         self._lock = threading.Lock()  # a thread may decode ahead while another one looks
+        self.spare(budget)
+
+    def spare(self, budget: int) -> None:
+        """Forget what is cached, and cache so much from now on.
+
+        Args:
+            budget: bytes.
+        """
+        moment = len(self.videos) * self.wh[0] * self.wh[1] * 3  # bytes
+        fits = moment * self.shape[0] <= budget
+        with self._lock:
+            self.budget, self._bytes = budget, 0
+            self.chunk = CHUNK if fits else max(1, min(CHUNK, budget // (64 * moment)))
+            self._chunks: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -30,6 +30,7 @@ LADDER: tuple[dict[str, Any], ...] = (
     {"checkpointing": True, "decode_per_view": True},
 )
 HALF = torch.float16
+FRAMES_PART = 8  # decoded frames make do with that part of the memory
 LIBRARIES = 0.9e9  # bytes of a process that trains, beside its tensors
 
 
@@ -162,7 +163,8 @@ def afforded(recipe: Recipe, clip: MultiViewClip, device: str) -> Recipe:
 
     Args:
         recipe: `compute.memory` says how much; where it is None, the recipe stays as it is.
-        clip: that it will see; on a CPU its decoded frames take memory, too.
+        clip: that it will see; on a CPU its decoded frames take memory, too: an eighth if need
+            be, and those that find no place are decoded again.
         device: where it will run.
 
     Returns:
@@ -172,20 +174,23 @@ def afforded(recipe: Recipe, clip: MultiViewClip, device: str) -> Recipe:
     if asked is None:
         return recipe
     free, views = _in_bytes(asked, device), clip.rig.views
-    if torch.device(device).type == "cpu" and isinstance(clip.frames, Frames):
-        free -= min(clip.frames.budget, math.prod(clip.frames.shape))
-    told, option = "nothing", recipe
+    frames = clip.frames if torch.device(device).type == "cpu" else None
+    held = min(frames.budget, math.prod(frames.shape)) if isinstance(frames, Frames) else 0
+    least, words = min(held, free // FRAMES_PART), "nothing"
     for setting, option in rungs(recipe, device):
         need = step_bytes(option, views, device)
-        told = f"{setting} ({need / 1e9:.1f} GB of {free / 1e9:.1f} that are free)"
-        if need <= free:
-            log.info("memory = %s: %s", asked, told)
-            return option
-    log.warning(
-        "memory = %s: %s, which may be too much: see `plan` and --set batch, voxels, image_wh",
-        asked,
-        told,
-    )
+        words = f"{setting} ({need / 1e9:.1f} GB of {(free - least) / 1e9:.1f} that are free)"
+        if need <= free - least:
+            log.info("memory = %s: %s", asked, words)
+            break
+    else:
+        log.warning(
+            "memory = %s: %s, which may be too much: see `plan` and --set batch, voxels, image_wh",
+            asked,
+            words,
+        )
+    if isinstance(frames, Frames) and held > (rest := max(least, free - need)):
+        frames.spare(rest)
     return option
 
 
