@@ -26,7 +26,7 @@ LADDER: tuple[dict[str, Any], ...] = (
     {"hold": True},
     {"decode_per_view": True, "hold": True},
     {"checkpointing": "encoder", "decode_per_view": True, "hold": True},
-    {"checkpointing": "encoder", "decode_per_view": True},
+    {"checkpointing": True, "decode_per_view": True, "hold": True},
     {"checkpointing": True, "decode_per_view": True},
 )
 HALF = torch.float16
