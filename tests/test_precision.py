@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from bkind3d_lite.model import build, placed
 from bkind3d_lite.recipes import PAPER_RAT7M, Recipe
-from bkind3d_lite.training import batches, begin, train
+from bkind3d_lite.training import batches, begin, load, save, track, train
 from bkind3d_lite.training import precision as precision_module
 from bkind3d_lite.training.precision import equip, precision, scaler, settle
 
@@ -117,3 +117,17 @@ def test_settling_flushes_denormals():
     settle(large=True)
     assert (torch.tensor([1e-310], dtype=torch.float64) * 0.1).item() == 0.0
     torch.set_flush_denormal(False)
+
+
+def test_a_process_that_only_tracks_holds_its_memory(clip, tmp_path, monkeypatch):
+    """A training that tracks in between keeps its own habit: it may have chosen to be frugal."""
+    asked = []
+    monkeypatch.setattr(precision_module, "_libc", lambda name, *values: asked.append(values))
+    run = begin(SMALL, clip)
+    loaded, recipe, _ = load(save(run, tmp_path / "c.safetensors"), tracking=True)
+    mappings = []
+    for model in (run.model, loaded):
+        asked.clear()
+        track(model, recipe, clip, times=[0])
+        mappings.append(dict(asked)[precision_module.M_MMAP_MAX])
+    assert mappings == [precision_module.MAPPINGS, 0]

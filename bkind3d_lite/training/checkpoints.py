@@ -166,7 +166,7 @@ def load(
     header, tensors = _read(path, FOR_TRACKING if tracking else ("model.",))
     recipe = load_recipe(header["recipe"]) if recipe is None else recipe
     if tracking:  # before the weights come, which would stretch the heap
-        settle(large=recipe.compute.large, tracking=True)
+        settle(large=recipe.compute.large, hold=True)
     with torch.random.fork_rng(devices=[]):
         model = build_model(recipe.with_(pretrained=False), header["seed"], decoder=not tracking)
     _fill(model, tensors, "model.", path, skip="decoder." if tracking else None)

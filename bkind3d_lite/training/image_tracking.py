@@ -16,7 +16,7 @@ from ..model.keypoints import Keypoints
 from ..poses2d import Poses2D
 from ..recipes import Recipe
 from .orientation import oriented
-from .precision import settle
+from .precision import settle, tracks_alone
 from .tracking import drawn_skeleton, faced_at
 
 
@@ -47,7 +47,7 @@ def track_images(
         survey = survey_clip(clip, recipe.volume.side, thumbs=False)
     survey = oriented(model, clip, survey)
     device = next(model.parameters()).device
-    settle(large=recipe.compute.large, tracking=True)
+    settle(recipe.compute.large, hold=recipe.compute.hold or tracks_alone(model))
     model.eval()
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
     parts, size, crop = [], recipe.data.image_wh, recipe.volume.crop

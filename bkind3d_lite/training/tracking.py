@@ -21,7 +21,7 @@ from ..model.keypoints import Keypoints
 from ..model.losses import lengths
 from ..recipes import Recipe
 from .orientation import oriented
-from .precision import settle
+from .precision import settle, tracks_alone
 from .prefetch import prefetch
 
 
@@ -60,7 +60,7 @@ def track(
     survey = oriented(model, clip, survey)
     device = next(model.parameters()).device
     world_needed(clip.rig, "a track in space (`track_images` makes one in the image)")
-    settle(large=recipe.compute.large, tracking=True)
+    settle(recipe.compute.large, hold=recipe.compute.hold or tracks_alone(model))
     model.eval()
     batch = batch or (1 if recipe.compute.large and device.type == "cpu" else 8)
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
