@@ -119,7 +119,7 @@ def tracks_alone(model: Discoverer) -> bool:
     Returns:
         False for a model in training.
     """
-    return not any(p.requires_grad for p in model.encoder.parameters())
+    return not next(model.parameters()).requires_grad  # of its encoder
 
 
 def scaler(recipe: Recipe, device: str | torch.device) -> torch.amp.GradScaler:
