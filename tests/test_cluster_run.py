@@ -169,6 +169,18 @@ def test_the_workflow_cuts_as_the_verb_does():
         assert eval(step, names) == shard_run.frames_of(minutes, fps)
 
 
+def test_rules_of_jobs_elsewhere_wait_for_the_table_they_ask():
+    """A Slurm job's Snakemake refuses a rule whose params ask the table unless it is an input."""
+    text = (ROOT / "workflow" / "Snakefile").read_text()
+    rules = dict(re.findall(r"^rule (\w+):\n((?:    .*\n)+)", text, re.M))
+    asking = {
+        n: r for n, r in rules.items() if re.search(r"params:.*?(folder_of|sessions)", r, re.S)
+    }
+    assert asking.keys() == {"train", "look", "shard"}
+    for rule in asking.values():
+        assert re.search(r"input:.*(TABLE|sessions\.csv)", rule)
+
+
 def test_folders_of_a_table_are_found_beside_it(lab, tmp_path):
     shutil.copytree(lab / "raw" / "monday", tmp_path / "monday")
     (tmp_path / "sessions.csv").write_text("name,folder,verdict\nmonday,monday,pass\n")
