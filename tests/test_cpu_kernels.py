@@ -114,7 +114,7 @@ def test_a_resnet_mixes_its_channels_by_strips(monkeypatch):
 def test_weights_learn_by_products_of_matrices(monkeypatch, layer, stripes):
     """On every CPU, whatever the one it is made for; in one piece and in several."""
     torch.manual_seed(0)
-    for name, value in dict(FEW=1, SMALL=1, slow_here=lambda: True).items():
+    for name, value in dict(FEW=(1,), SMALL=(1,), slow_here=lambda: True).items():
         monkeypatch.setattr(weight_gradients, name, value)
     monkeypatch.setattr(pieces, "PIECE", stripes)
     x = last(torch.randn(2, 4, *(6, 7, 5)[: layer.weight.ndim - 2])).requires_grad_()
@@ -127,7 +127,7 @@ def test_weights_learn_by_products_of_matrices(monkeypatch, layer, stripes):
 
 @pytest.mark.parametrize("how", [dict(stride=2), dict(dilation=2), dict(groups=2), dict(padding=2)])
 def test_other_convolutions_learn_as_they_did(monkeypatch, how):
-    for name, value in dict(FEW=1, SMALL=1, slow_here=lambda: True).items():
+    for name, value in dict(FEW=(1,), SMALL=(1,), slow_here=lambda: True).items():
         monkeypatch.setattr(weight_gradients, name, value)
     layer, x = nn.Conv2d(4, 6, 3, **(dict(padding=1) | how)), last(torch.randn(1, 4, 8, 8))
     assert "_Convolved" not in through_the_door(layer)(x).grad_fn.name()

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from .pieces import at_a_time, channels_last
 
-FEW, SMALL = 16, 4096  # channels, and pixels or voxels, below which oneDNN is about as fast
+# (channels, pixels or voxels) below which oneDNN is about as fast; fewer channels at more places
+FEW, SMALL = (16, 32), (100_000, 4096)
 
 
 @cache
@@ -42,7 +43,8 @@ def products_serve(x: Tensor, weight: Tensor) -> bool:
     Returns:
         True for large float32 maps of many channels, channels last, where `slow_here`.
     """
-    large = min(weight.shape[:2]) >= FEW and len(x) * x.shape[2:].numel() >= SMALL
+    channels, places = min(weight.shape[:2]), len(x) * x.shape[2:].numel()
+    large = any(channels >= few and places >= small for few, small in zip(FEW, SMALL))
     whole = x.shape[1] == weight.shape[1] and all(k % 2 for k in weight.shape[2:])
     plain = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     return large and whole and plain and slow_here() and channels_last(x)
