@@ -33,9 +33,10 @@ STREET = {
     "clips": [
         "video_headers", "video_index", "display", "camera_footage", "videos", "recordings",
         "frame_cache", "heading", "tracks", "image_tracks", "moving_light", "foreground",
-        "extent", "sampling", "clip", "sessions",
-        "pseudo_labels", "occlusion", "lessons", "exports", "synthetic", "background", "survey",
-        "survey_files", "single_view", "hull_motion", "look", "heading_finder", "left_out",
+        "extent", "rarity", "sampling", "clip", "sessions",
+        "pseudo_labels", "occlusion", "lessons", "exports", "synthetic", "background", "uncovered",
+        "survey", "survey_files", "single_view", "hull_motion", "look", "heading_finder",
+        "left_out",
         "calibration_faults", "hull_agreement", "rig_checks", "recording_checks", "label_checks",
     ],
     "evaluation": ["regressors", "errors", "pose_scores", "body_bound", "protocol", "image_scores"],

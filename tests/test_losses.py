@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from bkind3d_lite.model.losses import (
+    BodyCover,
     EdgeLength,
     agreement,
     cover,
@@ -270,6 +271,22 @@ def test_cover_draws_a_keypoint_to_what_is_not_covered():
     assert_close(
         ndc.detach()[0, 0], torch.tensor([[-0.75, -0.75], [0.75, 0.75]]), atol=0.05, rtol=0
     )
+
+
+def test_cover_of_the_body_by_hand():
+    """Places one and two units from a keypoint: a trunk, always full, and an arm, seldom raised."""
+    body = BodyCover(2, decay=0.9, floor=0.25)
+    world, points = torch.zeros(1, 1, 3), torch.tensor([[[1.0, 0, 0], [0, 2.0, 0]]])
+    for t in range(200):
+        full = torch.tensor([[1.0, float(t % 4 == 3)]])
+        loss = body(world, points, full)
+    often = 0.1 / (1 - 0.9**4)  # of the arm, at a moment at which it is up
+    weights = 1 / 1.25, 1 / (often + 0.25)
+    assert float(loss) == pytest.approx((weights[0] + 4 * weights[1]) / sum(weights), rel=1e-4)
+    assert float(BodyCover(2, floor=0.25)(world, points, full)) == pytest.approx(2.5), "all new"
+    kept = body.usual.clone()
+    body.eval()(world, points, 1 - full)
+    assert torch.equal(body.usual, kept)
 
 
 def test_steadiness_by_hand():

@@ -21,6 +21,7 @@ from bkind3d_lite.clips.survey import (
     survey,
 )
 from bkind3d_lite.clips.synthetic import draw, figure, poses
+from bkind3d_lite.clips.uncovered import uncovered_background
 from bkind3d_lite.clips.videos import write_video
 from bkind3d_lite.volumes import Grid
 
@@ -99,6 +100,26 @@ def test_a_resting_animal_leaves_no_ghost(walk):
     assert ghost > 0.01, "the plain median holds it"
     assert left < 0.1 * ghost
     assert (found.centre - rest.truth.mean(1)).norm(dim=-1).median() < 0.35 * rest.body_length
+
+
+def test_a_ghost_that_one_view_has_is_taken_away(walk):
+    """Half of the film in the middle of the room: the median of one view shows the animal there.
+
+    Its visual hull knows when it stood elsewhere.
+    """
+    times = [28, 29, 30, 31, 32] * 12 + list(range(60))
+    often = replace(walk, frames=walk.frames[times], truth=walk.truth[times])
+    room = draw(walk.rig, walk.truth[:1] + torch.tensor([0.0, 0.0, 1e5]), seed=0)[0]
+    haunted = room.clone()
+    haunted[0] = walk.frames[30, 0]
+    ghost = uncovered_background(often, survey(often, background=haunted))
+
+    def wrong(ground):
+        return ((ground.float() - room.float()).abs().amax(-1) > 20).float().mean((1, 2))
+
+    assert wrong(haunted)[0] > 0.005 and wrong(ghost)[0] < 0.3 * wrong(haunted)[0]
+    assert torch.equal(ghost[1:], haunted[1:]) or wrong(ghost)[1:].max() < 0.005
+    assert uncovered_background(often, survey(often, background=room)) is None
 
 
 @pytest.mark.parametrize("view", [0, 2])

@@ -168,6 +168,7 @@ class Survey:
     thumbs: Tensor  # (T, V, h, w) uint8, small foreground images
     floor: float  # change of `thumbs` between frames from noise alone: less is 'nothing moves'
     heading: Heading | None = None  # of every frame, where somebody asked (`heading_finder`)
+    rarity: Tensor | None = None  # (T,) how unusual its shape is, where pairs are drawn by that
     length: float | None = None  # of the animal, world units, where `thumbs` were not kept
 
     def resized(self, wh: tuple[int, int]) -> Survey:

@@ -86,7 +86,7 @@ def pair_chances(
     Args:
         clip: the pairs are of.
         gaps: frames between now and later.
-        survey: of the clip.
+        survey: of the clip; where it knows of rare shapes, the rarer of a pair's two counts.
         by_motion: the likelier, the more moves in between.
 
     Returns:
@@ -107,6 +107,9 @@ def pair_chances(
     chances = [clip.unbroken(g) for g in gaps]
     if by_motion and survey is not None:
         chances = [survey.motion_energy(g) * chance for g, chance in zip(gaps, chances)]
+    if survey is not None and survey.rarity is not None:
+        rarer = [torch.maximum(survey.rarity[:-g], survey.rarity[g:]) for g in gaps]
+        chances = [rarity * chance for rarity, chance in zip(rarer, chances)]
     if any(not chance.any() for chance in chances):
         raise ValueError(
             f"{clip.name}: no pair {max(gaps)} frames apart lies in one of its "

@@ -21,6 +21,7 @@ from .clip import MultiViewClip, Survey
 from .extent import animal_length
 from .foreground import CROP_FROM_PX, foreground
 from .moving_light import lit, parting
+from .uncovered import uncovered_background
 from .videos import Frames
 
 THUMB = 96  # pixels of the longer side of a foreground thumbnail
@@ -144,6 +145,7 @@ def survey(
     """Look once at every frame of a clip of static cameras. No labels.
 
     As `survey_views`, and the animal's centre (`animal_centres`), or where the clip's boxes say.
+    Where the animal has left a ghost of itself in its own background, all is looked at again.
 
     Args:
         clip: of static cameras.
@@ -157,20 +159,28 @@ def survey(
     Returns:
         The survey.
     """
-    raw = _without_thumbs(clip, samples, background)
     every = 1 if thumbs else -(-len(clip) // SAMPLED)
-    sampled: list[Tensor] = []
-    centres: list[Tensor] = []
-    for some in _thumbs(clip, raw):
-        few = some[-sum(map(len, centres)) % every :: every]
-        sampled.append(some if thumbs else few.clone())  # a view would keep all of them
-        centres.append(animal_centres(some, clip.rig, side))
-    whole = replace(raw, centre=torch.cat(centres), thumbs=torch.cat(sampled))
+    whole = _looked_at(clip, _without_thumbs(clip, samples, background), side, every)
+    if background is None and clip.rig.calibrated:
+        ground = uncovered_background(clip, whole, every)
+        if ground is not None:
+            whole = _looked_at(clip, _without_thumbs(clip, samples, ground), side, every)
     whole = _boxed(clip, _refuse_still(clip, whole))
     if thumbs:
         return whole
     length = animal_length(replace(whole, centre=whole.centre[::every]), clip.rig)
     return replace(whole, thumbs=whole.thumbs[:0], length=length)
+
+
+def _looked_at(clip: MultiViewClip, raw: Survey, side: float | None, every: int) -> Survey:
+    """The survey with the animal's centre, and the thumbnails of every `every`-th frame."""
+    sampled: list[Tensor] = []
+    centres: list[Tensor] = []
+    for some in _thumbs(clip, raw):
+        few = some[-sum(map(len, centres)) % every :: every]
+        sampled.append(some if every == 1 else few.clone())  # a view would keep all of them
+        centres.append(animal_centres(some, clip.rig, side))
+    return replace(raw, centre=torch.cat(centres), thumbs=torch.cat(sampled))
 
 
 def animal_centres(thumbs: Tensor, rig: CameraRig, side: float | None = None) -> Tensor:

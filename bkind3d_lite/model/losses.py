@@ -194,6 +194,49 @@ def cover(ndc: Tensor, moving: Tensor, hw: tuple[int, int] = (32, 32)) -> Tensor
     return ((d2 * mass).sum(-1) / mass.sum(-1).clamp(min=1e-6)).mean()
 
 
+class BodyCover(nn.Module):
+    """Squared distance of the visual hull to its nearest keypoint, all places alike.
+
+    Beyond the paper: `cover` in space, in the frame of the animal. A voxel of the hull counts by
+    1 / (how often it is full + `floor`), or a trunk, which is always there, would outweigh an arm
+    that is seldom raised. How often is a running average, saved with the model.
+
+    Args:
+        voxels: P, of the cube about the animal.
+        decay: of the running average.
+        floor: share of the time below which one place counts as seldom full as another.
+    """
+
+    usual: Tensor
+    seen: Tensor
+
+    def __init__(self, voxels: int, *, decay: float = 0.995, floor: float = 0.2):
+        super().__init__()
+        self.decay, self.floor = decay, floor
+        self.register_buffer("usual", torch.zeros(voxels))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, world: Tensor, points: Tensor, full: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            world: (B, K, 3) keypoints, in any unit.
+            points: (B, P, 3) centres of the voxels, in the same.
+            full: (B, P) in [0, 1], which of them the animal fills.
+
+        Returns:
+            A scalar, in that unit squared.
+        """
+        if self.training:
+            mean = distributed.mean(full.detach().mean(0))
+            self.usual.lerp_(mean, 1 - self.decay)
+            self.seen.lerp_(torch.ones_like(self.seen), 1 - self.decay)
+        often = self.usual / self.seen.clamp(min=1e-6)
+        mass = full / (often + self.floor)
+        d2 = torch.cdist(points, world).square().amin(-1)
+        return ((d2 * mass).sum(-1) / mass.sum(-1).clamp(min=1e-6)).mean()
+
+
 # ---- on edges ------------------------------------------------------------------------------------
 def lengths(world: Tensor, pairs: Tensor) -> Tensor:
     """Lengths of edges; the gradient at zero length is zero.

@@ -11,10 +11,12 @@ from torch.nn import functional as F
 from ..clips.heading import rotated
 from ..clips.sampling import Batch
 from ..recipes import Recipe
+from ..volumes import Grid, hull
 from .discoverer import Discovery, both_moments
 from .edges import EdgeBottleneck, PointBottleneck
 from .lifts import Keypoints
 from .losses import (
+    BodyCover,
     EdgeLength,
     agreement,
     cover,
@@ -48,6 +50,8 @@ class Objective(nn.Module):
         self.recipe, self.side = recipe, side
         self.perceptual = Perceptual(recipe.losses.perceptual, printed=recipe.losses.printed)
         self.length = EdgeLength(edges, side, printed=recipe.losses.printed)
+        wanted = recipe.losses.cover_body > 0
+        self.body_cover = BodyCover(recipe.volume.voxels**3) if wanted else None
 
     def target(self, batch: Batch, hw: tuple[int, int]) -> Tensor:
         """What is to be explained.
@@ -176,6 +180,8 @@ class Objective(nn.Module):
         if r.cover:
             now, later = (cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, both_moments(batch)))
             losses["cover"] = r.cover / 2 * (now + later)
+        if self.body_cover is not None:
+            losses["cover_body"] = r.cover_body * self._uncovered(self.body_cover, batch, both)
         if r.steady:
             now, later = self._compared(_needed(both, "world", "steady"), batch)
             losses["steady"] = r.steady * steadiness(now, later, self.side)
@@ -183,6 +189,20 @@ class Objective(nn.Module):
             confidence = (both[0].confidence.mean() + both[1].confidence.mean()) / 2
             losses["sure"] = r.sure * (1 - confidence)
         return losses
+
+    def _uncovered(self, body: BodyCover, batch: Batch, both: Pair) -> Tensor:
+        """How far the hull is from the keypoints, in sides of the cube squared, of both moments."""
+        centre = batch.now.new_tensor(self.recipe.volume.centre or (0.0, 0.0, 0.0))
+        centre = centre.expand(len(batch.index), 3) if batch.centre is None else batch.centre
+        full, places = [], []
+        for images, turn in zip(both_moments(batch), (batch.heading, batch.heading_later)):
+            grid = Grid(centre, self.side, self.recipe.volume.voxels, turn=turn)
+            places.append(grid.points.flatten(1, 3))
+            moving = F.max_pool2d(images[:, :, 3], 3, 1, 1)[:, :, None]
+            votes = hull(moving, batch.rig.ndc_from_world(places[-1]))
+            full.append((2 * votes.exp() - 1).clamp(min=0))
+        worlds = torch.cat(_needed(both, "world", "cover_body"))
+        return body(worlds / self.side, torch.cat(places) / self.side, torch.cat(full))
 
     def _compared(self, worlds: list[Tensor], batch: Batch) -> list[Tensor]:
         """Keypoints of now and later whose shapes are compared: in the room or in the body."""

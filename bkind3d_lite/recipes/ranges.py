@@ -70,6 +70,7 @@ RANGES: dict[str, Range] = {
     "rotate": WEIGHT,
     "agree": WEIGHT,
     "cover": WEIGHT,
+    "cover_body": WEIGHT,
     "steady": WEIGHT,
     "sure": WEIGHT,
     "steps": Range(1),

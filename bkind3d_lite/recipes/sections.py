@@ -83,7 +83,8 @@ class DataRecipe(Section):
     batch: int = adjustable(1)
     # beyond the paper
     views_per_step: int | None = None  # views drawn at each step (None: all)
-    by_motion: bool = False  # draw pairs in proportion to how much moves in them
+    by_motion: bool = False  # draw pairs in proportion to how much moves in them,
+    by_shape: bool = False  # and to how unusual the animal's shape is, seen from itself
     background: bool = False  # foreground |frame - median frame| as a fourth input channel
 
 
@@ -192,6 +193,7 @@ class LossRecipe(Section):
     # beyond the paper
     mask: bool = False  # explain change on the foreground only: shadows are not the animal
     cover: float = adjustable(0.0)  # squared distance of the foreground to its nearest keypoint
+    cover_body: float = adjustable(0.0)  # the same in space; places that are seldom full count more
     steady: float = adjustable(0.0)  # change of the keypoints' shape from now to later,
     steady_in: Literal["room", "body"] = "room"  # in this frame; body: where a heading is known
     sure: float = adjustable(0.0)  # 1 - confidence: no keypoint may be the mean of several places
@@ -325,8 +327,9 @@ class Recipe:
     @property
     def surveyed(self) -> bool:
         """Whether it asks for a survey of the clip: where the animal is, and what is foreground."""
-        drawn = self.data.by_motion or self.data.background
-        weighed = self.losses.mask or self.losses.cover > 0 or self.priors.hull > 0
+        drawn = self.data.by_motion or self.data.by_shape or self.data.background
+        covered = self.losses.mask or self.losses.cover > 0 or self.losses.cover_body > 0
+        weighed = covered or self.priors.hull > 0
         return self.volume.follows or drawn or weighed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from ..cameras import CameraRig
 from ..clips.clip import Batch, MultiViewClip, Survey
 from ..clips.foreground import footprint
 from ..clips.lessons import fitted_to_labels, lesson_batches
+from ..clips.rarity import shape_rarity
 from ..model.builder import build, placed
 from ..model.discoverer import Discoverer, Discovery
 from ..model.objective import Objective
@@ -129,6 +130,8 @@ def batches(
     if run.recipe.losses.explain == "labels":
         return lesson_batches(clip, run.recipe, seed, start, share)
     survey = oriented(run.model, clip, survey, teach=0 if run.step else volume.look_steps)
+    if data.by_shape and survey is not None:
+        survey = replace(survey, rarity=shape_rarity(survey, clip.rig))
     return clip.batches(
         data.image_wh,
         gap_frames(run.recipe, clip.fps),
