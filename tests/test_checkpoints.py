@@ -19,8 +19,9 @@ from bkind3d_lite.training.checkpoints import read_header
 
 @pytest.mark.parametrize("last", [False, True])
 def test_resume_continues_bit_for_bit(tmp_path, clip, seen, last):
-    """Channels last, too: moments then lie as the weights do, which fused optimizers rely on."""
-    recipe = TINY.with_(channels_last=last)
+    """Channels last, too: moments then lie as the weights do, which fused optimizers rely on; and
+    with averages of where the animal is."""
+    recipe = TINY.with_(channels_last=last, by_shape=last, cover_body=5.0 * last)
     whole, half = begin(recipe, clip), begin(recipe, clip)
     advance(whole, clip, seen, 8)
     advance(half, clip, seen, 5)

@@ -90,6 +90,22 @@ def test_shapes_on_images_that_are_not_square(clip, seen, recipe):
     assert set(losses) == wanted and all(x.ndim == 0 and x.isfinite() for x in losses.values())
 
 
+def test_cover_in_the_body_draws_a_keypoint_to_the_animal(clip, seen):
+    """In the frame of the heading, and of the places of now and later alike."""
+    recipe = placed(TINY.with_(cover_body=1.0), clip.rig)
+    model, objective = build(recipe)
+    batch = batch_of(clip, recipe, seen)
+    out = model(batch)
+    heading = torch.tensor([0.3, -2.0])
+    batch = replace(batch, heading=heading, heading_later=heading + 1)
+    both = [replace(k, world=k.world.detach().requires_grad_()) for k in (out.now, out.later)]
+    term = objective(batch, replace(out, now=both[0], later=both[1]), model.edges, 0)["cover_body"]
+    grads = torch.autograd.grad(term, [k.world for k in both])
+    moved = [replace(k, world=k.world - 2e4 * g) for k, g in zip(both, grads)]
+    nearer = objective.eval()(batch, replace(out, now=moved[0], later=moved[1]), model.edges, 0)
+    assert 0 < nearer["cover_body"] < term < 1
+
+
 @pytest.mark.parametrize("recipe", [TINY, PAPER], ids=lambda r: r.name)
 def test_every_weight_has_a_gradient(clip, seen, recipe):
     model, objective = build(placed(recipe, clip.rig))

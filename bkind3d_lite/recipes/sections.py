@@ -193,7 +193,7 @@ class LossRecipe(Section):
     # beyond the paper
     mask: bool = False  # explain change on the foreground only: shadows are not the animal
     cover: float = adjustable(0.0)  # squared distance of the foreground to its nearest keypoint
-    cover_body: float = adjustable(0.0)  # the same in space; places that are seldom full count more
+    cover_body: float = 0.0  # the same in space, where places that are seldom full count more
     steady: float = adjustable(0.0)  # change of the keypoints' shape from now to later,
     steady_in: Literal["room", "body"] = "room"  # in this frame; body: where a heading is known
     sure: float = adjustable(0.0)  # 1 - confidence: no keypoint may be the mean of several places
