@@ -91,13 +91,13 @@ def test_shapes_on_images_that_are_not_square(clip, seen, recipe):
 
 
 def test_cover_in_the_body_draws_a_keypoint_to_the_animal(clip, seen):
-    """In the frame of the heading, and of the places of now and later alike."""
+    """In the frame of the volume at each moment."""
     recipe = placed(TINY.with_(cover_body=1.0), clip.rig)
     model, objective = build(recipe)
     batch = batch_of(clip, recipe, seen)
     out = model(batch)
-    heading = torch.tensor([0.3, -2.0])
-    batch = replace(batch, heading=heading, heading_later=heading + 1)
+    turn = torch.tensor([0.3, -2.0])
+    batch = replace(batch, turn=turn, turn_later=turn + 1)
     both = [replace(k, world=k.world.detach().requires_grad_()) for k in (out.now, out.later)]
     term = objective(batch, replace(out, now=both[0], later=both[1]), model.edges, 0)["cover_body"]
     grads = torch.autograd.grad(term, [k.world for k in both])

@@ -195,11 +195,11 @@ class Objective(nn.Module):
         centre = batch.now.new_tensor(self.recipe.volume.centre or (0.0, 0.0, 0.0))
         centre = centre.expand(len(batch.index), 3) if batch.centre is None else batch.centre
         full, places = [], []
-        for images, turn in zip(both_moments(batch), (batch.heading, batch.heading_later)):
+        later = batch.turn if batch.turn_later is None else batch.turn_later
+        for images, turn in zip(both_moments(batch), (batch.turn, later)):
             grid = Grid(centre, self.side, self.recipe.volume.voxels, turn=turn)
             places.append(grid.points.flatten(1, 3))
-            moving = F.max_pool2d(images[:, :, 3], 3, 1, 1)[:, :, None]
-            votes = hull(moving, batch.rig.ndc_from_world(places[-1]))
+            votes = hull(images[:, :, 3, None], batch.rig.ndc_from_world(places[-1]))
             full.append((2 * votes.exp() - 1).clamp(min=0))
         worlds = torch.cat(_needed(both, "world", "cover_body"))
         return body(worlds / self.side, torch.cat(places) / self.side, torch.cat(full))
