@@ -141,11 +141,11 @@ def survey(
     samples: int = 60,
     background: Tensor | None = None,
     thumbs: bool = True,
+    uncover: bool = False,
 ) -> Survey:
     """Look once at every frame of a clip of static cameras. No labels.
 
     As `survey_views`, and the animal's centre (`animal_centres`), or where the clip's boxes say.
-    Where the animal has left a ghost of itself in its own background, all is looked at again.
 
     Args:
         clip: of static cameras.
@@ -155,13 +155,15 @@ def survey(
         thumbs: keep the foreground images, about 7 kB a frame and view, which training draws its
             pairs by; without them (tracking) a film of any length takes no more memory than a
             short one.
+        uncover: where the animal has left a ghost of itself in its own background, make that again
+            by `uncovered_background`, and look once more.
 
     Returns:
         The survey.
     """
     every = 1 if thumbs else -(-len(clip) // SAMPLED)
     whole = _looked_at(clip, _without_thumbs(clip, samples, background), side, every)
-    if background is None and clip.rig.calibrated:
+    if uncover and background is None and clip.rig.calibrated:
         ground = uncovered_background(clip, whole, every)
         if ground is not None:
             whole = _looked_at(clip, _without_thumbs(clip, samples, ground), side, every)

@@ -197,9 +197,10 @@ def cover(ndc: Tensor, moving: Tensor, hw: tuple[int, int] = (32, 32)) -> Tensor
 class BodyCover(nn.Module):
     """Squared distance of the visual hull to its nearest keypoint, all places alike.
 
-    Beyond the paper: `cover` in space, in the frame of the volume, which is the animal's. A voxel of the hull counts by
-    1 / (how often it is full + `floor`), or a trunk, which is always there, would outweigh an arm
-    that is seldom raised. How often is a running average, saved with the model.
+    Beyond the paper: `cover` in space, in the frame of the volume, which is the animal's. A voxel
+    of the hull counts by 1 / (how often it is full + `floor`), or a trunk, which is always there,
+    would outweigh an arm that is seldom raised. How often is a running average, saved with the
+    model.
 
     Args:
         voxels: P, of the cube about the animal.

@@ -48,6 +48,7 @@ QUICK_HUMAN = QUICK_RAT.with_(
     hull_blur=1,
     shape=True,
     by_shape=True,
+    uncover=True,
     cover=300.0,
     cover_body=50.0,
     steady=4.0,

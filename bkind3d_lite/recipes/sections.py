@@ -86,6 +86,7 @@ class DataRecipe(Section):
     by_motion: bool = False  # draw pairs in proportion to how much moves in them,
     by_shape: bool = False  # and to how unusual the animal's shape is, seen from itself
     background: bool = False  # foreground |frame - median frame| as a fourth input channel
+    uncover: bool = False  # that median without the animal's ghost, where its hull shows one
 
 
 @dataclass(frozen=True)

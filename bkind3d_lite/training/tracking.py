@@ -56,7 +56,7 @@ def track(
         where the survey found one.
     """
     if survey is None and recipe.surveyed:
-        survey = survey_clip(clip, recipe.volume.side, thumbs=False)
+        survey = survey_clip(clip, recipe.volume.side, thumbs=False, uncover=recipe.data.uncover)
     survey = oriented(model, clip, survey)
     device = next(model.parameters()).device
     world_needed(clip.rig, "a track in space (`track_images` makes one in the image)")

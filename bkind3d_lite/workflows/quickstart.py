@@ -55,7 +55,7 @@ def opened(clip: str) -> tuple[SurveyedClip, SurveyedClip]:
         len(first),
         len(second),
     )
-    survey = survey_clip(first)
+    survey = survey_clip(first, uncover=QUICK_RECIPES[clip].data.uncover)
     held_out = survey_clip(second, background=survey.background)
     length, unit = animal_length(survey, first.rig), first.rig.unit
     log.info("found it in every frame, %.3g %s long", length, unit)

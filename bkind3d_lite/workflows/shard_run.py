@@ -197,7 +197,8 @@ def _look(
 ) -> None:
     """Survey the whole session and find its heading, once."""
     log.info("looking at %s, once for all shards ...", clip.name)
-    survey = survey_clip(clip, thumbs=False) if recipe.surveyed else None
+    uncover = recipe.data.uncover
+    survey = survey_clip(clip, thumbs=False, uncover=uncover) if recipe.surveyed else None
     survey = oriented(model, clip, survey)
     rig = clip.rig
     track_says = dict(fps=clip.fps, unit=rig.unit) if rig.calibrated else dict(

@@ -70,7 +70,9 @@ def open_surveyed(
         The clip, with its survey where the recipe asks.
     """
     clip = sized_for(open_clip(folder, **how), header)
-    return SurveyedClip(clip, survey_clip(clip, thumbs=False) if recipe.surveyed else None)
+    if not recipe.surveyed:
+        return SurveyedClip(clip, None)
+    return SurveyedClip(clip, survey_clip(clip, thumbs=False, uncover=recipe.data.uncover))
 
 
 def sized_for(clip: MultiViewClip, header: Mapping[str, Any] | None) -> MultiViewClip:

@@ -109,7 +109,7 @@ def _prepared(
     unplaced = unplaced and clip.rig.calibrated  # one picture is seen whole
     if recipe.surveyed or unplaced:
         log.info("looking at %s ...", clip.name)
-        survey = survey_clip(clip)
+        survey = survey_clip(clip, uncover=recipe.data.uncover)
     recipe = placed(recipe, clip.rig, survey)
     clip = _cached(clip, recipe, cache)
     if cache is not None and survey is not None:
