@@ -250,11 +250,15 @@ def test_rows_of_the_accuracy_benchmark_are_changes_of_its_base():
     path = Path(__file__).parents[1] / "benchmarks" / "accuracy.py"
     spec = spec_from_file_location("accuracy", path)
     spec.loader.exec_module(accuracy := module_from_spec(spec))
-    base = accuracy.BASES["quick"]["rat"]
-    changed = [base.with_(**change) for change in accuracy.ROWS.values()]
-    assert changed[0] == base and len(set(changed)) == len(changed), (
-        "every row changes something, each something else"
+    bases = accuracy.BASES["quick"]
+    changed = [
+        tuple(base.with_(**change) for base in bases.values()) for change in accuracy.ROWS.values()
+    ]
+    assert changed[0] == tuple(bases.values()) and len(set(changed)) == len(changed), (
+        "every row changes something of a clip, each something else"
     )
+    rows = [accuracy.usual(bases[clip], accuracy.USUAL["quick"]) for clip in ("rat", "human")]
+    assert "no-by-shape" in rows[1] and "no-by-shape" not in rows[0] and "full" in rows[0]
     plain = accuracy.BASES["reduced"]["rat"]
     assert not plain.surveyed and plain.data.image_wh[0] / 256 == plain.volume.voxels / 64, (
         "the paper's proportions, smaller"
