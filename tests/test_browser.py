@@ -125,9 +125,9 @@ def test_the_film_plays_with_the_network_cut_off(browser, clip, tmp_path):
         assert (
             browser.execute_script(FIRST) != before and looks(browser, "skeleton-middle") != still
         )
+        at = browser.execute_script(ACTIVE)
         play = browser.find_elements("css selector", ".updatemenu-button")[0]
         ActionChains(browser).move_to_element(play).click().perform()
-        at = browser.execute_script(ACTIVE)
         until(lambda: browser.execute_script(ACTIVE) != at, 30, "film that plays")
         _by_keys(browser)
         failed = [e["message"] for e in browser.get_log("browser") if e["level"] == "SEVERE"]

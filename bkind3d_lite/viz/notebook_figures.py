@@ -90,10 +90,17 @@ SCRIPT = """(script => {
       reach(part, {role: "slider", "aria-label": "moment", "aria-valuemin": 0,
         "aria-valuemax": names.length - 1, "aria-valuenow": at(),
         "aria-valuetext": box.layout.sliders[0].steps[at()]?.label}); };
+  // Plotly draws anew between a slider's press and its release on a slow machine, and then believes
+  // for ever that it is being dragged: the slider stands while the film plays.
+  let held = false;
+  const release = () => { if (!held) for (const s of box._fullLayout.sliders || [])
+    s._dragging = false; };
   window.plotlyIsThere.then(() => { box.textContent = "";
     return Plotly.newPlot(box, figure.data, figure.layout, %(config)s); }).then(() => {
     box.addEventListener("keydown", press); dress();
     box.on("plotly_afterplot", dress); box.on("plotly_sliderchange", dress);
+    box.on("plotly_sliderstart", () => { held = true; });
+    box.on("plotly_sliderend", () => { held = false; }); box.on("plotly_afterplot", release);
     return names.length ? Plotly.addFrames(box, figure.frames) : null; });
 })(document.currentScript)"""
 
