@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from .cameras import CameraRig
 from .shapes import cells, shaped
+from .sliding import box_mean
 
 
 @dataclass(frozen=True)
@@ -161,10 +162,7 @@ def hull(moving: Tensor, ndc: Tensor, least: float = 0.02, blur: int = 1) -> Ten
         (B, P) in [log(least), 0].
     """
     if blur > 1:
-        flat = moving.flatten(0, 1)
-        for _ in range(2):
-            flat = F.avg_pool2d(flat, blur, 1, blur // 2)
-        moving = flat.view_as(moving)
+        moving = box_mean(moving, blur, times=2, zeros=True)
     votes = unproject(moving, ndc)[:, :, 0].clamp(min=least).log()
     return torch.where(inside(ndc), votes, math.log(least) / 2).mean(1)
 

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "bkind3d_lite"
 # The street: packages and modules in import order, and the modules of each package in theirs.
 STREET = {
     "shapes": [],
+    "sliding": [],
     "files": [],
     "progress": [],
     "units": [],

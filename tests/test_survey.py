@@ -123,7 +123,8 @@ def test_a_ghost_that_one_view_has_is_taken_away(walk, monkeypatch):
         again = survey(often, thumbs=thumbs, uncover=True).background
         assert wrong(haunted)[0] > 0.005 and wrong(again)[0] < 0.3 * wrong(haunted)[0]
         assert wrong(again)[1:].max() < 0.005
-    assert uncovered_background(often, survey(often, background=room)) is None
+    known, all_times = survey(often, background=room), torch.arange(len(often))
+    assert uncovered_background(often, known, all_times) is None
 
 
 @pytest.mark.parametrize("view", [0, 2])

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cameras import CameraRig
+from ..sliding import box_mean, largest, smallest
 from .heading import Heading
-from .moving_light import largest, lit
+from .moving_light import lit
 
 CROP_FROM_PX = 512  # of the longer side: larger images are cropped before anything else
 
@@ -52,14 +53,13 @@ def foreground(images: Tensor, ground: Tensor, noise: Tensor, contrast: Tensor) 
     low, high = (3 * noise)[:, None, None, None], contrast[:, None, None, None]
 
     def share(difference: Tensor) -> Tensor:
-        smooth = F.avg_pool2d(difference.flatten(0, 1), 3, 1, 1, count_include_pad=False)
-        return ((smooth.view_as(difference) - low) / (high - low).clamp(min=1e-3)).clamp(0, 1)
+        return ((box_mean(difference, 3) - low) / (high - low).clamp(min=1e-3)).clamp(0, 1)
 
     sure = share(colour + (whole - colour).clamp(min=0) * solid)
     # About a twenty-fourth of the image: holes in a body, not the gap to its shadow.
     k = max(images.shape[-2:]) // 48 * 2 + 1
-    closed = -largest(-largest(sure.flatten(0, 1), k), k)
-    return torch.minimum(torch.maximum(closed.view_as(sure), sure), share(whole))
+    closed = smallest(largest(sure, k), k)
+    return torch.minimum(torch.maximum(closed, sure), share(whole))
 
 
 def footprint(rig: CameraRig, centre: Tensor, side: float) -> Window:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..cameras import CameraRig, triangulate
+from ..sliding import largest
 from .calibration_faults import Fault, Sightings, Suspect, swapped
 
 SHAPE_MOMENTS = 6  # frames looked at
@@ -46,7 +46,7 @@ def _looks(rig: CameraRig, thumbs: Tensor, sightings: Sightings) -> _Looks | Non
         return None
     times = whole[torch.linspace(0, len(whole) - 1, min(SHAPE_MOMENTS, len(whole))).long()]
     wh, mask = (thumbs.shape[3], thumbs.shape[2]), thumbs[times] > 127
-    near = F.max_pool2d(mask.float(), 3, 1, 1) > 0
+    near = largest(mask.float(), 3) > 0
     centres = sightings.px[times] * (torch.tensor(wh) / torch.tensor(rig.wh))
     px, valid = _sampled(mask), sightings.valid[times]
     return _Looks(near=near, px=px, centres=centres, valid=valid, wh=wh)

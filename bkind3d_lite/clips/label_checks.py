@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..cameras import CameraRig
+from ..sliding import largest
 from .calibration_faults import point_faults
 from .clip import MultiViewClip, Survey
 from .left_out import doubtful
@@ -107,8 +108,7 @@ def dilated(thumbs: Tensor, by: float = 0.03) -> Tensor:
         (T, V, h, w) in [0, 1].
     """
     reach = max(1, math.ceil(by * thumbs.shape[3]))
-    out = F.max_pool2d(thumbs.float() / 255, (2 * reach + 1, 1), 1, (reach, 0))
-    return F.max_pool2d(out, (1, 2 * reach + 1), 1, (0, reach))
+    return largest(thumbs.float() / 255, 2 * reach + 1)
 
 
 def coverage(points: Tensor, rig: CameraRig, silhouettes: Tensor) -> float:

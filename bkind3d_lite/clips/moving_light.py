@@ -15,21 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..sliding import box_mean, largest, smallest
+
 EDGE = 6.0  # change of log(image / background) over an image's longer side; a slower one is light
 NARROW = 14  # a patch narrower than this share of the longer side is no light
-
-
-def largest(x: Tensor, k: int) -> Tensor:
-    """Sliding maximum over k x k pixels, one axis after the other.
-
-    Args:
-        x: (..., H, W), three or four axes.
-        k: odd.
-
-    Returns:
-        The same shape.
-    """
-    return F.max_pool2d(F.max_pool2d(x, (k, 1), 1, (k // 2, 0)), (1, k), 1, (0, k // 2))
 
 
 def lit(shade: Tensor) -> Tensor:
@@ -45,10 +34,10 @@ def lit(shade: Tensor) -> Tensor:
     if k < 3:  # in so small an image nothing is broad
         return torch.zeros_like(shade)
     brighter = shade.clamp(0.2, 5.0).log()
-    blurred = F.avg_pool2d(brighter, 3, 1, 1, count_include_pad=False)
+    blurred = box_mean(brighter, 3)
     steep = _with_edges_alone(blurred)
     above = brighter.clamp(min=0)
-    broad = largest(-largest(-above, k), k)
+    broad = largest(smallest(above, k), k)
     share = torch.minimum(broad, blurred - steep).clamp(min=0) / above.clamp(min=0.02)
     return ((share - 0.4) / 0.3).clamp(0, 1) * ((0.25 - steep) / 0.15).clamp(0, 1)
 

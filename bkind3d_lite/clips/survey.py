@@ -15,13 +15,14 @@ from torch.nn import functional as F
 
 from ..cameras import CameraRig
 from ..image_plane import plane_boxes, plane_centres
+from ..sliding import largest
 from ..volumes import Grid, hull, inside, overlap, soft_argmax
 from .background import estimate_background
 from .clip import MultiViewClip, Survey
 from .extent import animal_length
 from .foreground import CROP_FROM_PX, foreground
 from .moving_light import lit, parting
-from .uncovered import uncovered_background
+from .uncovered import uncovered_background, watched_again
 from .videos import Frames
 
 THUMB = 96  # pixels of the longer side of a foreground thumbnail
@@ -156,18 +157,20 @@ def survey(
             pairs by; without them (tracking) a film of any length takes no more memory than a
             short one.
         uncover: where the animal has left a ghost of itself in its own background, make that again
-            by `uncovered_background`, and look once more.
+            by `uncovered_background`, after a first look at some moments.
 
     Returns:
         The survey.
     """
     every = 1 if thumbs else -(-len(clip) // SAMPLED)
-    whole = _looked_at(clip, _without_thumbs(clip, samples, background), side, every)
+    raw = _without_thumbs(clip, samples, background)
     if uncover and background is None and clip.rig.calibrated:
-        ground = uncovered_background(clip, whole, every)
-        if ground is not None:
-            whole = _looked_at(clip, _without_thumbs(clip, samples, ground), side, every)
-    whole = _boxed(clip, _refuse_still(clip, whole))
+        times = watched_again(clip)
+        few = torch.cat(list(_thumbs(clip, raw, times)))
+        found = replace(raw, thumbs=few, centre=animal_centres(few, clip.rig, side))
+        ground = uncovered_background(clip, found, times)
+        raw = raw if ground is None else _without_thumbs(clip, samples, ground)
+    whole = _boxed(clip, _refuse_still(clip, _looked_at(clip, raw, side, every)))
     if thumbs:
         return whole
     length = animal_length(replace(whole, centre=whole.centre[::every]), clip.rig)
@@ -286,7 +289,7 @@ def on_silhouettes(
     radii = (grow * rig.K[:, 0, 0] / depth * w / rig.wh[0]).round().int().tolist()
     value = []
     for v, radius in enumerate(radii):
-        soft = F.max_pool2d(thumbs[:, v, None].float() / 255, 2 * radius + 1, 1, radius)
+        soft = largest(thumbs[:, v, None].float() / 255, 2 * radius + 1)
         grid = ndc[:, v, None].nan_to_num(9.0).clamp(-9, 9)
         value.append(F.grid_sample(soft, grid, align_corners=False)[:, 0, 0])
     visible = (ndc.abs() <= 1).all(-1)
@@ -311,8 +314,8 @@ def _thumb_hw(wh: tuple[int, int]) -> tuple[int, int]:
     return max(8, round(THUMB * H / max(H, W))), max(8, round(THUMB * W / max(H, W)))
 
 
-def _thumbs(clip: MultiViewClip, raw: Survey) -> Iterator[Tensor]:
-    """Foreground images (n, V, h, w) uint8 of all frames, some hundred at a time.
+def _thumbs(clip: MultiViewClip, raw: Survey, moments: Tensor | None = None) -> Iterator[Tensor]:
+    """Foreground images (n, V, h, w) uint8 of all frames or some, some hundred at a time.
 
     Large films are decoded no larger than that needs.
     """
@@ -321,11 +324,12 @@ def _thumbs(clip: MultiViewClip, raw: Survey) -> Iterator[Tensor]:
     if isinstance(frames, Frames):
         large = max(clip.rig.wh) > CROP_FROM_PX
         frames = frames.passing((2 * hw[1], 2 * hw[0]) if large else None)
-    for times in torch.arange(len(clip)).split(max(1, min(16, (1 << 26) // frames[0].numel()))):
+    moments = torch.arange(len(clip)) if moments is None else moments
+    for times in moments.split(max(1, min(16, (1 << 26) // frames[0].numel()))):
         images = _shrunk(frames[times.tolist()], hw)
         soft = foreground(images, ground, raw.noise, raw.contrast)[:, :, 0]
         done.append((soft * 255).round().byte())
-        if len(done) == 32 or times[-1] == len(clip) - 1:
+        if len(done) == 32 or times[-1] == moments[-1]:
             yield torch.cat(done)
             done = []
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..cameras import CameraRig
+from ..sliding import largest
 from ..volumes import Grid, hull
 from .clip import MultiViewClip, Survey
 from .extent import animal_length
@@ -26,7 +26,20 @@ GROWN = 7  # pixels of a thumbnail by which its outline is widened, both sides t
 NOTICED = 1e-3  # share of a view's pixels that must look otherwise
 
 
-def uncovered_background(clip: MultiViewClip, survey: Survey, every: int = 1) -> Tensor | None:
+def watched_again(clip: MultiViewClip) -> Tensor:
+    """The moments at which the animal must be found first.
+
+    Args:
+        clip: of any length.
+
+    Returns:
+        (n,) frames, evenly over the clip.
+    """
+    most = max(60, min(WATCHED_AGAIN, AT_ONCE // math.prod(clip.frames.shape[2:])))
+    return torch.linspace(0, len(clip) - 1, min(most, len(clip))).long()
+
+
+def uncovered_background(clip: MultiViewClip, survey: Survey, times: Tensor) -> Tensor | None:
     """The background again, without what the animal itself has left in it.
 
     An animal that is in the middle of the room for half of the film is the median there. But now
@@ -35,28 +48,25 @@ def uncovered_background(clip: MultiViewClip, survey: Survey, every: int = 1) ->
 
     Args:
         clip: of static calibrated cameras.
-        survey: of the clip, with the first background and with thumbs of every `every`-th frame.
-        every: frames.
+        survey: of these moments of the clip, with the first background, thumbs and centres.
+        times: (n,) the moments, frames of the clip (`watched_again`).
 
     Returns:
         (V, H, W, 3) uint8; None: nothing is to be mended.
     """
-    rig, centre = clip.rig, survey.centre[::every]
-    length = animal_length(replace(survey, centre=centre), rig)
-    most = max(60, min(WATCHED_AGAIN, AT_ONCE // survey.background[0].numel()))
-    picks = torch.linspace(0, len(centre) - 1, min(most, len(centre))).long()
+    rig, length = clip.rig, animal_length(survey, clip.rig)
     covered = torch.cat(
         [
-            _covered(survey.thumbs[some], Grid(centre[some], SOUGHT * length, FINE), rig)
-            for some in picks.split(8)
+            _covered(thumbs, Grid(centre, SOUGHT * length, FINE), rig)
+            for thumbs, centre in zip(survey.thumbs.split(8), survey.centre.split(8))
         ]
     )
     if not (covered.float().mean(0) > MOSTLY).any():
         return None
-    times, grounds = (picks * every).tolist(), survey.background.clone()
+    grounds = survey.background.clone()
     footage = clip.frames.passing() if isinstance(clip.frames, Frames) else clip.frames
     for v in range(rig.views):
-        grounds[v] = _median_elsewhere(footage[times, v], covered[:, v], grounds[v])
+        grounds[v] = _median_elsewhere(footage[times.tolist(), v], covered[:, v], grounds[v])
     change = (grounds.float() - survey.background.float()).abs().amax(-1) / 255
     limit = (5 * survey.noise).clamp(min=20 / 255)[:, None, None]
     return grounds if ((change > limit).flatten(1).float().mean(1) > NOTICED).any() else None
@@ -73,7 +83,7 @@ def _covered(thumbs: Tensor, grid: Grid, rig: CameraRig) -> Tensor:
     seen = full[:, None] & (ndc.abs() < 1).all(-1)
     flat = (pixel[..., 1] * w + pixel[..., 0]).clamp(0, h * w - 1)
     hit = torch.zeros(n, V, h * w).scatter_reduce_(2, flat, seen.float(), "amax")
-    return F.max_pool2d(hit.view(n, V, h, w), GROWN, 1, GROWN // 2) > 0
+    return largest(hit.view(n, V, h, w), GROWN) > 0
 
 
 def _median_elsewhere(frames: Tensor, covered: Tensor, ground: Tensor) -> Tensor:
