@@ -32,7 +32,7 @@ def largest_radius2(distortion: Tensor) -> Tensor:
 
 
 def _is_pinhole(distortion: Tensor) -> bool:
-    """Lenses that bend nothing, and that nobody fits. A GPU is not asked: it would be waited for."""
+    """Lenses that bend nothing, and nobody fits; a GPU is not asked, it would be waited for."""
     plain = distortion.device.type == "cpu" and not distortion.requires_grad
     return plain and not torch.compiler.is_compiling() and not distortion.any()
 
