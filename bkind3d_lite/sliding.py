@@ -1,12 +1,10 @@
 """Sliding: the largest, the smallest and the mean of the pixels around every pixel.
 
-One axis after the other. Of small windows the largest is found twenty times as fast as by PyTorch's
-pooling on a processor, and means are products with a matrix that is zero away from its diagonal.
+Of small windows, one axis after the other: on a processor several times as fast as PyTorch's
+pooling.
 """
 
 from __future__ import annotations
-
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -63,14 +61,20 @@ def box_mean(x: Tensor, k: int, times: int = 1, zeros: bool = False) -> Tensor:
     Returns:
         The same shape.
     """
-    rows, columns = (_means(n, k, times, zeros).to(x) for n in x.shape[-2:])
-    return rows @ x @ columns.mT
+    for _ in range(times):
+        for axis in (-2, -1):
+            x = _mean_along(x, k, axis, zeros)
+    return x
 
 
-@cache
-def _means(n: int, k: int, times: int, zeros: bool) -> Tensor:
-    """(n, n): every pixel's mean along one axis."""
-    place = torch.arange(n)
-    near = ((place[:, None] - place).abs() <= k // 2).double()
-    mean = near / (k if zeros else near.sum(1, keepdim=True))
-    return torch.linalg.matrix_power(mean, times)
+def _mean_along(x: Tensor, k: int, axis: int, zeros: bool) -> Tensor:
+    n, reach = x.shape[axis], k // 2
+    wider = F.pad(x, [0, 0] * (-axis - 1) + [reach, reach])
+    total = wider.narrow(axis, 0, n).clone()
+    for step in range(1, k):
+        total += wider.narrow(axis, step, n)
+    if zeros:
+        return total / k
+    place = torch.arange(n, device=x.device)
+    there = place.clamp(max=reach) + (n - 1 - place).clamp(max=reach) + 1
+    return total / (there if axis == -1 else there[:, None])
