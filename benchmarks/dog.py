@@ -133,7 +133,7 @@ class Dog:
         azimuth, elevation = np.arctan2(ahead[1], ahead[0]), np.arcsin(ahead[2])
         degrees = np.rad2deg(azimuth), np.rad2deg(elevation)
         self.camera.set_pose(place + ahead, 1.0, azimuth=degrees[0], elevation=degrees[1])
-        return self.camera.render()
+        return self.camera.render().copy()  # of a buffer that the next one is drawn into
 
 
 def render(folder: Path, seed: int) -> None:
