@@ -61,7 +61,10 @@ TINY = dict(
 PLAIN = PAPER_H36M.with_(
     name="paper", side=None, **SMALL, **TINY
 )  # the paper's recipe with networks for a second's training
-QUICK = QUICK_RAT.with_(keypoints=5, mode="animal", animal_side=500.0, views_per_step=None, **SMALL)
+QUICK = QUICK_RAT.with_(
+    keypoints=5, mode="animal", animal_side=500.0, views_per_step=None, cover_body=50.0, **SMALL
+)
+TERMS = ("length", "reproject", "agree", "rotate", "cover", "cover_body", "steady", "sure")
 EVERY = [variant(base, name) for base in (PLAIN, QUICK) for name in VARIANTS]
 ONCE = [variant(PLAIN, name) for name in VARIANTS]
 
@@ -126,11 +129,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
 def test_every_recipe_trains_and_tracks(clip, seen, recipe):
     run = begin(recipe, clip)
     step = advance(run, clip, seen, 3)
-    wanted = {"reconstruct", "separate"} | {
-        k
-        for k in ("length", "reproject", "agree", "rotate", "cover", "steady", "sure")
-        if getattr(recipe.losses, k)
-    }
+    wanted = {"reconstruct", "separate"} | {k for k in TERMS if getattr(recipe.losses, k)}
     assert set(step.losses) == wanted and all(torch.tensor(list(step.losses.values())).isfinite())
     assert step.output.recon.shape == (1, 4, 3 if recipe.losses.explain == "frame" else 1, 8, 12)
     found = track(run.model, run.recipe, clip, seen, times=range(3))

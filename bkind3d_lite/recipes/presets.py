@@ -187,8 +187,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "triang-reproj": dict(lift="triangulated", reproject=1.0),
     "depth-map": dict(lift="depth", agree=1.0),
     "keypoint3d": dict(lift="depth", agree=1.0, draw="points", explain="frame"),
-    "flat": dict(lift="flat", draw="points", length=0.0, steady=0.0),
-    "flat-rotate": dict(lift="flat", draw="points", length=0.0, steady=0.0, rotate=1.0),
+    "flat": dict(lift="flat", draw="points", length=0.0, steady=0.0, cover_body=0.0),
+    "flat-rotate": dict(
+        lift="flat", draw="points", length=0.0, steady=0.0, cover_body=0.0, rotate=1.0
+    ),
     "points": dict(draw="points"),
     "no-length": dict(length=0.0),
     "keypoints-8": dict(keypoints=8),
