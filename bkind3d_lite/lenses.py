@@ -31,12 +31,6 @@ def largest_radius2(distortion: Tensor) -> Tensor:
     return first[..., None, None]
 
 
-def _is_pinhole(distortion: Tensor) -> bool:
-    """Lenses that bend nothing, and nobody fits; a GPU is not asked, it would be waited for."""
-    plain = distortion.device.type == "cpu" and not distortion.requires_grad
-    return plain and not torch.compiler.is_compiling() and not distortion.any()
-
-
 def distort(flat: Tensor, distortion: Tensor) -> Tensor:
     """OpenCV's model on points of the plane z = 1.
 
@@ -50,8 +44,6 @@ def distort(flat: Tensor, distortion: Tensor) -> Tensor:
     Returns:
         (..., V, P, 2).
     """
-    if _is_pinhole(distortion):
-        return flat
     k1, k2, p1, p2, k3 = (c[..., None, None] for c in distortion.unbind(-1))
     r2 = flat.square().sum(-1, keepdim=True)
     limit, one = largest_radius2(distortion), torch.ones_like(r2)
@@ -76,8 +68,6 @@ def undistort(ideal: Tensor, distortion: Tensor, steps: int = 12) -> Tensor:
     Returns:
         (..., V, P, 2).
     """
-    if _is_pinhole(distortion):
-        return ideal
     k1, k2, p1, p2, k3 = (c[..., None] for c in distortion.unbind(-1))
     flat = ideal
     for _ in range(steps):

@@ -58,12 +58,3 @@ def test_distort_treats_every_view_with_its_own_lens():
     lenses = torch.tensor(LENSES[1:4], dtype=torch.float64)
     for v in range(3):
         assert_close(distort(flat, lenses)[v], distort(flat[v : v + 1], lenses[v : v + 1])[0])
-
-
-def test_a_pinhole_is_left_as_it_is_and_can_be_fitted():
-    flat, none = torch.rand(2, 5, 2) - 0.5, torch.zeros(2, 5)
-    fitted = none.clone().requires_grad_()
-    assert torch.equal(distort(flat, none), distort(flat, fitted).detach())
-    assert torch.equal(undistort(flat, none), undistort(flat, fitted).detach())
-    distort(flat, fitted).sum().backward()
-    assert (fitted.grad != 0).all()
