@@ -53,7 +53,7 @@ QUICK_HUMAN = QUICK_RAT.with_(
     cover_body=50.0,
     steady=4.0,
     views_per_step=None,
-    steps=400,  # of two processors ten minutes, with the look, the baselines and the film
+    steps=400,
 )
 # For recordings of one's own: the cube's side comes from the animal itself, and three views a step
 # keep every view's part small.
