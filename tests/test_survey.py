@@ -16,7 +16,9 @@ from bkind3d_lite.clips.extent import animal_length
 from bkind3d_lite.clips.heading_finder import find_heading
 from bkind3d_lite.clips.survey import (
     THUMB,
+    animal_centres,
     estimate_background,
+    leaves,
     locate,
     on_silhouettes,
     survey,
@@ -42,11 +44,10 @@ def test_the_centre_is_on_the_body_with_few_views(views):
     assert error.median() < 0.3 and error.max() < 0.6
 
 
-@pytest.fixture(scope="module")
-def walk(clip):
-    """The figure on its way from one corner of the room to the other."""
+def crossing(clip, reach):
+    """The figure on its way from one side of the room to the other."""
     path = torch.stack(
-        [torch.linspace(-220, 220, 60), torch.linspace(150, -150, 60), torch.zeros(60)], -1
+        [torch.linspace(-reach, reach, 60), torch.linspace(150, -150, 60), torch.zeros(60)], -1
     )
     joints = poses(60)
     joints = joints - joints.mean(1, keepdim=True) + torch.tensor([0.0, 0.0, 50.0]) + path[:, None]
@@ -55,11 +56,29 @@ def walk(clip):
     )
 
 
+@pytest.fixture(scope="module")
+def walk(clip):
+    return crossing(clip, 220.0)
+
+
 def test_the_centre_follows_an_animal_that_crosses_the_room(walk):
     found, truth = survey(walk).centre, walk.truth.mean(1)
     assert ((found - truth).norm(dim=-1) / walk.body_length).median() < 0.35
     for axis in (0, 1):
         assert torch.corrcoef(torch.stack([found[:, axis], truth[:, axis]]))[0, 1] > 0.95
+
+
+def test_an_animal_that_leaves_the_middle_is_followed(clip, walk, monkeypatch):
+    """To where two of four cameras see it, 0.67 of the cube's side from its middle."""
+    away = crossing(clip, 450.0)
+    assert missed(away).max() < 0.35
+    assert not leaves(survey(walk).centre, walk.rig)
+    centre = survey(away).centre
+    assert leaves(centre, away.rig) and not leaves(centre, away.rig, side=1500.0)
+    thumbs = survey(away).thumbs
+    assert_close(animal_centres(thumbs, away.rig), centre, atol=1.0, rtol=0)
+    monkeypatch.setattr(surveys, "leaves", lambda *_: False)
+    assert missed(away).max() > 1
 
 
 def test_a_world_moved_in_space_gives_a_centre_moved_alike(clip, seen):

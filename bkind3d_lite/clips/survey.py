@@ -28,6 +28,8 @@ from .videos import Frames
 THUMB = 96  # pixels of the longer side of a foreground thumbnail
 LIGHT = 0.05  # share of what moves that is light, from which the light of the room is said to move
 SAMPLED = 2000  # thumbnails that show whether anything moves, where they are not kept
+NEAR_RIM = 0.4  # of the side of the cube in which the animal is looked for: from here it may leave
+WIDE = 1.75  # of that side; there every second camera of a ring still sees it
 
 
 # ---- background ----------------------------------------------------------------------------------
@@ -170,25 +172,32 @@ def survey(
         found = replace(raw, thumbs=few, centre=animal_centres(few, clip.rig, side))
         ground = uncovered_background(clip, found, times)
         raw = raw if ground is None else _without_thumbs(clip, samples, ground)
-    whole = _boxed(clip, _refuse_still(clip, _looked_at(clip, raw, side, every)))
+    looked = _looked_at(clip, raw, side, every, wide=False)
+    if leaves(looked.centre, clip.rig, side):
+        looked = _looked_at(clip, raw, side, every, wide=True)
+    whole = _boxed(clip, _refuse_still(clip, looked))
     if thumbs:
         return whole
     length = animal_length(replace(whole, centre=whole.centre[::every]), clip.rig)
     return replace(whole, thumbs=whole.thumbs[:0], length=length)
 
 
-def _looked_at(clip: MultiViewClip, raw: Survey, side: float | None, every: int) -> Survey:
+def _looked_at(
+    clip: MultiViewClip, raw: Survey, side: float | None, every: int, wide: bool
+) -> Survey:
     """The survey with the animal's centre, and the thumbnails of every `every`-th frame."""
     sampled: list[Tensor] = []
     centres: list[Tensor] = []
     for some in _thumbs(clip, raw):
         few = some[-sum(map(len, centres)) % every :: every]
         sampled.append(some if every == 1 else few.clone())  # a view would keep all of them
-        centres.append(animal_centres(some, clip.rig, side))
+        centres.append(animal_centres(some, clip.rig, side, wide))
     return replace(raw, centre=torch.cat(centres), thumbs=torch.cat(sampled))
 
 
-def animal_centres(thumbs: Tensor, rig: CameraRig, side: float | None = None) -> Tensor:
+def animal_centres(
+    thumbs: Tensor, rig: CameraRig, side: float | None = None, wide: bool | None = None
+) -> Tensor:
     """Where the animal is: in the visual hull of the foreground, or in one camera's picture.
 
     First in a cube where the views overlap, then in a third of it around that.
@@ -197,6 +206,7 @@ def animal_centres(thumbs: Tensor, rig: CameraRig, side: float | None = None) ->
         thumbs: (T, V, h, w) uint8 foreground.
         rig: V cameras.
         side: of the first cube, world units; None: as wide as the views.
+        wide: that cube `WIDE` times as wide; None: if the animal `leaves` it.
 
     Returns:
         (T, 3) world units; of an uncalibrated camera on its `image_plane`.
@@ -204,9 +214,32 @@ def animal_centres(thumbs: Tensor, rig: CameraRig, side: float | None = None) ->
     if not rig.calibrated:
         return plane_centres(thumbs, rig)
     middle, width = overlap(rig)
-    width = side or width
-    coarse = locate(thumbs, rig, Grid(middle, width, 28))
-    return locate(thumbs, rig, Grid(coarse, width / 3, 20))
+    width, reach = side or width, WIDE if wide else 1.0
+    coarse = locate(thumbs, rig, Grid(middle, reach * width, round(28 * reach)))
+    centres = locate(thumbs, rig, Grid(coarse, width / 3, 20))
+    if wide is None and leaves(centres, rig, side):
+        return animal_centres(thumbs, rig, side, wide=True)
+    return centres
+
+
+def leaves(centres: Tensor, rig: CameraRig, side: float | None = None) -> bool:
+    """Whether an animal goes to the rim of the cube where it is looked for, and perhaps beyond.
+
+    Beyond it there is nothing to be found, so that its place is then that of a shadow.
+
+    Args:
+        centres: (T, 3) world units, where it was found.
+        rig: the cameras.
+        side: of that cube, world units; None: as wide as the views.
+
+    Returns:
+        Whether it is so far out in one of a hundred frames.
+    """
+    if not rig.calibrated:
+        return False
+    middle, width = overlap(rig)
+    away = (centres - middle).abs().amax(1)
+    return bool(away.quantile(0.99) > NEAR_RIM * (side or width))
 
 
 def _boxed(clip: MultiViewClip, survey: Survey) -> Survey:

@@ -29,7 +29,9 @@ QUICK_RAT = Recipe(
         by_motion=True,
         background=True,
     ),
-    volume=VolumeRecipe(mode="animal", animal_side=460.0, voxels=24, turn=True, by_heading=True),
+    volume=VolumeRecipe(
+        mode="animal", animal_side=460.0, voxels=24, turn=True, by_heading=True, turns=2
+    ),
     encoder=EncoderRecipe(encoder_width=24, channels=16),
     v2v=V2VRecipe(v2v_width=16),
     decoder=DecoderRecipe(decoder_width=24),

@@ -50,6 +50,7 @@ RANGES: dict[str, Range] = {
     "jitter": Range(0, 0.5),
     "swing": Range(0, math.pi),
     "look_steps": Range(0, 1e6),
+    "turns": Range(1, 360),
     "near": POSITIVE,
     "far": POSITIVE,
     "encoder_width": Range(2, 4096),
@@ -99,7 +100,6 @@ ARGUMENTS = {
     "checkpoint_every": Range(1),
     "pictures_every": Range(0),
     "most_frames": Range(2),
-    "turns": Range(1, 360),
 }
 
 

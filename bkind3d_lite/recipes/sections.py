@@ -108,6 +108,8 @@ class VolumeRecipe(Section):
     by_heading: bool = False
     swing: float = 0.35
     look_steps: int = 500  # for which walking teaches the look; 0: hull and walk tell it alone
+    # tracking: the keypoints' mean over so many volumes, turned and shifted a little
+    turns: int = adjustable(1)
     # depths that the depth lift considers, world units; None: the volume's, from each camera
     near: float | None = None
     far: float | None = None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..cameras import CameraRig, triangulate
 from ..clips.clip import Batch, MultiViewClip, Survey
+from ..clips.heading import rotated
 from ..clips.survey import survey as survey_clip
 from ..clips.tracks import Skeleton, Track
 from ..image_plane import world_needed
@@ -19,7 +20,7 @@ from ..model.discoverer import Discoverer
 from ..model.edges import strongest_edges
 from ..model.keypoints import Keypoints
 from ..model.losses import lengths
-from ..recipes import Recipe
+from ..recipes import Recipe, VolumeRecipe
 from .orientation import oriented
 from .precision import settle, tracks_alone
 from .prefetch import prefetch
@@ -34,7 +35,7 @@ def track(
     times: Sequence[int] | Tensor | None = None,
     *,
     batch: int | None = None,
-    turns: int = 1,
+    turns: int | None = None,
 ) -> Track:
     """Keypoints of every frame, with the strongest learned edges as skeleton, and the heading.
 
@@ -48,8 +49,8 @@ def track(
         times: (T,) frames; None: all.
         batch: frame sets at a time; None: 8, or of a large recipe on a CPU 1, where more would
             take memory and no less time.
-        turns: average the keypoints over so many turns of the volume about the vertical (a switch
-            beyond the paper; 1: paper).
+        turns: average the keypoints over so many volumes, turned and shifted a little (a switch
+            beyond the paper; 1: paper); None: the recipe's.
 
     Returns:
         A track of T rows: world (T, K, 3), confidence (T, K); heading and its confidence (T,)
@@ -64,9 +65,10 @@ def track(
     model.eval()
     batch = batch or (1 if recipe.compute.large and device.type == "cpu" else 8)
     times = torch.arange(len(clip)) if times is None else torch.as_tensor(times)
+    recipe = recipe if turns is None else recipe.with_(turns=turns)
     parts = []
     for frames in _ahead(_sets(clip, recipe, survey, times.split(batch)), device):
-        parts.append([x.cpu() for x in _over_turns(model, frames.to(device), turns)])
+        parts.append([x.cpu() for x in _over_turns(model, recipe.volume, frames.to(device))])
     path, confidence, *spread = (torch.cat(part) for part in zip(*parts))
     drawn = drawn_skeleton(model, path)
     about: dict[str, Any] = dict(fps=clip.fps, unit=clip.rig.unit) | faced_at(survey, times)
@@ -106,22 +108,52 @@ def faced_at(survey: Survey | None, times: Tensor) -> dict[str, Any]:
     return dict(heading=heading.angle[times], heading_confidence=heading.confidence[times])
 
 
-def _over_turns(model: Discoverer, batch: Batch, turns: int) -> list[Tensor]:
+def _over_turns(model: Discoverer, volume: VolumeRecipe, batch: Batch) -> list[Tensor]:
     """World (B, K, 3), confidence (B, K), and of a volume the covariance (B, K, 3, 3).
 
-    Averaged over so many turns of the volume.
+    Averaged over the recipe's turns of the volume, for which the images are encoded once.
     """
-    turned = [batch]
-    if turns > 1:
-        ahead = torch.zeros_like(batch.index, dtype=torch.float32)
-        ahead = ahead if batch.turn is None else batch.turn
-        turned = [replace(batch, turn=ahead + 2 * math.pi * i / turns) for i in range(turns)]
-    keypoints = [model.keypoints(frames) for frames in turned]
+    maps = model.encoded(batch.now)[1]
+    asked = turned(batch, volume) if model.lift.has_volume else [batch]
+    keypoints = [model.lift(maps, frames.now, frames) for frames in asked]
     world = torch.stack([in_space(k, batch.rig) for k in keypoints]).mean(0)
     confidence = torch.stack([k.confidence.mean(1) for k in keypoints]).mean(0)
     spread = [k.covariance for k in keypoints if k.covariance is not None]
-    volume = spread and spread[0].ndim == 4  # not (B, V, K, 2, 2) of images
-    return [world, confidence, *([torch.stack(spread).mean(0)] if volume else [])]
+    in_volume = spread and spread[0].ndim == 4  # not (B, V, K, 2, 2) of images
+    return [world, confidence, *([torch.stack(spread).mean(0)] if in_volume else [])]
+
+
+def turned(batch: Batch, volume: VolumeRecipe) -> list[Batch]:
+    """The same moments in volumes that stand a little otherwise.
+
+    Turned as in training: to either side of the heading, by at most two thirds of the swing; where
+    there is none, and the volume was turned at random, all the way round. A cube that follows the
+    animal is shifted by a quarter of a voxel, to and fro along each of its axes: where the voxels
+    happen to lie is averaged out.
+
+    Args:
+        batch: of some moments.
+        volume: the recipe's, with the number of `turns`.
+
+    Returns:
+        As many batches.
+    """
+    if volume.turns == 1:
+        return [batch]
+    cell = (volume.cube or 0.0) / volume.voxels
+    zigzag = cell / 4 * batch.rig.K.new_tensor([1.0, -1.0, 1.0])
+    ways = []
+    for i in range(volume.turns):
+        turn, centre = batch.turn, batch.centre
+        if turn is not None:
+            turn = turn + volume.swing * (2 * i / (volume.turns - 1) - 1) * 2 / 3
+        elif volume.turn:
+            turn = batch.rig.K.new_full((len(batch.index),), 2 * math.pi * i / volume.turns)
+        if centre is not None:
+            shift = (-1) ** i * zigzag.expand(len(centre), 1, 3)
+            centre = centre + (shift if turn is None else rotated(shift, turn))[:, 0]
+        ways.append(replace(batch, turn=turn, centre=centre))
+    return ways
 
 
 def drawn_skeleton(model: Discoverer, world: Tensor) -> Skeleton:

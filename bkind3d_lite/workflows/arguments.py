@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..recipes.ranges import Range
+from ..recipes.ranges import RANGES, Range
 from .lab_arguments import add_lab
 from .session_arguments import (
     SESSION_VERBS,
@@ -90,8 +90,8 @@ def _track(verb: ArgumentParser) -> None:
     add_sharding(verb)
     add_submitting(verb)
     add_opening(verb)
-    turns = "average over so many turns of the volume (default 1)"
-    verb.add_argument("--turns", type=whole_number(Range(1, 360)), default=1, help=turns)
+    turns = "average over so many volumes, turned and shifted a little (default: the recipe's)"
+    verb.add_argument("--turns", type=whole_number(RANGES["turns"]), help=turns)
     box = "of the body in a single picture, for a student (default: all of the picture)"
     verb.add_argument("--box", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help=box)
     add_edits(verb)

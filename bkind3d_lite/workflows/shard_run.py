@@ -72,7 +72,7 @@ def track_shards(
     chunk: float | None = None,
     look: bool = False,
     device: str = "auto",
-    turns: int = 1,
+    turns: int | None = None,
     edits: str | Path | None = None,
     **how: Any,
 ) -> Track | Track2D | None:
@@ -86,7 +86,7 @@ def track_shards(
         chunk: minutes of a shard; None: one shard.
         look: only look at the session, which the shards then need not.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        turns: average over so many turns of the volume.
+        turns: average over so many volumes, turned and shifted a little; None: the recipe's.
         edits: an `Editing`'s file, for the merged track.
         **how: as for `open_clip`.
 
@@ -100,7 +100,7 @@ def track_shards(
         opened = open_clip(clip, **how)
         stamp = Stamp(
             recording_hash(opened), file_hash(checkpoint_in(checkpoint)),
-            survey="", turns=turns, frames=len(opened),
+            survey="", turns=turns or recipe.volume.turns, frames=len(opened),
         )  # fmt: skip
         wanted = _wanted(opened, frames, chunk)
         sized = sized_for(opened, header)

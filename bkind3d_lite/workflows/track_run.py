@@ -108,7 +108,7 @@ def track_folder(
     clip: str | Path,
     out: str | Path,
     device: str = "auto",
-    turns: int = 1,
+    turns: int | None = None,
     edits: str | Path | None = None,
     *,
     box: Sequence[float] | None = None,
@@ -124,7 +124,7 @@ def track_folder(
         clip: the recording's folder.
         out: folder for the files.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        turns: average over so many turns of the volume.
+        turns: average over so many volumes, turned and shifted a little; None: the recipe's.
         edits: an `Editing`'s file: names, colours, merged and muted keypoints for all files.
         box: x, y, width, height of the body in a single picture; None: all of it.
         **how: as for `open_clip`.
@@ -152,7 +152,7 @@ def track_folder(
     return track
 
 
-def _refuse_odd(clip: Path, turns: int, box: Sequence[float] | None) -> None:
+def _refuse_odd(clip: Path, turns: int | None, box: Sequence[float] | None) -> None:
     """Refuse numbers that make no sense, and a box for what is no single picture."""
     refuse_outside({"turns": turns})
     if box is not None and clip.suffix.lower() not in IMAGE_SUFFIXES:
