@@ -273,6 +273,21 @@ def test_cover_draws_a_keypoint_to_what_is_not_covered():
     )
 
 
+def test_a_faint_image_in_the_floor_draws_no_keypoint():
+    """It is as large as the animal, at a third of its foreground."""
+    moving = torch.zeros(1, 1, 1, 32, 32)
+    moving[..., 4:12, 8:24], moving[..., 20:28, 8:24] = 1.0, 0.35
+    animal = torch.tensor([[[[-0.25, -0.5], [0.25, -0.5]]]])
+    below = torch.tensor([[[[0.0, -0.5], [0.0, 0.5]]]])
+    assert cover(below, moving) < cover(animal, moving)
+    assert cover(animal, moving, sure=True) < 0.5 * cover(below, moving, sure=True)
+    alone = moving * (moving > 0.5)
+    assert_close(cover(animal, moving, sure=True), cover(animal, alone, sure=True))
+    half = (0.5 + moving).clamp(max=1)  # fading out counts by what is over one half
+    assert cover(animal, half, sure=True) > cover(animal, alone, sure=True)
+    assert cover(animal, torch.zeros_like(moving), sure=True) == 0
+
+
 def test_cover_of_the_body_by_hand():
     """Places one and two units from a keypoint: a trunk, always full, and an arm, seldom raised."""
     body = BodyCover(2, decay=0.9, floor=0.25)

@@ -15,10 +15,10 @@ from bkind3d_lite.clips.rig_checks import vertical_is_z
 from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.model import build
 from bkind3d_lite.model.losses import separation, steadiness
-from bkind3d_lite.recipes import PAPER_RAT7M, QUICK, RECIPES, variant
+from bkind3d_lite.recipes import PAPER_RAT7M, QUICK, QUICK_RAT, RECIPES, variant
 from bkind3d_lite.training.checkpoints import load, resume, save
 from bkind3d_lite.training.orientation import oriented
-from bkind3d_lite.training.tracking import turned
+from bkind3d_lite.training.tracking import turned_volumes
 
 SMALL = QUICK.with_(
     image_wh=(32, 32), voxels=8, keypoints=5, encoder_width=8, channels=4, v2v_width=8,
@@ -123,31 +123,33 @@ def lost_of(heading):
 def test_a_track_is_the_mean_over_turns_of_the_volume(walk):
     """About the heading, within the swing; where none is known, all the way round."""
     clip, its_survey = walk
-    run = begin(SMALL, clip)
-    assert run.recipe.volume.turns == 2
+    assert QUICK_RAT.volume.turns == 2
+    run = begin(SMALL.with_(turns=2), clip)
     frames = clip.batch([3, 40], None, (32, 32), its_survey, 300.0, turn=torch.tensor([0.5, 2.0]))
-    one, other = turned(frames, run.recipe.volume)
+    one, other = turned_volumes(frames, run.recipe.volume)
     assert_close((one.turn + other.turn) / 2, frames.turn)
     assert 0.1 < float((other.turn - one.turn).min()) / 2 < run.recipe.volume.swing
     for moved in (one, other):
         shift = rotated((moved.centre - frames.centre)[:, None], -moved.turn)[:, 0]
         assert_close(shift.abs(), torch.full((2, 3), 300.0 / 8 / 4))
     assert ((one.centre - frames.centre) * (other.centre - frames.centre)).sum(1).max() < 0
-    lost = turned(replace(frames, turn=None), run.recipe.with_(turns=4).volume)
+    lost = turned_volumes(replace(frames, turn=None), run.recipe.with_(turns=4).volume)
     assert_close(torch.stack([x.turn for x in lost])[:, 0], torch.arange(4) * math.pi / 2)
-    still = turned(replace(frames, turn=None), run.recipe.with_(turn=False).volume)
+    still = turned_volumes(replace(frames, turn=None), run.recipe.with_(turn=False).volume)
     assert all(x.turn is None for x in still)
 
     known = track(run.model, run.recipe, clip, its_survey, [3, 40])
     headed = replace(frames, turn=its_survey.heading.angle[[3, 40]])
-    each = [run.model.keypoints(x).world for x in turned(headed, run.recipe.volume)]
+    each = [run.model.keypoints(x).world for x in turned_volumes(headed, run.recipe.volume)]
     assert_close(known.world, torch.stack(each).mean(0).detach(), atol=1e-2, rtol=0)
     plain = track(run.model, run.recipe, clip, its_survey, [3, 40], turns=1)
     alone = run.model.keypoints(headed).world.detach()
     assert_close(plain.world, alone, atol=1e-2, rtol=0)
     assert (plain.world - known.world).abs().max() > 0.1
     paper = begin(PAPER_RAT7M.with_(image_wh=(32, 32), voxels=16, v2v_levels=1), clip)
-    assert paper.recipe.volume.turns == 1 and turned(frames, paper.recipe.volume) == [frames]
+    assert paper.recipe.volume.turns == 1 and turned_volumes(frames, paper.recipe.volume) == [
+        frames
+    ]
 
 
 def test_steadiness_in_the_body_forgives_turning(walk):

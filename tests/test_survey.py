@@ -18,9 +18,9 @@ from bkind3d_lite.clips.survey import (
     THUMB,
     animal_centres,
     estimate_background,
-    leaves,
     locate,
     on_silhouettes,
+    roams,
     survey,
 )
 from bkind3d_lite.clips.synthetic import draw, figure, poses
@@ -72,12 +72,12 @@ def test_an_animal_that_leaves_the_middle_is_followed(clip, walk, monkeypatch):
     """To where two of four cameras see it, 0.67 of the cube's side from its middle."""
     away = crossing(clip, 450.0)
     assert missed(away).max() < 0.35
-    assert not leaves(survey(walk).centre, walk.rig)
+    assert not roams(survey(walk).centre, walk.rig)
     centre = survey(away).centre
-    assert leaves(centre, away.rig) and not leaves(centre, away.rig, side=1500.0)
+    assert roams(centre, away.rig) and not roams(centre, away.rig, side=1500.0)
     thumbs = survey(away).thumbs
     assert_close(animal_centres(thumbs, away.rig), centre, atol=1.0, rtol=0)
-    monkeypatch.setattr(surveys, "leaves", lambda *_: False)
+    monkeypatch.setattr(surveys, "roams", lambda *_: False)
     assert missed(away).max() > 1
 
 

@@ -173,7 +173,7 @@ def survey(
         ground = uncovered_background(clip, found, times)
         raw = raw if ground is None else _without_thumbs(clip, samples, ground)
     looked = _looked_at(clip, raw, side, every, wide=False)
-    if leaves(looked.centre, clip.rig, side):
+    if roams(looked.centre, clip.rig, side):
         looked = _looked_at(clip, raw, side, every, wide=True)
     whole = _boxed(clip, _refuse_still(clip, looked))
     if thumbs:
@@ -206,7 +206,7 @@ def animal_centres(
         thumbs: (T, V, h, w) uint8 foreground.
         rig: V cameras.
         side: of the first cube, world units; None: as wide as the views.
-        wide: that cube `WIDE` times as wide; None: if the animal `leaves` it.
+        wide: that cube `WIDE` times as wide; None: if the animal `roams` beyond it.
 
     Returns:
         (T, 3) world units; of an uncalibrated camera on its `image_plane`.
@@ -217,12 +217,12 @@ def animal_centres(
     width, reach = side or width, WIDE if wide else 1.0
     coarse = locate(thumbs, rig, Grid(middle, reach * width, round(28 * reach)))
     centres = locate(thumbs, rig, Grid(coarse, width / 3, 20))
-    if wide is None and leaves(centres, rig, side):
+    if wide is None and roams(centres, rig, side):
         return animal_centres(thumbs, rig, side, wide=True)
     return centres
 
 
-def leaves(centres: Tensor, rig: CameraRig, side: float | None = None) -> bool:
+def roams(centres: Tensor, rig: CameraRig, side: float | None = None) -> bool:
     """Whether an animal goes to the rim of the cube where it is looked for, and perhaps beyond.
 
     Beyond it there is nothing to be found, so that its place is then that of a shadow.

@@ -172,7 +172,9 @@ def separation(world: Tensor, sigma: float) -> Tensor:
     return (near.sum((1, 2)) - K).mean() / (K * (K - 1))
 
 
-def cover(ndc: Tensor, moving: Tensor, hw: tuple[int, int] = (32, 32)) -> Tensor:
+def cover(
+    ndc: Tensor, moving: Tensor, hw: tuple[int, int] = (32, 32), sure: bool = False
+) -> Tensor:
     """Squared distance of the foreground to its nearest keypoint (beyond the paper).
 
     K-means on the silhouettes. Without it all keypoints may gather on the part that moves most;
@@ -182,12 +184,15 @@ def cover(ndc: Tensor, moving: Tensor, hw: tuple[int, int] = (32, 32)) -> Tensor
         ndc: (B, V, K, 2).
         moving: (B, V, 1, H, W) foreground.
         hw: (h, w) to which it is reduced.
+        sure: what is less than half foreground does not count: an animal's image in a shiny floor
+            is as large as the animal, and goes along with it in every view.
 
     Returns:
         A scalar, in units of the image's width, squared.
     """
     shaped(ndc, "B V K 2", "ndc")
-    mass = F.adaptive_avg_pool2d(moving.flatten(0, 1), hw).flatten(1)
+    counted = (2 * moving - 1).clamp(min=0) if sure else moving
+    mass = F.adaptive_avg_pool2d(counted.flatten(0, 1), hw).flatten(1)
     square = ndc.new_tensor([0.5, 0.5 * moving.shape[-2] / moving.shape[-1]])
     pixels = (cells(*hw, like=ndc) * square).flatten(0, 1)
     d2 = (pixels[:, None] - (ndc * square).flatten(0, 1)[:, None]).square().sum(-1).amin(-1)

@@ -178,7 +178,10 @@ class Objective(nn.Module):
     def _beyond_the_paper(self, batch: Batch, both: Pair) -> dict[str, Tensor]:
         r, losses = self.recipe.losses, {}
         if r.cover:
-            now, later = (cover(k.ndc, x[:, :, 3:]) for k, x in zip(both, both_moments(batch)))
+            now, later = (
+                cover(k.ndc, x[:, :, 3:], sure=r.cover_sure)
+                for k, x in zip(both, both_moments(batch))
+            )
             losses["cover"] = r.cover / 2 * (now + later)
         if self.body_cover is not None:
             losses["cover_body"] = r.cover_body * self._uncovered(self.body_cover, batch, both)

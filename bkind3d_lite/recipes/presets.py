@@ -54,13 +54,22 @@ QUICK_HUMAN = QUICK_RAT.with_(
     cover=300.0,
     cover_body=50.0,
     steady=4.0,
+    turns=1,
     views_per_step=None,
     steps=400,
 )
 # For recordings of one's own: the cube's side comes from the animal itself, and three views a step
 # keep every view's part small.
 QUICK = QUICK_RAT.with_(
-    name="quick", keypoints=16, animal_side=None, animal_lengths=1.55, views_per_step=3, steps=1200
+    name="quick",
+    keypoints=16,
+    animal_side=None,
+    animal_lengths=1.55,
+    views_per_step=3,
+    cover_sure=True,
+    cover_body=25.0,
+    turns=1,
+    steps=1200,
 )
 # The paper at its own size (its section 4; constants that it does not print are the released
 # code's). One pair every 10 frames of Human3.6M's training subjects makes about 39 000 steps an
@@ -151,6 +160,8 @@ QUICK_2D = QUICK.with_(
     by_heading=False,
     turn=False,
     length=0.0,
+    cover_sure=False,
+    cover_body=0.0,
     steady=0.0,
     rotate=10.0,
     steps=900,

@@ -196,6 +196,7 @@ class LossRecipe(Section):
     # beyond the paper
     mask: bool = False  # explain change on the foreground only: shadows are not the animal
     cover: float = adjustable(0.0)  # squared distance of the foreground to its nearest keypoint
+    cover_sure: bool = False  # of what is surely foreground: not its faint image in a shiny floor
     cover_body: float = 0.0  # the same in space, where places that are seldom full count more
     steady: float = adjustable(0.0)  # change of the keypoints' shape from now to later,
     steady_in: Literal["room", "body"] = "room"  # in this frame; body: where a heading is known

@@ -114,7 +114,7 @@ def _over_turns(model: Discoverer, volume: VolumeRecipe, batch: Batch) -> list[T
     Averaged over the recipe's turns of the volume, for which the images are encoded once.
     """
     maps = model.encoded(batch.now)[1]
-    asked = turned(batch, volume) if model.lift.has_volume else [batch]
+    asked = turned_volumes(batch, volume) if model.lift.has_volume else [batch]
     keypoints = [model.lift(maps, frames.now, frames) for frames in asked]
     world = torch.stack([in_space(k, batch.rig) for k in keypoints]).mean(0)
     confidence = torch.stack([k.confidence.mean(1) for k in keypoints]).mean(0)
@@ -123,7 +123,7 @@ def _over_turns(model: Discoverer, volume: VolumeRecipe, batch: Batch) -> list[T
     return [world, confidence, *([torch.stack(spread).mean(0)] if in_volume else [])]
 
 
-def turned(batch: Batch, volume: VolumeRecipe) -> list[Batch]:
+def turned_volumes(batch: Batch, volume: VolumeRecipe) -> list[Batch]:
     """The same moments in volumes that stand a little otherwise.
 
     Turned as in training: to either side of the heading, by at most two thirds of the swing; where
