@@ -66,8 +66,6 @@ QUICK = QUICK_RAT.with_(
     animal_side=None,
     animal_lengths=1.55,
     views_per_step=3,
-    cover_sure=True,
-    cover_body=25.0,
     turns=1,
     steps=1200,
 )
@@ -160,8 +158,6 @@ QUICK_2D = QUICK.with_(
     by_heading=False,
     turn=False,
     length=0.0,
-    cover_sure=False,
-    cover_body=0.0,
     steady=0.0,
     rotate=10.0,
     steps=900,
