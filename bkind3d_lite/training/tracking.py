@@ -111,11 +111,11 @@ def faced_at(survey: Survey | None, times: Tensor) -> dict[str, Any]:
 def _over_turns(model: Discoverer, volume: VolumeRecipe, batch: Batch) -> list[Tensor]:
     """World (B, K, 3), confidence (B, K), and of a volume the covariance (B, K, 3, 3).
 
-    Averaged over the recipe's turns of the volume, for which the images are encoded once.
+    Averaged over the recipe's turns, if there is a volume.
     """
-    maps = model.encoded(batch.now)[1]
-    asked = turned_volumes(batch, volume) if model.lift.has_volume else [batch]
-    keypoints = [model.lift(maps, frames.now, frames) for frames in asked]
+    several = volume.turns > 1 and model.lift.has_volume
+    asked = turned_volumes(batch, volume) if several else [batch]
+    keypoints = [model.keypoints(frames) for frames in asked]
     world = torch.stack([in_space(k, batch.rig) for k in keypoints]).mean(0)
     confidence = torch.stack([k.confidence.mean(1) for k in keypoints]).mean(0)
     spread = [k.covariance for k in keypoints if k.covariance is not None]
