@@ -66,6 +66,7 @@ QUICK = QUICK_RAT.with_(
     animal_side=None,
     animal_lengths=1.55,
     views_per_step=3,
+    cover_sure=True,
     turns=1,
     steps=1200,
 )
@@ -157,6 +158,7 @@ QUICK_2D = QUICK.with_(
     views_per_step=None,
     by_heading=False,
     turn=False,
+    cover_sure=False,
     length=0.0,
     steady=0.0,
     rotate=10.0,
