@@ -67,7 +67,6 @@ QUICK = QUICK_RAT.with_(
     animal_lengths=1.55,
     views_per_step=3,
     cover_sure=True,
-    turns=1,
     steps=1200,
 )
 # The paper at its own size (its section 4; constants that it does not print are the released
@@ -158,6 +157,7 @@ QUICK_2D = QUICK.with_(
     views_per_step=None,
     by_heading=False,
     turn=False,
+    turns=1,
     cover_sure=False,
     length=0.0,
     steady=0.0,
