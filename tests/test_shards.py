@@ -192,8 +192,8 @@ def test_checkpoints_are_not_mixed(session, copy, tmp_path):
 
 
 def test_turns_are_not_mixed(session, copy):
-    with pytest.raises(ValueError, match=r"another number of turns \(1, not 2\)"):
-        track_shards(session / "run", session / "walk", copy, frames="32:64", turns=2)
+    with pytest.raises(ValueError, match=r"another number of turns \(2, not 1\)"):
+        track_shards(session / "run", session / "walk", copy, frames="32:64", turns=1)
 
 
 @pytest.mark.parametrize("frames", ["5", "9:3", "0:85", "a:b", "-3:4", "4:4"])
