@@ -253,6 +253,21 @@ def test_ahead_gives_the_same_batches_in_the_same_order(clip):
         )
 
 
+def test_who_makes_batches_ahead_on_a_cpu_has_no_helpers_and_takes_none_away():
+    def told():
+        for _ in range(3):
+            torch.rand(300, 300).sum()  # a loop that would call the helpers
+            yield torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        assert list(prefetch(told())) == [1, 1, 1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_ahead_ends_with_its_source_and_hands_on_errors():
     assert list(prefetch(iter(["a", "b", "c"]))) == ["a", "b", "c"]
 

@@ -16,7 +16,9 @@ def prefetch(
 ) -> Iterator[Batch]:
     """The same batches in the same order, decoded and cropped while the step before computes.
 
-    A thread makes them. An error arrives where its batch would have.
+    A thread makes them; on a CPU it computes alone: were it to have helpers of its own, there
+    would be more of them than cores, OpenMP would let all of them sleep between two loops, and a
+    step of a small network would take twice its time. An error arrives where its batch would have.
 
     Args:
         pairs: batches, made as they are asked for.
@@ -30,6 +32,7 @@ def prefetch(
     ready: queue.Queue = queue.Queue(depth)
     over = threading.Event()
     pinned = torch.device(device).type == "cuda"
+    begun, helpers = threading.Event(), torch.get_num_threads()
 
     def offer(item: tuple[Batch | None, BaseException | None]) -> bool:
         while not over.is_set():
@@ -42,6 +45,9 @@ def prefetch(
 
     def work() -> None:
         torch.set_flush_denormal(True)  # each thread has its own
+        if not pinned and torch.get_num_threads() > 1:  # asked first: the first answer settles it
+            torch.set_num_threads(1)
+        begun.set()
         try:
             for batch in pairs:
                 if not offer((batch.pinned() if pinned else batch, None)):
@@ -51,6 +57,8 @@ def prefetch(
             offer((None, error))
 
     threading.Thread(target=work, name="batches ahead", daemon=True).start()
+    begun.wait()
+    torch.set_num_threads(helpers)  # of the thread that computes: MKL knows no other than all
     try:
         while True:
             batch, error = ready.get()
