@@ -105,12 +105,13 @@ def card_row(name: str, scores: dict) -> str:
 
 def finish(given, run, parts, seconds: float) -> None:
     """Write the light checkpoint and its card."""
-    path = save(run, shipped(given.clip), whole=False)
     fresh = begin(run.recipe, parts[0].clip, given.seed).model
     rows = {
         "this checkpoint": score_parts(run.model, run.recipe, parts)[1],
         "untrained, in the turned volume": score_parts(fresh, run.recipe, parts)[1],
     }
+    notes = {"scores": rows["this checkpoint"]}  # quickstart shows them beside its own
+    path = save(run, shipped(given.clip), whole=False, notes=notes)
     known = references(parts)
     names = {"rigid_template": "rigid template", "centroid": "true centroid alone"}
     names |= {"mean_pose": "mean pose"}
