@@ -250,6 +250,7 @@ class MultiViewClip:
         turn: bool = False,
         swing: float | None = None,
         jitter: float = 0.0,
+        mirror: bool = False,
         share: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
         """Endless seeded batches of frame pairs; step i depends on (seed, i) alone.
@@ -267,6 +268,7 @@ class MultiViewClip:
             turn: random turns of the volume about the vertical, another one for later,
             swing: or so far to either side of the survey's heading, radians.
             jitter: random shift of the cube, up to this share of its side along each axis.
+            mirror: show every other batch, at random, in a mirror.
             share: (r, R): of R x `batch` pairs, as one process would draw them, those of rank r.
 
         Yields:
@@ -281,6 +283,7 @@ class MultiViewClip:
             views_per_step=views,
             turn=turn,
             jitter=jitter,
+            mirror=mirror,
             share=share,
         )
         for draw in sampler.draws(seed, start):
@@ -308,12 +311,13 @@ class MultiViewClip:
             turn=draw.turn,
             shift=draw.shift * (crop or 0.0),
         )
-        return replace(
+        batch = replace(
             batch,
             turn_later=draw.turn_later,
             heading=draw.heading,
             heading_later=draw.heading_later,
         )
+        return batch.mirrored() if draw.mirror else batch
 
 
 @dataclass(frozen=True)

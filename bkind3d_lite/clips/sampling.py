@@ -30,6 +30,7 @@ class PairDraw:
     shift: Tensor  # (B, 3) of the cube that follows the animal, as a share of its side
     heading: Tensor | None = None  # (B,) radians, at `now`
     heading_later: Tensor | None = None  # (B,) the same at `later`
+    mirror: bool = False  # look at the moment in a mirror
 
     def about(self, heading: Heading, swing: float) -> PairDraw:
         """The same draw, its turns not all the way round but to either side of a heading.
@@ -130,6 +131,7 @@ class PairSampler:
     views_per_step: int | None = None  # None: all
     turn: bool = False
     jitter: float = 0.0
+    mirror: bool = False  # every other draw, at random, in a mirror
     share: tuple[int, int] = (0, 1)  # (r, R): of R x `batch` pairs, those of rank r
 
     def draws(self, seed: int, start: int = 0) -> Iterator[PairDraw]:
@@ -161,6 +163,7 @@ class PairSampler:
                 turn=angle if self.turn else None,
                 turn_later=later if self.turn else None,
                 shift=shift,
+                mirror=self.mirror and bool(torch.rand((), generator=random) < 0.5),
             )
             step += 1
 
@@ -183,6 +186,28 @@ class Batch:
     heading_later: Tensor | None = None  # (B,) the same at `later`
     # (B, V, J, 4) what labels say of `now`: ndc x, y, depth from the centre in half sides, weight
     labels: Tensor | None = None
+
+    def mirrored(self) -> Batch:
+        """The same moments in a world in which left is right: x to -x.
+
+        An animal with two like sides might have done as its image in a mirror does.
+
+        Returns:
+            A batch of mirrored images, with the rig, places and angles of that world; without
+            labels, whose names would be on the wrong side.
+        """
+        angles = ("turn", "turn_later", "heading", "heading_later")
+        there = {name: getattr(self, name) for name in angles}
+        flip = self.now.new_tensor([-1.0, 1.0, 1.0])
+        return replace(
+            self,
+            now=self.now.flip(-1),
+            later=None if self.later is None else self.later.flip(-1),
+            rig=self.rig.mirrored(),
+            centre=None if self.centre is None else self.centre * flip,
+            labels=None,
+            **{name: None if x is None else math.pi - x for name, x in there.items()},
+        )
 
     def pinned(self) -> Batch:
         """The images in page-locked memory, for a GPU that fetches them."""

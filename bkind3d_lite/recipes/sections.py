@@ -85,6 +85,7 @@ class DataRecipe(Section):
     views_per_step: int | None = None  # views drawn at each step (None: all)
     by_motion: bool = False  # draw pairs in proportion to how much moves in them,
     by_shape: bool = False  # and to how unusual the animal's shape is, seen from itself
+    mirror: bool = False  # every other pair in a mirror: an animal has two like sides
     background: bool = False  # foreground |frame - median frame| as a fourth input channel
     uncover: bool = False  # that median without the animal's ghost, where its hull shows one
 

@@ -145,6 +145,7 @@ def batches(
         turn=volume.turn,
         swing=volume.swing if volume.by_heading else None,
         jitter=volume.jitter,
+        mirror=data.mirror,
         share=share,
     )
 
