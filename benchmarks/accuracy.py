@@ -96,6 +96,7 @@ OFF = {  # the switches beyond the paper, one at a time
     "no-heading": dict(by_heading=False, steady_in="room"),
     "no-sure": dict(sure=0.0),
     "no-by-motion": dict(by_motion=False),
+    "no-mirror": dict(mirror=False),
     "no-by-shape": dict(by_shape=False),
     "no-cover-body": dict(cover_body=0.0),
     "all-views": dict(views_per_step=None),

@@ -132,6 +132,23 @@ def test_projecting_with_the_cropped_rig_is_cropping_the_pixels(lead):
     assert_close(cut.px_from_world(world), want, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("lens", LENSES)
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_the_mirrored_rig_sees_the_mirrored_world_in_mirrored_images(lead, lens):
+    rig, world = rigs(lead, lens), points(*lead, 7)
+    skewed = rig.K.clone()
+    skewed[..., 0, 1] = 0.7
+    rig = replace(rig, K=skewed)
+    mirrored, flip = rig.mirrored(), torch.tensor([-1.0, 1, 1]).double()
+    there = mirrored.px_from_world(world * flip)
+    assert_close(there * flip[:2], rig.px_from_world(world) - torch.tensor([96.0, 0]).double())
+    assert_close(torch.linalg.det(mirrored.R), torch.ones(*lead, 4).double())  # no reflection
+    assert all(
+        torch.allclose(getattr(mirrored.mirrored(), k), getattr(rig, k))
+        for k in ("K", "R", "t", "distortion")
+    )
+
+
 def test_changes_leave_the_rig_alone():
     rig = rigs()
     before = {k: getattr(rig, k).clone() for k in ("K", "R", "t", "distortion")}

@@ -12,7 +12,9 @@ from bkind3d_lite.calibrations import load_calibration
 from bkind3d_lite.cameras import ring, save_calibration
 from bkind3d_lite.clips import Batch, MultiViewClip, Skeleton, Survey, Track, open_clip
 from bkind3d_lite.clips.foreground import footprint, foreground
+from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.clips.videos import Video, write_video
+from bkind3d_lite.volumes import Grid, hull
 
 
 # ---- opening -------------------------------------------------------------------------------------
@@ -247,6 +249,35 @@ def test_turns_cover_the_circle(clip):
         and turn.max() <= 2 * np.pi + 1e-4
     )
     assert next(clip.batches((12, 8), 2)).turn is None
+
+
+def test_every_other_pair_is_seen_in_a_mirror_and_else_the_draws_are_the_same(clip):
+    given = dict(wh=(48, 32), gap=2, seed=3, survey=flat_survey(clip), crop=300.0, turn=True)
+    plain, some = (take(clip.batches(mirror=m, **given), 40) for m in (False, True))
+    mirrored = [not torch.equal(a.now, b.now) for a, b in zip(plain, some)]
+    assert 10 < sum(mirrored) < 30
+    for a, b, m in zip(plain, some, mirrored):
+        wanted = a.mirrored() if m else a
+        assert same(wanted, b) and torch.equal(wanted.rig.R, b.rig.R)
+        assert torch.equal(wanted.turn, b.turn) and torch.equal(wanted.centre, b.centre)
+
+
+def test_a_mirrored_batch_is_a_world_of_its_own_whose_sides_are_swapped(clip):
+    """The hull in the mirrored cube is the hull in the cube, left and right of the way ahead."""
+    batch = clip.batch([3, 11], 4, (48, 32), survey(clip), 300.0, turn=torch.tensor([0.3, -1.0]))
+    batch = replace(batch, heading=batch.turn, turn_later=batch.turn, heading_later=batch.turn)
+    votes = []
+    for b in (batch, batch.mirrored()):
+        grid = Grid(b.centre, 300.0, 8, turn=b.turn)
+        seen_in = hull(b.now[:, :, 3, None], b.rig.ndc_from_world(grid.points.flatten(1, 3)))
+        votes.append(seen_in.unflatten(1, (8, 8, 8)))
+    assert votes[0].std() > 0.1
+    torch.testing.assert_close(votes[1], votes[0].flip(2), atol=1e-3, rtol=0)  # axes z, y, x
+    twice = batch.mirrored().mirrored()
+    assert torch.equal(twice.now, batch.now) and torch.equal(twice.later, batch.later)
+    for name in ("turn", "turn_later", "heading", "heading_later"):
+        torch.testing.assert_close(getattr(twice, name), batch.turn)
+    assert batch.mirrored().labels is None
 
 
 # ---- images and their rig ------------------------------------------------------------------------

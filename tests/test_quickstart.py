@@ -53,6 +53,17 @@ def test_bundled_clips_are_small():
         assert sum(p.stat().st_size for p in (quick.SAMPLES / clip).rglob("*") if p.is_file()) < 8e6
 
 
+@pytest.mark.parametrize("clip", ["rat", "human"])
+def test_the_shipped_scores_in_the_report_are_those_of_the_card(clip):
+    scores = quick._checkpoint(clip)["checkpoint"]
+    card = (quick.SAMPLES / "checkpoints" / f"{clip}.md").read_text(encoding="utf-8")
+    line = next(x for x in card.splitlines() if x.startswith("| this checkpoint |"))
+    digits = {"pmpjpe": 1, "mpjpe": 1, "on_body": 3, "r2_room": 2, "r2_body": 2, "turning": 2}
+    told = [cell.strip() for cell in line.split("|")[2:-1]]
+    assert told == [f"{scores[key]:.{n}f}" for key, n in digits.items()]
+    assert quick._checkpoint("neither") == {}
+
+
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
     """The rat clip cut to a few seconds of three views, so that the whole street runs in a test."""

@@ -1,8 +1,9 @@
-"""The README's film, from the shipped checkpoint and the same functions that draw the report.
+"""Pictures of the shipped checkpoints, by the same functions that draw the report.
 
     python tools/make_stills.py
 
-Writes docs/images/rat_film.webp: views and skeleton, moving, of held-out frames.
+Writes docs/images/rat_film.webp, the README's: views and skeleton, moving, of held-out frames; and
+human_arms.jpg: held-out moments with an arm raised, a row each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from bkind3d_lite.workflows.quickstart import opened, shipped
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 FILMED = {"rat": range(20, 260, 3)}  # frames of the held-out part
+RAISED = (94, 654, 286)  # held-out frames of the human
 VIEW = 210  # pixels of a view; two by two of them, and the skeleton as high as both
 
 
@@ -60,22 +62,37 @@ def film(clip: MultiViewClip, found: Track, times: Sequence[int]) -> Iterator[Im
         yield Image.fromarray(np.concatenate([np.concatenate(pairs), beside], 1))
 
 
+def draw_film(name: str) -> None:
+    """Write the film of a clip."""
+    clip, found = tracked(name)
+    first, *rest = film(clip, found, FILMED[name])
+    style = dict(format="WEBP", save_all=True, duration=80, loop=0, quality=60, method=6)
+    path = write_atomically(
+        IMAGES / f"{name}_film.webp", lambda p: first.save(p, append_images=rest, **style)
+    )
+    print(f"{path}: {len(rest) + 1} frames, {path.stat().st_size / 1e6:.2f} MB")
+
+
+def draw_arms() -> None:
+    """Write the moments in which the human raises an arm."""
+    clip, found = tracked("human", RAISED)
+    picture = Image.fromarray(closeups(clip, found, RAISED, pixels=VIEW + 10))
+    print(write_atomically(IMAGES / "human_arms.jpg", lambda p: picture.save(p, quality=85)))
+
+
+def tracked(name: str, times: Sequence[int] | None = None) -> tuple[MultiViewClip, Track]:
+    """The held-out part, and what the shipped checkpoint says of it."""
+    model, recipe, _ = load(shipped(name))
+    part = opened(name)[1]
+    found = track(model, recipe, part.clip, part.survey, times)
+    print(f"{name}: mean confidence {float(found.confidence.mean()):.2f}")
+    return part.clip, found
+
+
 def main() -> None:
-    for clip, times in FILMED.items():
-        if not shipped(clip).is_file():
-            print(f"no {shipped(clip)}: train it with tools/train_sample_checkpoint.py")
-            continue
-        model, recipe, _ = load(shipped(clip))
-        part = opened(clip)[1]
-        found = track(model, recipe, part.clip, part.survey)
-        print(f"{clip}: mean confidence {float(found.confidence.mean()):.2f}")
-        first, *rest = film(part.clip, found, times)
-        style = dict(format="WEBP", save_all=True, duration=80, loop=0, quality=60, method=6)
-        path = write_atomically(
-            IMAGES / f"{clip}_film.webp",
-            lambda p: first.save(p, append_images=rest, **style),
-        )
-        print(f"{path}: {len(rest) + 1} frames, {path.stat().st_size / 1e6:.2f} MB")
+    for name in FILMED:
+        draw_film(name)
+    draw_arms()
 
 
 if __name__ == "__main__":

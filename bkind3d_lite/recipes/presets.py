@@ -27,6 +27,7 @@ QUICK_RAT = Recipe(
         gaps=(0.1, 0.2, 0.4),
         views_per_step=4,
         by_motion=True,
+        mirror=True,
         background=True,
     ),
     volume=VolumeRecipe(
@@ -66,6 +67,7 @@ QUICK = QUICK_RAT.with_(
     animal_side=None,
     animal_lengths=1.55,
     views_per_step=3,
+    mirror=False,  # not tried on a real animal yet
     cover_sure=True,
     steps=1200,
 )
