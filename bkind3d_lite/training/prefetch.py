@@ -16,9 +16,10 @@ def prefetch(
 ) -> Iterator[Batch]:
     """The same batches in the same order, decoded and cropped while the step before computes.
 
-    A thread makes them; on a CPU it computes alone: were it to have helpers of its own, there
-    would be more of them than cores, OpenMP would let all of them sleep between two loops, and a
-    step of a small network would take twice its time. An error arrives where its batch would have.
+    A thread makes them. On a CPU it computes alone: with helpers of its own there would be more
+    threads than cores, OpenMP would let the step's helpers sleep between two loops, and a step of a
+    small network would take half as long again, or twice as long. An error arrives where its batch
+    would have.
 
     Args:
         pairs: batches, made as they are asked for.
