@@ -62,7 +62,9 @@ def main() -> None:
         "ahead, by a thread alone (as it ships)": prefetch,
         "ahead, by a thread with helpers": lambda pairs: prefetch(helped(pairs, given.threads)),
     }
-    print(f"{given.clip}, {given.threads} threads, {given.steps} steps: wall and CPU seconds a step")
+    print(
+        f"{given.clip}, {given.threads} threads, {given.steps} steps: wall and CPU seconds a step"
+    )
     for name, made in itertools.chain(*[ways.items()] * given.rounds):
         torch.set_num_threads(given.threads)
         some = itertools.islice(drawn, given.steps + WARM + 4)
