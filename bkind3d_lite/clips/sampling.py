@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -196,8 +196,10 @@ class Batch:
             A batch of mirrored images, with the rig, places and angles of that world; without
             labels, whose names would be on the wrong side.
         """
-        angles = ("turn", "turn_later", "heading", "heading_later")
-        there = {name: getattr(self, name) for name in angles}
+        angles: dict[str, Any] = {}
+        for name in ("turn", "turn_later", "heading", "heading_later"):
+            angle = getattr(self, name)
+            angles[name] = None if angle is None else math.pi - angle
         flip = self.now.new_tensor([-1.0, 1.0, 1.0])
         return replace(
             self,
@@ -206,7 +208,7 @@ class Batch:
             rig=self.rig.mirrored(),
             centre=None if self.centre is None else self.centre * flip,
             labels=None,
-            **{name: None if x is None else math.pi - x for name, x in there.items()},
+            **angles,
         )
 
     def pinned(self) -> Batch:
