@@ -221,28 +221,6 @@ class CameraRig:
             wh=(wh[0], wh[1]),
         )
 
-    def mirrored(self) -> CameraRig:
-        """The cameras of mirrored images (left and right swapped) in the mirrored world, x to -x.
-
-        Such a world is as real as this one: a point (x, y, z) lands at `w - u` where (-x, y, z)
-        lands at u here.
-
-        Returns:
-            A rig.
-        """
-        flip = self.K.new_tensor([-1.0, 1.0, 1.0])
-        K, distortion = self.K.clone(), self.distortion.clone()
-        K[..., 0, 1] *= -1
-        K[..., 0, 2] = self.wh[0] - K[..., 0, 2]
-        distortion[..., 3] *= -1
-        return replace(
-            self,
-            K=K,
-            R=flip[:, None] * self.R * flip,
-            t=flip * self.t,
-            distortion=distortion,
-        )
-
     def take(self, views: Sequence[int]) -> CameraRig:
         """The rig of some views.
 

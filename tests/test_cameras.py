@@ -9,6 +9,7 @@ from test_lenses import LENSES
 from torch.testing import assert_close
 
 from bkind3d_lite.cameras import BEHIND, CameraRig, look_at, ring, triangulate
+from bkind3d_lite.clips.mirrors import mirrored_rig
 
 
 def rigs(lead=(), lens=LENSES[4], views=4):
@@ -139,12 +140,12 @@ def test_the_mirrored_rig_sees_the_mirrored_world_in_mirrored_images(lead, lens)
     skewed = rig.K.clone()
     skewed[..., 0, 1] = 0.7
     rig = replace(rig, K=skewed)
-    mirrored, flip = rig.mirrored(), torch.tensor([-1.0, 1, 1]).double()
+    mirrored, flip = mirrored_rig(rig), torch.tensor([-1.0, 1, 1]).double()
     there = mirrored.px_from_world(world * flip)
     assert_close(there * flip[:2], rig.px_from_world(world) - torch.tensor([96.0, 0]).double())
     assert_close(torch.linalg.det(mirrored.R), torch.ones(*lead, 4).double())  # no reflection
     assert all(
-        torch.allclose(getattr(mirrored.mirrored(), k), getattr(rig, k))
+        torch.allclose(getattr(mirrored_rig(mirrored), k), getattr(rig, k))
         for k in ("K", "R", "t", "distortion")
     )
 

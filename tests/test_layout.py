@@ -34,7 +34,7 @@ STREET = {
     "clips": [
         "video_headers", "video_index", "display", "camera_footage", "videos", "recordings",
         "frame_cache", "heading", "tracks", "image_tracks", "moving_light", "foreground",
-        "extent", "rarity", "sampling", "clip", "sessions",
+        "extent", "rarity", "mirrors", "sampling", "clip", "sessions",
         "pseudo_labels", "occlusion", "lessons", "exports", "synthetic", "background", "uncovered",
         "survey", "survey_files", "single_view", "hull_motion", "look", "heading_finder",
         "left_out",

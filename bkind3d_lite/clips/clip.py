@@ -311,13 +311,7 @@ class MultiViewClip:
             turn=draw.turn,
             shift=draw.shift * (crop or 0.0),
         )
-        batch = replace(
-            batch,
-            turn_later=draw.turn_later,
-            heading=draw.heading,
-            heading_later=draw.heading_later,
-        )
-        return batch.mirrored() if draw.mirror else batch
+        return draw.told(batch)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..cameras import CameraRig
 from .foreground import Survey
 from .heading import Heading
+from .mirrors import mirrored_rig
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,23 @@ class PairDraw:
             heading=now,
             heading_later=later,
         )
+
+    def told(self, batch: Batch) -> Batch:
+        """A batch of these frames that knows its turns and headings, in a mirror if this says so.
+
+        Args:
+            batch: of the draw's times, gap, views, `turn` and shift.
+
+        Returns:
+            The batch to learn from.
+        """
+        known = replace(
+            batch,
+            turn_later=self.turn_later,
+            heading=self.heading,
+            heading_later=self.heading_later,
+        )
+        return known.mirrored() if self.mirror else known
 
 
 class Stretches(Protocol):
@@ -205,7 +223,7 @@ class Batch:
             self,
             now=self.now.flip(-1),
             later=None if self.later is None else self.later.flip(-1),
-            rig=self.rig.mirrored(),
+            rig=mirrored_rig(self.rig),
             centre=None if self.centre is None else self.centre * flip,
             labels=None,
             **angles,

@@ -31,33 +31,10 @@ def prefetch(
         Batches.
     """
     ready: queue.Queue = queue.Queue(depth)
-    over = threading.Event()
-    pinned = torch.device(device).type == "cuda"
-    begun, helpers = threading.Event(), torch.get_num_threads()
-
-    def offer(item: tuple[Batch | None, BaseException | None]) -> bool:
-        while not over.is_set():
-            try:
-                ready.put(item, timeout=0.2)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        torch.set_flush_denormal(True)  # each thread has its own
-        if not pinned and torch.get_num_threads() > 1:  # asked first: the first answer settles it
-            torch.set_num_threads(1)
-        begun.set()
-        try:
-            for batch in pairs:
-                if not offer((batch.pinned() if pinned else batch, None)):
-                    return
-            offer((None, None))
-        except BaseException as error:  # whatever it was, the consumer raises it
-            offer((None, error))
-
-    threading.Thread(target=work, name="batches ahead", daemon=True).start()
+    over, begun = threading.Event(), threading.Event()
+    helpers, pinned = torch.get_num_threads(), torch.device(device).type == "cuda"
+    work = (pairs, ready, over, begun, pinned)
+    threading.Thread(target=_make, args=work, name="batches ahead", daemon=True).start()
     begun.wait()
     torch.set_num_threads(helpers)  # of the thread that computes: MKL knows no other than all
     try:
@@ -70,3 +47,34 @@ def prefetch(
             yield batch
     finally:
         over.set()
+
+
+def _make(
+    pairs: Iterator[Batch],
+    ready: queue.Queue,
+    over: threading.Event,
+    begun: threading.Event,
+    pinned: bool,
+) -> None:
+    """What the thread does: put batches, each beside its error, until it is `over`."""
+    torch.set_flush_denormal(True)  # each thread has its own
+    if not pinned and torch.get_num_threads() > 1:  # asked first: the first answer settles it
+        torch.set_num_threads(1)
+    begun.set()
+
+    def offer(batch: Batch | None, error: BaseException | None = None) -> bool:
+        while not over.is_set():
+            try:
+                ready.put((batch, error), timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    try:
+        for batch in pairs:
+            if not offer(batch.pinned() if pinned else batch):
+                return
+        offer(None)
+    except BaseException as error:  # whatever it was, the consumer raises it
+        offer(None, error)
