@@ -275,17 +275,9 @@ class MultiViewClip:
             One batch a step.
         """
         gaps = [gap] if isinstance(gap, int) else list(gap)
-        sampler = PairSampler(
-            gaps=gaps,
-            chances=pair_chances(self, gaps, survey, by_motion),
-            views=self.rig.views,
-            batch=batch,
-            views_per_step=views,
-            turn=turn,
-            jitter=jitter,
-            mirror=mirror,
-            share=share,
-        )
+        chances = pair_chances(self, gaps, survey, by_motion)
+        how: dict[str, Any] = dict(turn=turn, jitter=jitter, mirror=mirror, share=share)
+        sampler = PairSampler(gaps, chances, self.rig.views, batch, views, **how)
         for draw in sampler.draws(seed, start):
             yield self._drawn(draw, wh, survey, crop, swing=swing)
 
