@@ -277,7 +277,8 @@ class MultiViewClip:
         gaps = [gap] if isinstance(gap, int) else list(gap)
         chances = pair_chances(self, gaps, survey, by_motion)
         how: dict[str, Any] = dict(turn=turn, jitter=jitter, mirror=mirror, share=share)
-        sampler = PairSampler(gaps, chances, self.rig.views, batch, views, **how)
+        how |= dict(batch=batch, views_per_step=views)
+        sampler = PairSampler(gaps, chances, self.rig.views, **how)
         for draw in sampler.draws(seed, start):
             yield self._drawn(draw, wh, survey, crop, swing=swing)
 
