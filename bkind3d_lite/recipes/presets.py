@@ -27,7 +27,6 @@ QUICK_RAT = Recipe(
         gaps=(0.1, 0.2, 0.4),
         views_per_step=4,
         by_motion=True,
-        mirror=True,
         background=True,
     ),
     volume=VolumeRecipe(
@@ -51,6 +50,7 @@ QUICK_HUMAN = QUICK_RAT.with_(
     hull_blur=1,
     shape=True,
     by_shape=True,
+    mirror=True,
     uncover=True,
     cover=300.0,
     cover_body=50.0,
@@ -67,7 +67,6 @@ QUICK = QUICK_RAT.with_(
     animal_side=None,
     animal_lengths=1.55,
     views_per_step=3,
-    mirror=False,  # not tried on a real animal yet
     cover_sure=True,
     steps=1200,
 )
