@@ -121,7 +121,9 @@ def lost_of(heading):
 
 
 def test_a_track_is_the_mean_over_turns_of_the_volume(walk):
-    """About the heading, within the swing; where none is known, all the way round."""
+    """About the heading, within the swing; where none was found, about where it stands; all the way
+    round where the volume never turned with the animal: a figure that turns with its volume would
+    have its own middle for a mean."""
     clip, its_survey = walk
     assert QUICK_RAT.volume.turns == 2
     run = begin(SMALL.with_(turns=2), clip)
@@ -133,8 +135,15 @@ def test_a_track_is_the_mean_over_turns_of_the_volume(walk):
         shift = rotated((moved.centre - frames.centre)[:, None], -moved.turn)[:, 0]
         assert_close(shift.abs(), torch.full((2, 3), 300.0 / 8 / 4))
     assert ((one.centre - frames.centre) * (other.centre - frames.centre)).sum(1).max() < 0
-    lost = turned_volumes(replace(frames, turn=None), run.recipe.with_(turns=4).volume)
-    assert_close(torch.stack([x.turn for x in lost])[:, 0], torch.arange(4) * math.pi / 2)
+    lost = torch.stack(
+        [x.turn for x in turned_volumes(replace(frames, turn=None), run.recipe.volume)]
+    )
+    assert_close(lost.mean(0), torch.zeros(2))
+    assert 0.1 < float(lost.abs().min()) and float(lost.abs().max()) < run.recipe.volume.swing
+    blind = turned_volumes(
+        replace(frames, turn=None), run.recipe.with_(turns=4, by_heading=False).volume
+    )
+    assert_close(torch.stack([x.turn for x in blind])[:, 0], torch.arange(4) * math.pi / 2)
     still = turned_volumes(replace(frames, turn=None), run.recipe.with_(turn=False).volume)
     assert all(x.turn is None for x in still)
 

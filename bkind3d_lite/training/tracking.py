@@ -126,10 +126,11 @@ def _over_turns(model: Discoverer, volume: VolumeRecipe, batch: Batch) -> list[T
 def turned_volumes(batch: Batch, volume: VolumeRecipe) -> list[Batch]:
     """The same moments in volumes that stand a little otherwise.
 
-    Turned as in training: to either side of the heading, by at most two thirds of the swing; where
-    there is none, and the volume was turned at random, all the way round. A cube that follows the
-    animal is shifted by a quarter of a voxel, to and fro along each of its axes: where the voxels
-    happen to lie is averaged out.
+    Turned as in training: to either side of the heading, by at most two thirds of the swing, or of
+    where it stands if the heading of this recording was not found: a figure that turns with its
+    volume has no mean over half a turn. A volume that no heading led is turned all the way round. A
+    cube that follows the animal is shifted by a quarter of a voxel, to and fro along each of its
+    axes: where the voxels happen to lie is averaged out.
 
     Args:
         batch: of some moments.
@@ -142,9 +143,12 @@ def turned_volumes(batch: Batch, volume: VolumeRecipe) -> list[Batch]:
         return [batch]
     cell = (volume.cube or 0.0) / volume.voxels
     zigzag = cell / 4 * batch.rig.K.new_tensor([1.0, -1.0, 1.0])
+    led = batch.turn
+    if led is None and volume.turn and volume.by_heading:
+        led = batch.rig.K.new_zeros(len(batch.index))
     ways = []
     for i in range(volume.turns):
-        turn, centre = batch.turn, batch.centre
+        turn, centre = led, batch.centre
         if turn is not None:
             turn = turn + volume.swing * (2 * i / (volume.turns - 1) - 1) * 2 / 3
         elif volume.turn:
