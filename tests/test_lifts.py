@@ -215,3 +215,27 @@ def test_the_3d_network_sees_the_shape_and_the_place():
     assert_close(shape[1, 1:, 1], torch.tensor([-5 / 8, -7 / 8, -7 / 8]))  # x runs first
     assert next(lift.v2v.parameters()).shape[1] == 4 + SHAPE
     assert Volumetric(recipe, 3, 4)._shape(occupied) is None
+
+
+def test_twins_mirror_each_other_and_what_has_no_twin_keeps_its_side():
+    """A mirrored volume gives the mirrored figure, left and right swapped; without twins it gives
+    another one. Both see the shape, the place of a voxel among it."""
+    recipe = VolumeRecipe(side=300.0, voxels=8, centre=(0.0, 0.0, 100.0))
+    priors = PriorRecipe(shape=True, twins=0.67)
+    torch.manual_seed(0)
+    lift, plain = Volumetric(recipe, 6, 4, priors=priors), Volumetric(recipe, 6, 4)
+    assert lift.pairs == 2 and plain.pairs == 0
+    assert lift.v2v.back[-1].out_channels == 4 and plain.v2v.back[-1].out_channels == 6
+    votes = torch.randn(1, 4, 8, 8, 8)
+    hull = torch.rand(1, 1, 8, 8, 8).log()
+
+    def asked(v, h):
+        cube = torch.cat([v.flatten(2), lift._shape(h.flatten(2))], 1)
+        return lift._asked(cube), plain._asked(v.flatten(2))
+
+    (one, alone), (other, alone_mirrored) = asked(votes, hull), asked(votes.flip(3), hull.flip(3))
+    swapped = [2, 3, 0, 1, 4, 5]
+    assert one.shape == (1, 6, 8, 8, 8)
+    assert_close(other.flip(3)[:, swapped], one, atol=1e-5, rtol=1e-4)
+    assert (alone_mirrored.flip(3) - alone).abs().max() > 0.01
+    assert (one[:, :2] - one[:, 2:4]).abs().max() > 0.01

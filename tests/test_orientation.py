@@ -9,11 +9,12 @@ from test_heading import walker
 from torch.testing import assert_close
 
 from bkind3d_lite import batches, begin, track, train
-from bkind3d_lite.clips.heading import rotated
+from bkind3d_lite.clips.heading import rotated, wrapped
 from bkind3d_lite.clips.heading_finder import find_heading
 from bkind3d_lite.clips.rig_checks import vertical_is_z
 from bkind3d_lite.clips.survey import survey
 from bkind3d_lite.model import build
+from bkind3d_lite.model.figure import MeanFigure
 from bkind3d_lite.model.losses import separation, steadiness
 from bkind3d_lite.recipes import PAPER_RAT7M, QUICK, QUICK_RAT, RECIPES, variant
 from bkind3d_lite.training.checkpoints import load, resume, save
@@ -159,6 +160,55 @@ def test_a_track_is_the_mean_over_turns_of_the_volume(walk):
     assert paper.recipe.volume.turns == 1 and turned_volumes(frames, paper.recipe.volume) == [
         frames
     ]
+
+
+def test_a_mean_figure_says_how_far_a_heading_is_off():
+    """Learned from poses about headings that are off by a little, as they are found; asked for
+    other poses, it tells by how much; what nothing taught changes no heading."""
+    g = torch.Generator().manual_seed(0)
+    shape, T = 100 * torch.randn(6, 3, generator=g), 400
+    true = 2 * math.pi * torch.rand(T, generator=g)
+    wobble = 0.2 * torch.randn(T, generator=g)
+    poses = shape + 5 * torch.randn(T, 6, 3, generator=g)
+    world = rotated(poses, true) + 1000 * torch.randn(T, 1, 3, generator=g)
+    figure = MeanFigure(6, decay=0.98)
+    assert torch.equal(figure.off(world, true, most=0.3), torch.zeros(T))
+    for some in torch.arange(300).split(2):
+        figure.learn(world[some], (true + wobble)[some])
+    off = figure.off(world[300:], (true + wobble)[300:], most=1.0)
+    assert (off + wobble[300:]).std() < 0.05 < 0.15 < wobble[300:].std()
+    assert figure.off(world[300:], true[300:] + 2.0, most=0.3).unique().tolist() == [-torch.tensor(0.3)]
+
+
+def test_keypoints_make_the_heading_of_a_track_finer(walk):
+    """The volume is turned on and looked at again; the track says by how much; other recipes have
+    no such figure."""
+    clip, its_survey = walk
+    run = begin(SMALL.with_(realign=True, steps=6), clip)
+    for _ in zip(range(6), train(run, batches(run, clip, its_survey))):
+        pass
+    assert run.model.figure.mean.any()
+    times = torch.tensor([3, 40, 90])
+    found = its_survey.heading.angle[times]
+    told = track(run.model, run.recipe, clip, its_survey, times, turns=1)
+    off = wrapped(told.heading - found)
+    assert 0 < off.abs().max() <= run.recipe.volume.swing + 1e-5
+    frames = clip.batch(times, None, (32, 32), its_survey, 300.0, turn=told.heading)
+    assert_close(told.world, run.model.keypoints(frames).world.detach(), atol=1e-2, rtol=0)
+    first = run.model.keypoints(replace(frames, turn=found)).world.detach()
+    assert_close(off, run.model.figure.off(first, found, most=run.recipe.volume.swing), atol=1e-4, rtol=0)
+    lost = replace(its_survey, heading=lost_of(its_survey.heading))
+    assert track(run.model, run.recipe, clip, lost, times).heading is None
+    assert begin(SMALL.with_(realign=False), clip).model.figure is None
+
+
+def test_a_mean_figure_lies_in_the_checkpoint(walk, tmp_path):
+    clip, its_survey = walk
+    run = begin(SMALL.with_(realign=True), clip)
+    run.model.figure.learn(torch.randn(2, 5, 3), torch.zeros(2))
+    for tracking in (False, True):
+        model, _, _ = load(save(run, tmp_path / "a.safetensors", whole=False), tracking=tracking)
+        assert torch.equal(model.figure.mean, run.model.figure.mean)
 
 
 def test_steadiness_in_the_body_forgives_turning(walk):

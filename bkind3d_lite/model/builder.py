@@ -17,6 +17,7 @@ from ..recipes import Recipe
 from ..volumes import overlap
 from .discoverer import Discoverer
 from .edges import EdgeBottleneck, PointBottleneck
+from .figure import MeanFigure
 from .integral import Integral
 from .lifts import Depth, Flat, Lift, Triangulated, Volumetric
 from .networks import Decoder, Encoder
@@ -107,7 +108,10 @@ def build_model(recipe: Recipe, seed: int = 0, decoder: bool = True) -> Discover
             decoding = Decoder(recipe.decoder, encoder.features, drawings=drawings, out=out)
     turns = recipe.losses.rotate > 0
     look = Look() if recipe.volume.by_heading else None
-    model = Discoverer(encoder, lift, edges=edges, decoder=decoding, rotate=turns, look=look)
+    figure = MeanFigure(keypoints) if recipe.volume.realign else None
+    model = Discoverer(
+        encoder, lift, edges=edges, decoder=decoding, rotate=turns, look=look, figure=figure
+    )
     return _channels_last(model) if recipe.compute.channels_last else model
 
 

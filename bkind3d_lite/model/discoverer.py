@@ -14,6 +14,7 @@ from ..clips.look import Look
 from ..clips.sampling import Batch
 from .compute import Compute
 from .edges import EdgeBottleneck, PointBottleneck, drawn
+from .figure import MeanFigure
 from .keypoints import Keypoints
 from .lifts import Lift
 from .memory_efficient import on_the_spot
@@ -74,6 +75,7 @@ class Discoverer(nn.Module):
         decoder: features and drawings to a reconstruction; None: labels teach, nothing is drawn.
         rotate: look at the later images in quarter turns, too.
         look: tells the heading of an animal that stands, where the volume turns with it.
+        figure: makes that heading finer by the keypoints.
     """
 
     compute = Compute()
@@ -86,11 +88,12 @@ class Discoverer(nn.Module):
         decoder: Decoder | None,
         rotate: bool = False,
         look: Look | None = None,
+        figure: MeanFigure | None = None,
     ):
         super().__init__()
         self.rotate = rotate
         self.encoder, self.lift, self.edges, self.decoder = encoder, lift, edges, decoder
-        self.look = look
+        self.look, self.figure = look, figure
 
     def compute_by(self, compute: Compute) -> None:
         """Call the networks this way from now on.
@@ -154,6 +157,7 @@ class Discoverer(nn.Module):
         images = torch.cat(both_moments(batch))
         features, maps = self.encoded(images)
         both = self.lift(maps, images, _doubled(batch))
+        self._remember(batch, both.world)
         h, w = features.shape[-2:]
         drawings = drawn(self.edges, both.ndc, self.decoder.drawing_hw((h, w)))
         now, later = ([d[s] for d in drawings] for s in (slice(0, B), slice(B, None)))
@@ -167,6 +171,14 @@ class Discoverer(nn.Module):
             turned=self._turned(batch) if self.rotate else None,
             explained=explained,
         )
+
+    def _remember(self, batch: Batch, world: Tensor | None) -> None:
+        """Let the mean figure learn from keypoints (2 B, K, 3), where the headings are known."""
+        headings = batch.heading, batch.heading_later
+        if self.figure is None or not self.training or world is None:
+            return
+        if headings[0] is not None and headings[1] is not None:
+            self.figure.learn(world, torch.cat(headings))
 
     def _decoded(
         self,

@@ -79,7 +79,9 @@ class Volumetric(Lift):
         v2v: the 3D network.
         priors: beyond the paper. sharpness, a factor on the logits before the softmax (1: paper);
             hull, the weight of the visual hull (0: paper), taken from the images' fourth channel
-            blurred by `hull_blur` px; shape, whether V2V sees it, too, and each voxel's place.
+            blurred by `hull_blur` px; shape, whether V2V sees it, too, and each voxel's place;
+            twins, the share of keypoints that are pairs: the first `pairs` keypoints, and as many
+            after them, their mirror images about the volume's plane y = 0.
         recompute: less memory: one moment's volume after the other, and again for the gradient.
 
     Raises:
@@ -106,7 +108,9 @@ class Volumetric(Lift):
                 f"hourglass of {v2v.v2v_levels} levels"
             )
         self.voxels, self.side = volume.voxels, cast(float, volume.cube)
-        self.v2v = V2V(v2v, channels + SHAPE * priors.shape, keypoints, recompute=recompute)
+        self.pairs = int(keypoints * priors.twins / 2 + 1e-6)
+        asked = channels + SHAPE * priors.shape
+        self.v2v = V2V(v2v, asked, keypoints - self.pairs, recompute=recompute)
         centre = volume.centre or (0.0, 0.0, 0.0)
         self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
         # static cameras: projected once per rig
@@ -185,7 +189,7 @@ class Volumetric(Lift):
     def _votes(self, maps: Tensor, ndc: Tensor, shape: Tensor | None) -> Tensor:
         in_cache = on_cpu(maps) and self.layout == torch.channels_last_3d
         if not (self.v2v.recompute or in_cache):
-            return self.compute(self.v2v, self._cube(_with(fuse(unproject(maps, ndc)), shape)))
+            return self._asked(_with(fuse(unproject(maps, ndc)), shape))
         # large volumes: one moment after the other, half the memory in flight
         half = self._first_weight.dtype  # where tracking holds its weights in half precision
         moments = zip(maps, ndc.expand(len(maps), -1, -1, -1))
@@ -193,7 +197,25 @@ class Volumetric(Lift):
             _with(fused_volume(m[None], n[None], half), None if shape is None else shape[[i]])
             for i, (m, n) in enumerate(moments)
         )
-        return torch.cat([self.compute(self.v2v, [self._cube(volume)]) for volume in fused])
+        return torch.cat([self._asked(volume) for volume in fused])
+
+    def _asked(self, votes: Tensor) -> Tensor:
+        """Logits (B, K, N, N, N) of every keypoint.
+
+        Twins: what V2V says of the mirrored volume, mirrored back, are the others of each pair; a
+        keypoint without a twin is the mean of both, so that it changes no side.
+        """
+        n = self.pairs
+        if not n:
+            return self.compute(self.v2v, [self._cube(votes)])
+        cube = self._cube(votes)
+        mirrored = cube.flip(-2)
+        if self.priors.shape:
+            mirrored[:, -2].neg_()  # y, a place: it stays where it was
+        mirrored = mirrored.contiguous(memory_format=self.layout)
+        one = self.compute(self.v2v, [cube])
+        other = self.compute(self.v2v, [mirrored]).flip(-2)
+        return torch.cat([one[:, :n], other[:, :n], (one[:, n:] + other[:, n:]) / 2], 1)
 
     def _cube(self, votes: Tensor) -> Tensor:
         N = self.voxels

@@ -30,7 +30,13 @@ QUICK_RAT = Recipe(
         background=True,
     ),
     volume=VolumeRecipe(
-        mode="animal", animal_side=460.0, voxels=24, turn=True, by_heading=True, turns=2
+        mode="animal",
+        animal_side=460.0,
+        voxels=24,
+        turn=True,
+        by_heading=True,
+        turns=2,
+        realign=True,
     ),
     encoder=EncoderRecipe(encoder_width=24, channels=16),
     v2v=V2VRecipe(v2v_width=16),
@@ -40,7 +46,7 @@ QUICK_RAT = Recipe(
     ),
     optim=OptimRecipe(steps=900),
     compute=ComputeRecipe(precision="float32"),  # too small to gain by less
-    priors=PriorRecipe(sharpness=4.0, hull=9.0, hull_blur=3),
+    priors=PriorRecipe(sharpness=4.0, hull=9.0, hull_blur=3, twins=0.67),
 )
 QUICK_HUMAN = QUICK_RAT.with_(
     name="quick-human",
@@ -159,6 +165,8 @@ QUICK_2D = QUICK.with_(
     by_heading=False,
     turn=False,
     turns=1,
+    realign=False,
+    twins=0.0,
     cover_sure=False,
     length=0.0,
     steady=0.0,

@@ -82,6 +82,7 @@ RANGES: dict[str, Range] = {
     "sharpness": POSITIVE,
     "hull": WEIGHT,
     "hull_blur": Range(1, 99, odd=True),
+    "twins": Range(0, 1),
     "memory": Range(0.1, 1e6),
     "depth_cells": Range(1, 512),
     "margin": Range(0, 100, above=True),

@@ -111,6 +111,8 @@ class VolumeRecipe(Section):
     look_steps: int = 500  # for which walking teaches the look; 0: hull and walk tell it alone
     # tracking: the keypoints' mean over so many volumes, turned and shifted a little
     turns: int = adjustable(1)
+    # tracking: looked at again, turned on to where the keypoints fit their mean figure
+    realign: bool = False
     # depths that the depth lift considers, world units; None: the volume's, from each camera
     near: float | None = None
     far: float | None = None
@@ -268,6 +270,9 @@ class PriorRecipe(Section):
     sharpness: float = 1.0  # factor on the logits before the softmax
     hull: float = 0.0  # weight of the visual hull as a prior on the volume
     hull_blur: int = 1  # pixels; more draws the prior to the middle of the body
+    # share of the keypoints that are pairs, left and right of the volume: one is what the 3D network
+    # says of the mirrored volume
+    twins: float = 0.0
     shape: bool = False  # show the 3D network the hull and where in the cube each voxel is
 
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 Header = dict[str, Any]  # recipe, seed, step, whole, clip (a fingerprint), notes, scaler
 # beginnings of tensors' names
-FOR_TRACKING = ("model.encoder.", "model.lift.", "model.edges.", "model.look.")
+FOR_TRACKING = ("model.encoder.", "model.lift.", "model.edges.", "model.look.", "model.figure.")
 
 
 # ---- writing -------------------------------------------------------------------------------------

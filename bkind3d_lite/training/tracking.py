@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..cameras import CameraRig, triangulate
 from ..clips.clip import Batch, MultiViewClip, Survey
-from ..clips.heading import rotated
+from ..clips.heading import rotated, wrapped
 from ..clips.survey import survey as survey_clip
 from ..clips.tracks import Skeleton, Track
 from ..image_plane import world_needed
@@ -68,13 +68,12 @@ def track(
     recipe = recipe if turns is None else recipe.with_(turns=turns)
     parts = []
     for frames in _ahead(_sets(clip, recipe, survey, times.split(batch)), device):
-        parts.append([x.cpu() for x in _over_turns(model, recipe.volume, frames.to(device))])
-    path, confidence, *spread = (torch.cat(part) for part in zip(*parts))
-    drawn = drawn_skeleton(model, path)
+        said = _over_turns(model, recipe.volume, frames.to(device))
+        parts.append({name: value.cpu() for name, value in said.items()})
+    told = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     about: dict[str, Any] = dict(fps=clip.fps, unit=clip.rig.unit) | faced_at(survey, times)
     about |= {name: value[times] for name, value in clip.clock.items()}
-    covariance = spread[0] if spread else None
-    return Track(path, confidence, drawn, covariance=covariance, **about)
+    return Track(skeleton=drawn_skeleton(model, told["world"]), **about | told)
 
 
 def _sets(
@@ -108,19 +107,46 @@ def faced_at(survey: Survey | None, times: Tensor) -> dict[str, Any]:
     return dict(heading=heading.angle[times], heading_confidence=heading.confidence[times])
 
 
-def _over_turns(model: Discoverer, volume: VolumeRecipe, batch: Batch) -> list[Tensor]:
+def _over_turns(model: Discoverer, volume: VolumeRecipe, batch: Batch) -> dict[str, Tensor]:
     """World (B, K, 3), confidence (B, K), and of a volume the covariance (B, K, 3, 3).
 
-    Averaged over the recipe's turns, if there is a volume.
+    Averaged over the recipe's turns, if there is a volume. Where the keypoints made the heading
+    finer, it is told, too: (B,).
     """
+    maps = model.encoded(batch.now)[1]
+    finer = realigned(model, volume, batch, maps)
     several = volume.turns > 1 and model.lift.has_volume
-    asked = turned_volumes(batch, volume) if several else [batch]
-    keypoints = [model.keypoints(frames) for frames in asked]
+    asked = turned_volumes(finer, volume) if several else [finer]
+    keypoints = [model.lift(maps, batch.now, frames) for frames in asked]
     world = torch.stack([in_space(k, batch.rig) for k in keypoints]).mean(0)
-    confidence = torch.stack([k.confidence.mean(1) for k in keypoints]).mean(0)
+    told = {"world": world, "confidence": torch.stack([k.confidence.mean(1) for k in keypoints]).mean(0)}
     spread = [k.covariance for k in keypoints if k.covariance is not None]
-    in_volume = spread and spread[0].ndim == 4  # not (B, V, K, 2, 2) of images
-    return [world, confidence, *([torch.stack(spread).mean(0)] if in_volume else [])]
+    if spread and spread[0].ndim == 4:  # not (B, V, K, 2, 2) of images
+        told["covariance"] = torch.stack(spread).mean(0)
+    if finer.turn is not None and finer is not batch:
+        told["heading"] = finer.turn
+    return told
+
+
+def realigned(model: Discoverer, volume: VolumeRecipe, batch: Batch, maps: Tensor) -> Batch:
+    """The same moments, their volumes turned on to where the keypoints fit their mean figure.
+
+    Args:
+        model: trained, with a mean figure; without one nothing changes.
+        volume: the recipe's: not farther than training swung it.
+        batch: of some moments, turned by the heading; not turned, nothing changes.
+        maps: that the model encodes of them.
+
+    Returns:
+        The batch, looked at once.
+    """
+    if model.figure is None or batch.turn is None:
+        return batch
+    first = model.lift(maps, batch.now, batch)
+    if first.world is None:
+        return batch
+    off = model.figure.off(first.world, batch.turn, most=volume.swing)
+    return replace(batch, turn=wrapped(batch.turn + off))
 
 
 def turned_volumes(batch: Batch, volume: VolumeRecipe) -> list[Batch]:
