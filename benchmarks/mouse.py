@@ -163,16 +163,26 @@ class Labels:
         return rows
 
 
-def sign(parts: dict[str, SurveyedClip]) -> dict[str, dict]:
-    """The heading at the labelled moments, in their own images and in the film."""
+def sign(parts: dict[str, SurveyedClip], run: Run | None = None) -> dict[str, dict]:
+    """The heading at the labelled moments, in their own images and in the film; as it was found, or
+    as the keypoints of a run make it."""
     images, film = parts["mouse2_labels"], parts["mouse2_long"]
     truth = by_hand(images.clip)
     there = same_moments(film.survey, images.survey, truth[0]), truth[1]
-    found: list[tuple[str, Heading, tuple]] = [
-        ("images", images.survey.heading, truth),
-        ("moments of the film", film.survey.heading, there),
-    ]
-    return {place: judged_heading(heading, known) for place, heading, known in found}
+    found = [("images", images, truth), ("moments of the film", film, there)]
+    return {
+        place: judged_heading(
+            part.survey.heading if run is None else finer(run, part, known[0]), known
+        )
+        for place, part, known in found
+    }
+
+
+def finer(run: Run, part: SurveyedClip, times: Tensor) -> Heading:
+    """The heading of a recording, at some times as its track tells it."""
+    angle = part.survey.heading.angle.clone()
+    angle[times] = track(run.model, run.recipe, part.clip, part.survey, times).heading
+    return replace(part.survey.heading, angle=angle)
 
 
 # ---- pictures ------------------------------------------------------------------------------------
@@ -226,7 +236,8 @@ def main() -> None:
                     rows["untrained, turned volume"] = labels.network(run)
                 seconds = trained(run, parts, FILMS[films])
                 scores = turning(run, parts["mouse5_dev"], centre)
-                rows[f"seed {seed}"] = scores | labels.network(run) | {"cpu_seconds": seconds}
+                scores |= {"heading by keypoints": sign(parts, run), "cpu_seconds": seconds}
+                rows[f"seed {seed}"] = scores | labels.network(run)
                 save(run, OUT / f"mouse_{films}_{seed}.safetensors", whole=False)
                 print(json.dumps(rows[f"seed {seed}"]), flush=True)
             results[films] = rows

@@ -48,7 +48,7 @@ STREET = {
     "model": [
         "pieces", "weight_gradients", "cpu_kernels", "cpu_residual", "memory_efficient", "compute",
         "blocks",
-        "networks", "keypoints", "lifts", "integral", "edges", "perceptual", "losses",
+        "networks", "keypoints", "lifts", "integral", "edges", "figure", "perceptual", "losses",
         "discoverer", "objective", "builder",
     ],
     "training": [

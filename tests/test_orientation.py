@@ -177,7 +177,9 @@ def test_a_mean_figure_says_how_far_a_heading_is_off():
         figure.learn(world[some], (true + wobble)[some])
     off = figure.off(world[300:], (true + wobble)[300:], most=1.0)
     assert (off + wobble[300:]).std() < 0.05 < 0.15 < wobble[300:].std()
-    assert figure.off(world[300:], true[300:] + 2.0, most=0.3).unique().tolist() == [-torch.tensor(0.3)]
+    assert figure.off(world[300:], true[300:] + 2.0, most=0.3).unique().tolist() == [
+        -torch.tensor(0.3)
+    ]
 
 
 def test_keypoints_make_the_heading_of_a_track_finer(walk):
@@ -196,7 +198,9 @@ def test_keypoints_make_the_heading_of_a_track_finer(walk):
     frames = clip.batch(times, None, (32, 32), its_survey, 300.0, turn=told.heading)
     assert_close(told.world, run.model.keypoints(frames).world.detach(), atol=1e-2, rtol=0)
     first = run.model.keypoints(replace(frames, turn=found)).world.detach()
-    assert_close(off, run.model.figure.off(first, found, most=run.recipe.volume.swing), atol=1e-4, rtol=0)
+    assert_close(
+        off, run.model.figure.off(first, found, most=run.recipe.volume.swing), atol=1e-4, rtol=0
+    )
     lost = replace(its_survey, heading=lost_of(its_survey.heading))
     assert track(run.model, run.recipe, clip, lost, times).heading is None
     assert begin(SMALL.with_(realign=False), clip).model.figure is None

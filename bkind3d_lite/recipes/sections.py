@@ -270,8 +270,8 @@ class PriorRecipe(Section):
     sharpness: float = 1.0  # factor on the logits before the softmax
     hull: float = 0.0  # weight of the visual hull as a prior on the volume
     hull_blur: int = 1  # pixels; more draws the prior to the middle of the body
-    # share of the keypoints that are pairs, left and right of the volume: one is what the 3D network
-    # says of the mirrored volume
+    # share of the keypoints that are pairs, left and right in the volume: the second of each is
+    # what the 3D network says of the mirrored volume
     twins: float = 0.0
     shape: bool = False  # show the 3D network the hull and where in the cube each voxel is
 

@@ -119,7 +119,10 @@ def _over_turns(model: Discoverer, volume: VolumeRecipe, batch: Batch) -> dict[s
     asked = turned_volumes(finer, volume) if several else [finer]
     keypoints = [model.lift(maps, batch.now, frames) for frames in asked]
     world = torch.stack([in_space(k, batch.rig) for k in keypoints]).mean(0)
-    told = {"world": world, "confidence": torch.stack([k.confidence.mean(1) for k in keypoints]).mean(0)}
+    told = {
+        "world": world,
+        "confidence": torch.stack([k.confidence.mean(1) for k in keypoints]).mean(0),
+    }
     spread = [k.covariance for k in keypoints if k.covariance is not None]
     if spread and spread[0].ndim == 4:  # not (B, V, K, 2, 2) of images
         told["covariance"] = torch.stack(spread).mean(0)
