@@ -86,6 +86,7 @@ class Discoverer(nn.Module):
         lift: Lift,
         edges: EdgeBottleneck | PointBottleneck,
         decoder: Decoder | None,
+        *,
         rotate: bool = False,
         look: Look | None = None,
         figure: MeanFigure | None = None,

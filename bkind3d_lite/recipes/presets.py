@@ -46,7 +46,7 @@ QUICK_RAT = Recipe(
     ),
     optim=OptimRecipe(steps=900),
     compute=ComputeRecipe(precision="float32"),  # too small to gain by less
-    priors=PriorRecipe(sharpness=4.0, hull=9.0, hull_blur=3, twins=0.67),
+    priors=PriorRecipe(sharpness=4.0, hull=9.0, hull_blur=3),
 )
 QUICK_HUMAN = QUICK_RAT.with_(
     name="quick-human",
@@ -55,6 +55,8 @@ QUICK_HUMAN = QUICK_RAT.with_(
     hull=4.0,
     hull_blur=1,
     shape=True,
+    twins=0.67,
+    realign=False,
     by_shape=True,
     mirror=True,
     uncover=True,
@@ -63,7 +65,7 @@ QUICK_HUMAN = QUICK_RAT.with_(
     steady=4.0,
     turns=1,
     views_per_step=None,
-    steps=400,
+    steps=300,
 )
 # For recordings of one's own: the cube's side comes from the animal itself, and three views a step
 # keep every view's part small.

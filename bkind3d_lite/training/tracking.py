@@ -135,7 +135,7 @@ def realigned(model: Discoverer, volume: VolumeRecipe, batch: Batch, maps: Tenso
     """The same moments, their volumes turned on to where the keypoints fit their mean figure.
 
     Args:
-        model: trained, with a mean figure; without one nothing changes.
+        model: with a mean figure that training taught; without one nothing changes.
         volume: the recipe's: not farther than training swung it.
         batch: of some moments, turned by the heading; not turned, nothing changes.
         maps: that the model encodes of them.
@@ -143,7 +143,7 @@ def realigned(model: Discoverer, volume: VolumeRecipe, batch: Batch, maps: Tenso
     Returns:
         The batch, looked at once.
     """
-    if model.figure is None or batch.turn is None:
+    if model.figure is None or batch.turn is None or not model.figure.mean.any():
         return batch
     first = model.lift(maps, batch.now, batch)
     if first.world is None:
