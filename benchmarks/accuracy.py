@@ -97,13 +97,16 @@ OFF = {  # the switches beyond the paper, one at a time
     "no-sure": dict(sure=0.0),
     "no-by-motion": dict(by_motion=False),
     "no-mirror": dict(mirror=False),
-    "no-twins": dict(twins=0.0),
     "no-realign": dict(realign=False),
     "no-by-shape": dict(by_shape=False),
     "no-cover-body": dict(cover_body=0.0),
     "all-views": dict(views_per_step=None),
 }
-ON = {"bfloat16": dict(precision="bfloat16"), "with-shape": dict(shape=True)}
+ON = {
+    "bfloat16": dict(precision="bfloat16"),
+    "with-shape": dict(shape=True),
+    "with-twins": dict(twins=0.67),
+}
 ROWS = {"full": {}} | ON | VARIANTS | OFF
 SHIPPED = "shipped"  # a row that is not trained: the clip's checkpoint
 USUAL = {"reduced": ["full", *VARIANTS], "lean": ["full"], "quick": ["full", *OFF]}

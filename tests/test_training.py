@@ -103,9 +103,9 @@ def test_on_a_cpu_a_large_recipe_tracks_one_moment_after_the_other(
     clip, seen, monkeypatch, large, sizes
 ):
     run, found = begin(TINY.with_(checkpointing=large, turns=1), clip), []
-    keypoints = run.model.keypoints
+    encoded = run.model.encoded
     monkeypatch.setattr(
-        run.model, "keypoints", lambda batch: found.append(len(batch.index)) or keypoints(batch)
+        run.model, "encoded", lambda images: found.append(len(images)) or encoded(images)
     )
     track(run.model, run.recipe, clip, seen, times=range(9))
     assert found == sizes

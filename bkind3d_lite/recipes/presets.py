@@ -55,7 +55,6 @@ QUICK_HUMAN = QUICK_RAT.with_(
     hull=4.0,
     hull_blur=1,
     shape=True,
-    twins=0.67,
     realign=False,
     by_shape=True,
     mirror=True,
@@ -65,7 +64,7 @@ QUICK_HUMAN = QUICK_RAT.with_(
     steady=4.0,
     turns=1,
     views_per_step=None,
-    steps=300,
+    steps=400,
 )
 # For recordings of one's own: the cube's side comes from the animal itself, and three views a step
 # keep every view's part small.
@@ -168,7 +167,6 @@ QUICK_2D = QUICK.with_(
     turn=False,
     turns=1,
     realign=False,
-    twins=0.0,
     cover_sure=False,
     length=0.0,
     steady=0.0,
