@@ -175,11 +175,11 @@ class Discoverer(nn.Module):
 
     def _remember(self, batch: Batch, world: Tensor | None) -> None:
         """Let the mean figure learn from keypoints (2 B, K, 3), where the headings are known."""
-        headings = batch.heading, batch.heading_later
+        now, later = batch.heading, batch.heading_later
         if self.figure is None or not self.training or world is None:
             return
-        if headings[0] is not None and headings[1] is not None:
-            self.figure.learn(world, torch.cat(headings))
+        if now is not None and later is not None:
+            self.figure.learn(world, torch.cat([now, later]))
 
     def _decoded(
         self,
