@@ -80,13 +80,16 @@ def test_tracking_hands_on_a_heading_that_was_found(found, clip, seen, tiny, mon
     class Still(torch.nn.Module):
         """A model whose keypoints are the truth and whose volume remembers its turn."""
 
-        look = None
+        look = figure = None
 
         def __init__(self):
             super().__init__()
             self.turns, self.weight = [], torch.nn.Parameter(torch.zeros(1))
 
-        def keypoints(self, batch):
+        def encoded(self, images):
+            return None, images
+
+        def lift(self, maps, images, batch):
             self.turns.append(batch.turn)
             sure = torch.ones(len(batch.index), clip.rig.views, 8)
             return SimpleNamespace(world=clip.truth[batch.index], confidence=sure, covariance=None)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from types import CodeType
 
 from ..files import text_of
@@ -25,6 +26,9 @@ from .sandbox import BYTES, python_of
 SETTERS = {"set_default_dtype", "set_grad_enabled", "manual_seed", "seed", "seterr"}
 # how a cell that does not parse names what it answers
 MENTIONS = (r"\bdef\s+(\w+)", r"^(\w+)\s*=", r"\bcheck\(\s*(\w+)")
+# Python 3.11 counts how deep the trees of all threads are in one place: two that parse at once may
+# end in "SystemError: AST constructor recursion depth mismatch"
+PARSING = Lock()
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -147,7 +151,8 @@ def submission_of(path: Path) -> Submission:
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a notebook ({type(error).__name__})") from error
-    return _submission(code)
+    with PARSING:
+        return _submission(code)
 
 
 def _submission(code: list[tuple[str, bool]]) -> Submission:
