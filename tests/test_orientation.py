@@ -201,6 +201,10 @@ def test_keypoints_make_the_heading_of_a_track_finer(walk):
     assert_close(
         off, run.model.figure.off(first, found, most=run.recipe.volume.swing), atol=1e-4, rtol=0
     )
+    plain = run.recipe.with_(realign=False, turns=1)
+    once = track(run.model, plain, clip, its_survey, times)
+    assert_close(once.world, first, atol=1e-2, rtol=0)
+    assert_close(once.heading, found)
     lost = replace(its_survey, heading=lost_of(its_survey.heading))
     assert track(run.model, run.recipe, clip, lost, times).heading is None
     assert begin(SMALL.with_(realign=False), clip).model.figure is None

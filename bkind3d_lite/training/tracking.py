@@ -136,14 +136,16 @@ def realigned(model: Discoverer, volume: VolumeRecipe, batch: Batch, maps: Tenso
 
     Args:
         model: with a mean figure that training taught; without one nothing changes.
-        volume: the recipe's: not farther than training swung it.
+        volume: the recipe's, whether to do so at all, and not farther than training swung it.
         batch: of some moments, turned by the heading; not turned, nothing changes.
         maps: that the model encodes of them.
 
     Returns:
         The batch, looked at once.
     """
-    if model.figure is None or batch.turn is None or not model.figure.mean.any():
+    if not volume.realign or batch.turn is None:
+        return batch
+    if model.figure is None or not model.figure.mean.any():
         return batch
     first = model.lift(maps, batch.now, batch)
     if first.world is None:
