@@ -230,8 +230,9 @@ def test_twins_mirror_each_other_and_what_has_no_twin_keeps_its_side():
     hull = torch.rand(1, 1, 8, 8, 8).log()
 
     def asked(v, h):
-        cube = torch.cat([v.flatten(2), lift._shape(h.flatten(2))], 1)
-        return lift._asked(cube), plain._asked(v.flatten(2))
+        seen = torch.cat([v, lift._shape(h.flatten(2)).unflatten(2, (8, 8, 8))], 1)
+        assert_close(lift._asked([seen]), lift._asked(seen))
+        return lift._asked(seen), plain._asked(v)
 
     (one, alone), (other, alone_mirrored) = asked(votes, hull), asked(votes.flip(3), hull.flip(3))
     swapped = [2, 3, 0, 1, 4, 5]

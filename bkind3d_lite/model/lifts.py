@@ -189,7 +189,7 @@ class Volumetric(Lift):
     def _votes(self, maps: Tensor, ndc: Tensor, shape: Tensor | None) -> Tensor:
         in_cache = on_cpu(maps) and self.layout == torch.channels_last_3d
         if not (self.v2v.recompute or in_cache):
-            return self._asked(_with(fuse(unproject(maps, ndc)), shape))
+            return self._asked(self._cube(_with(fuse(unproject(maps, ndc)), shape)))
         # large volumes: one moment after the other, half the memory in flight
         half = self._first_weight.dtype  # where tracking holds its weights in half precision
         moments = zip(maps, ndc.expand(len(maps), -1, -1, -1))
@@ -197,18 +197,18 @@ class Volumetric(Lift):
             _with(fused_volume(m[None], n[None], half), None if shape is None else shape[[i]])
             for i, (m, n) in enumerate(moments)
         )
-        return torch.cat([self._asked(volume) for volume in fused])
+        return torch.cat([self._asked([self._cube(volume)]) for volume in fused])
 
-    def _asked(self, votes: Tensor) -> Tensor:
-        """Logits (B, K, N, N, N) of every keypoint.
+    def _asked(self, cube: Tensor | list[Tensor]) -> Tensor:
+        """Logits (B, K, N, N, N) of every keypoint; a list hands its volume over, as to V2V.
 
         Twins: what V2V says of the mirrored volume, mirrored back, are the others of each pair; a
         keypoint without a twin is the mean of both, so that it changes no side.
         """
         n = self.pairs
         if not n:
-            return self.compute(self.v2v, [self._cube(votes)])
-        cube = self._cube(votes)
+            return self.compute(self.v2v, cube)
+        cube = cube.pop() if isinstance(cube, list) else cube
         mirrored = cube.flip(-2)
         if self.priors.shape:
             mirrored[:, -2].neg_()  # y, a place: it stays where it was
