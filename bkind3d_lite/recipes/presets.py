@@ -42,7 +42,7 @@ QUICK_RAT = Recipe(
     v2v=V2VRecipe(v2v_width=16),
     decoder=DecoderRecipe(decoder_width=24),
     losses=LossRecipe(
-        warmup=50, length=20.0, mask=True, cover=20.0, steady=5.0, steady_in="body", sure=0.1
+        warmup=50, length=20.0, mask=True, cover=100.0, steady=5.0, steady_in="body", sure=0.1
     ),
     optim=OptimRecipe(steps=900),
     compute=ComputeRecipe(precision="float32"),  # too small to gain by less
@@ -167,6 +167,7 @@ QUICK_2D = QUICK.with_(
     turn=False,
     turns=1,
     realign=False,
+    cover=20.0,
     cover_sure=False,
     length=0.0,
     steady=0.0,
