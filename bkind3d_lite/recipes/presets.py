@@ -74,6 +74,7 @@ QUICK = QUICK_RAT.with_(
     animal_side=None,
     animal_lengths=1.55,
     views_per_step=3,
+    cover=20.0,
     cover_sure=True,
     steps=1200,
 )
@@ -167,7 +168,6 @@ QUICK_2D = QUICK.with_(
     turn=False,
     turns=1,
     realign=False,
-    cover=20.0,
     cover_sure=False,
     length=0.0,
     steady=0.0,
