@@ -93,6 +93,14 @@ def test_a_batch_of_two_equals_two_of_one(follow, turn):
         assert_close(alone.ndc[0], both.ndc[b], atol=1e-3, rtol=0)
 
 
+@CASES
+def test_tracking_sees_what_training_saw_to_the_last_bit(follow, turn):
+    lift, maps, batch = world_of(follow=follow, turn=turn)
+    tracked = lift(maps, batch.now, batch).world.detach()  # in pieces: nothing to learn from maps
+    trained = lift(maps.requires_grad_(), batch.now, batch).world.detach()
+    assert torch.equal(tracked, trained)
+
+
 def test_gradients_reach_the_maps_and_every_weight():
     lift, maps, batch = world_of()
     found = lift(maps.requires_grad_(), batch.now, batch)
