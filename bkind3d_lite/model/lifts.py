@@ -190,8 +190,8 @@ class Volumetric(Lift):
         in_cache = on_cpu(maps) and self.layout == torch.channels_last_3d
         if not (self.v2v.recompute or in_cache):
             whole = maps.requires_grad or not on_cpu(maps)  # a CPU that tracks: in pieces, sooner
-            fused = fuse(unproject(maps, ndc)) if whole else fused_volume(maps, ndc)
-            return self._asked(self._cube(_with(fused, shape)))
+            votes = fuse(unproject(maps, ndc)) if whole else fused_volume(maps, ndc)
+            return self._asked(self._cube(_with(votes, shape)))
         # large volumes: one moment after the other, half the memory in flight
         half = self._first_weight.dtype  # where tracking holds its weights in half precision
         moments = zip(maps, ndc.expand(len(maps), -1, -1, -1))
