@@ -111,7 +111,7 @@ def test_the_verb_writes_labels_and_says_what_is_wrong(tmp_path, capsys):
 
 def test_keypoints_that_nobody_labelled_are_poses_too(tmp_path):
     """The shipped network's keypoints, projected: labels of them are what it tracks in one volume,
-    and nearly what it tracks in two, though so few frames tell no heading."""
+    and nearly what it tracks in several, though so few frames tell no heading."""
     from bkind3d_lite.training.checkpoints import load
     from bkind3d_lite.training.image_tracking import discovered_poses
     from bkind3d_lite.training.tracking import track
@@ -121,6 +121,7 @@ def test_keypoints_that_nobody_labelled_are_poses_too(tmp_path):
     found = discovered_poses(model, recipe, rat)
     assert found.px.shape == (10, 6, recipe.keypoints, 2) and found.cameras == rat.rig.names
     labels = pseudo_labels(rat, found)
-    assert_close(labels.world, track(model, recipe, rat, turns=1).world, atol=1.0, rtol=0)
+    once = recipe.with_(turns=1, realign=False)  # as an image's keypoints are found
+    assert_close(labels.world, track(model, once, rat).world, atol=1.0, rtol=0)
     away = (labels.world - track(model, recipe, rat).world).norm(dim=-1)
-    assert recipe.volume.turns == 2 and away.median() < 10
+    assert recipe.volume.turns > 1 and away.median() < 10
