@@ -154,7 +154,7 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(address):  # which skips where there is no Chromium
     """Chromium without a window that finds no address but this machine's."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="pip install -e '.[test]'")
     options = webdriver.ChromeOptions()
